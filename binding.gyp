@@ -1,0 +1,29 @@
+{
+  'variables': {
+    'static_launcher%': '<!(sh native/can-link-static.sh)',
+  },
+  'targets': [
+    {
+      'target_name': 'vpcctl',
+      # One list for this file and native/CMakeLists.txt.
+      'sources': ['<!@(cat native/sources.txt)'],
+      'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
+      'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', '_GNU_SOURCE'],
+      'cflags': ['-Wall', '-Wextra', '-Werror', '-fvisibility=hidden', '-ffunction-sections', '-fdata-sections'],
+      'cflags_cc': ['-std=c++17', '-fvisibility-inlines-hidden'],
+      # With the C++ runtime inside, a prebuild asks of the user's machine nothing but its C library.
+      'ldflags': ['-static-libstdc++', '-static-libgcc', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections'],
+    },
+    {
+      'target_name': 'vpcctl-launch',
+      'type': 'executable',
+      'sources': ['native/launch.c'],
+      'cflags': ['-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+      'cflags_c': ['-std=gnu11'],
+      'ldflags!': ['-rdynamic'],
+      'conditions': [
+        ['static_launcher==1', {'ldflags': ['-static', '-Wl,--gc-sections']}],
+      ],
+    },
+  ],
+}

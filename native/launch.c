@@ -1,0 +1,119 @@
+/*
+ * vpcctl-launch [--drop-caps] NETNS -- PROGRAM [ARG...]
+ *
+ * Enters the network namespace pinned at NETNS ('' stays where it is) and becomes PROGRAM, which keeps descriptors 0, 1
+ * and 2 and no other. With --drop-caps it keeps at most the capabilities that a container has by default, and can gain
+ * none. Exit status: 125 the launcher failed, 126 PROGRAM cannot be executed, 127 PROGRAM was not found; otherwise
+ * PROGRAM's own.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { kFailed = 125, kNotExecutable = 126, kNotFound = 127 };
+
+#define CAP(name) (UINT64_C(1) << (name))
+
+/* Docker's default set: without NET_ADMIN and SYS_ADMIN a workload cannot touch what surrounds it. */
+static const uint64_t kKept = CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_FSETID) | CAP(CAP_FOWNER) |
+                              CAP(CAP_MKNOD) | CAP(CAP_NET_RAW) | CAP(CAP_SETGID) | CAP(CAP_SETUID) | CAP(CAP_SETFCAP) |
+                              CAP(CAP_SETPCAP) | CAP(CAP_NET_BIND_SERVICE) | CAP(CAP_SYS_CHROOT) | CAP(CAP_KILL) |
+                              CAP(CAP_AUDIT_WRITE);
+
+static const char* errno_name(int error) {
+  switch (error) {
+#define X(name) \
+  case name:    \
+    return #name;
+#define K(name, number) \
+  case number:          \
+    return #name;
+#include "errno.def"
+#undef X
+#undef K
+    default:
+      return "unknown error";
+  }
+}
+
+static int fail(int status, const char* what, const char* object) {
+  const int error = errno;
+  fprintf(stderr, "vpcctl-launch: %s%s%s: %s (%s)\n", what, *object == '\0' ? "" : " ", object, errno_name(error),
+          strerror(error));
+  return status;
+}
+
+static int enter(const char* path) {
+  if (*path == '\0') return 0;
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return fail(kFailed, "open", path);
+  if (setns(fd, CLONE_NEWNET) != 0) return fail(kFailed, "setns", path);
+  close(fd);
+  return 0;
+}
+
+/* Bounding first, while SETPCAP is certain; capset then lowers what the process has; exec can give back only what is
+ * bounded. */
+static int drop_caps(void) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail(kFailed, "prctl", "PR_SET_NO_NEW_PRIVS");
+  for (int cap = 0; cap < 64; cap += 1) {
+    if ((kKept & CAP(cap)) != 0) continue;
+    const int bounded = prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
+    if (bounded < 0) break; /* past the kernel's last capability */
+    if (bounded == 1 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0) return fail(kFailed, "prctl", "PR_CAPBSET_DROP");
+  }
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) {
+    return fail(kFailed, "prctl", "PR_CAP_AMBIENT_CLEAR_ALL");
+  }
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct sets[2];
+  if (syscall(SYS_capget, &header, sets) != 0) return fail(kFailed, "capget", "");
+  for (int word = 0; word < 2; word += 1) {
+    const uint32_t kept = (uint32_t)(kKept >> (32 * word));
+    sets[word].permitted &= kept;
+    sets[word].effective &= kept;
+    sets[word].inheritable &= kept;
+  }
+  if (syscall(SYS_capset, &header, sets) != 0) return fail(kFailed, "capset", "");
+  return 0;
+}
+
+/* Kernels before 5.9 have no close_range. */
+static int close_others(void) {
+#ifdef SYS_close_range
+  if (syscall(SYS_close_range, 3U, ~0U, 0U) == 0) return 0;
+#endif
+  DIR* open_files = opendir("/proc/self/fd");
+  if (open_files == NULL) return fail(kFailed, "opendir", "/proc/self/fd");
+  for (const struct dirent* entry; (entry = readdir(open_files)) != NULL;) {
+    const int fd = atoi(entry->d_name);
+    if (fd > 2 && fd != dirfd(open_files)) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
+  closedir(open_files);
+  return 0;
+}
+
+int main(int argc, char** argv) {
+  const int drop = argc > 1 && strcmp(argv[1], "--drop-caps") == 0;
+  char** rest = argv + 1 + drop;
+  if (argc - drop < 4 || strcmp(rest[1], "--") != 0) {
+    fputs("usage: vpcctl-launch [--drop-caps] NETNS -- PROGRAM [ARG...]\n", stderr);
+    return kFailed;
+  }
+  int status = enter(rest[0]);
+  if (status == 0 && drop) status = drop_caps();
+  if (status == 0) status = close_others();
+  if (status != 0) return status;
+  execvp(rest[2], rest + 2);
+  return fail(errno == ENOENT ? kNotFound : kNotExecutable, "exec", rest[2]);
+}

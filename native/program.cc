@@ -1,0 +1,328 @@
+#include "program.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <unordered_map>
+
+namespace vpcctl {
+namespace {
+
+/* rtnetlink dumps in pieces of at most 32 KiB; other answers are smaller. */
+constexpr size_t kReceiveBuffer = 128 << 10;
+constexpr size_t kChunkBytes = 32 << 10;
+/* What an unread ack with an extended text costs of the receive buffer, generously: sk_buff, shared info and the data.
+ */
+constexpr size_t kAckRoom = 2048;
+constexpr int kDumpAttempts = 10;
+
+struct Netns {
+  sys::UniqueFd fd;
+  sys::UniqueFd socket;
+  uint32_t seq = 1;
+};
+
+/* What one program keeps open, and where its thread is. */
+class Session {
+ public:
+  Session(int home, std::vector<uint8_t>* buffer, bool keepGoing)
+      : home_(home), buffer_(*buffer), keepGoing_(keepGoing), current_(&atHome_) {}
+
+  Result run(Op& op) {
+    switch (op.kind) {
+      case Op::Kind::kNetnsCreate:
+        return create(op);
+      case Op::Kind::kNetnsDelete:
+        return remove(op);
+      case Op::Kind::kNetlink:
+        return netlink(op);
+      case Op::Kind::kDump:
+        return dump(op);
+      case Op::Kind::kSysctlRead:
+      case Op::Kind::kSysctlWrite:
+        return sysctl(op);
+    }
+    return failure({ENOSYS, "op"});
+  }
+
+  sys::Status goHome() {
+    if (current_ == &atHome_) return {};
+    sys::Status status = sys::enterNetns(home_, "");
+    if (status.ok()) current_ = &atHome_;
+    return status;
+  }
+
+ private:
+  static Result failure(sys::Status status) {
+    Result result;
+    result.status = std::move(status);
+    return result;
+  }
+
+  int fdOf(const Netns& netns) const { return &netns == &atHome_ ? home_ : netns.fd.get(); }
+
+  sys::Status find(const std::string& path, Netns** out) {
+    if (path.empty()) {
+      *out = &atHome_;
+      return {};
+    }
+    std::unique_ptr<Netns>& slot = known_[path];
+    if (slot == nullptr) {
+      auto netns = std::make_unique<Netns>();
+      if (sys::Status status = sys::openNetns(path, &netns->fd); !status.ok()) {
+        known_.erase(path);
+        return status;
+      }
+      slot = std::move(netns);
+    }
+    *out = slot.get();
+    return {};
+  }
+
+  sys::Status enter(const std::string& path, Netns** out) {
+    Netns* netns = nullptr;
+    if (sys::Status status = find(path, &netns); !status.ok()) return status;
+    if (current_ != netns) {
+      if (sys::Status status = sys::enterNetns(fdOf(*netns), path); !status.ok()) return status;
+      current_ = netns;
+    }
+    *out = netns;
+    return {};
+  }
+
+  sys::Status connect(const std::string& path, Netns** out) {
+    Netns* netns = nullptr;
+    if (sys::Status status = find(path, &netns); !status.ok()) return status;
+    if (!netns->socket.valid()) {
+      if (sys::Status status = enter(path, &netns); !status.ok()) return status;
+      if (sys::Status status = sys::openRouteSocket(&netns->socket); !status.ok()) return status;
+    }
+    *out = netns;
+    return {};
+  }
+
+  Result create(const Op& op) {
+    auto netns = std::make_unique<Netns>();
+    bool moved = false;
+    sys::Status status = sys::createNetns(op.netns, &netns->fd, &moved);
+    if (moved) current_ = nullptr;
+    if (!status.ok()) {
+      /* Failing here too is found out at the program's end, where the thread is given up. */
+      static_cast<void>(goHome());
+      return failure(std::move(status));
+    }
+    current_ = netns.get();
+    known_[op.netns] = std::move(netns);
+    return {};
+  }
+
+  /* Whatever this program still holds of the namespace goes too, or it would outlive its name. */
+  Result remove(const Op& op) {
+    const auto held = known_.find(op.netns);
+    if (held != known_.end()) {
+      if (current_ == held->second.get()) {
+        if (sys::Status status = goHome(); !status.ok()) return failure(std::move(status));
+      }
+      known_.erase(held);
+    }
+    return failure(sys::deleteNetns(op.netns));
+  }
+
+  Result netlink(Op& op) {
+    std::vector<msg::Extent> extents;
+    if (const auto malformed = msg::split(op.data.data(), op.data.size(), op.count, &extents)) {
+      return failure({EINVAL, "message " + std::to_string(malformed->message)});
+    }
+    for (size_t i = 0; i < extents.size(); i += 1) {
+      /* A dump is answered by no ack: it has its own operation. */
+      if (msg::isDump(op.data.data(), extents[i])) return failure({EINVAL, "message " + std::to_string(i)});
+    }
+    for (size_t i = 0; i < op.fixups.size(); i += 1) {
+      if (!msg::inPayload(extents, op.fixups[i].offset)) return failure({EINVAL, "fixup " + std::to_string(i)});
+    }
+    Netns* netns = nullptr;
+    if (sys::Status status = connect(op.netns, &netns); !status.ok()) return failure(std::move(status));
+    for (const Fixup& fixup : op.fixups) {
+      uint32_t value = 0;
+      if (sys::Status status = resolve(*netns, fixup, &value); !status.ok()) return failure(std::move(status));
+      msg::patch(op.data.data(), extents, fixup.offset, value);
+    }
+
+    Result result;
+    std::vector<uint8_t> replies;
+    result.acks.emplace();
+    result.acks->reserve(extents.size());
+    bool failed = false;
+    size_t next = 0;
+    while (next < extents.size() && result.status.ok() && !(failed && !keepGoing_)) {
+      const size_t count = chunk(*netns, extents, next);
+      const uint32_t seq = netns->seq;
+      netns->seq += static_cast<uint32_t>(count);
+      for (size_t i = 0; i < count; i += 1) {
+        msg::requestAck(op.data.data(), extents[next + i], seq + static_cast<uint32_t>(i));
+      }
+      const size_t begin = extents[next].offset;
+      const size_t end = next + count < extents.size() ? extents[next + count].offset : op.data.size();
+      msg::AckCollector collector(seq, count);
+      result.status = transact(*netns, op.data.data() + begin, end - begin, &collector);
+      for (size_t i = 0; i < count; i += 1) {
+        msg::Ack& ack = collector.acks()[i];
+        if (!collector.answered(i)) ack.error = result.status.where == "send" ? ECANCELED : result.status.error;
+        result.acks->push_back(std::move(ack));
+      }
+      failed = failed || collector.failed();
+      replies.insert(replies.end(), collector.replies().begin(), collector.replies().end());
+      next += count;
+    }
+    msg::Ack unsent;
+    unsent.error = ECANCELED;
+    result.acks->resize(extents.size(), unsent);
+    if (!replies.empty()) result.data = std::move(replies);
+    return result;
+  }
+
+  Result dump(Op& op) {
+    std::vector<msg::Extent> extents;
+    if (msg::split(op.data.data(), op.data.size(), 1, &extents) || !msg::isGet(op.data.data(), extents[0])) {
+      return failure({EINVAL, "message 0"});
+    }
+    Netns* netns = nullptr;
+    if (sys::Status status = connect(op.netns, &netns); !status.ok()) return failure(std::move(status));
+    for (int attempt = 0; attempt < kDumpAttempts; attempt += 1) {
+      const uint32_t seq = netns->seq++;
+      msg::requestDump(op.data.data(), extents[0], seq);
+      if (sys::Status status = sys::sendAll(netns->socket.get(), op.data.data(), op.data.size()); !status.ok()) {
+        return failure(std::move(status));
+      }
+      msg::DumpCollector collector(seq);
+      while (!collector.done()) {
+        sys::Status status = receive(*netns, &collector);
+        if (!status.ok()) return failure(std::move(status));
+      }
+      Result result;
+      if (collector.end().error != 0) {
+        result.status = {collector.end().error, "dump"};
+        result.acks = {collector.end()};
+        return result;
+      }
+      if (collector.interrupted()) continue;
+      result.data = std::move(collector.data());
+      return result;
+    }
+    return failure({EINTR, "dump"});
+  }
+
+  Result sysctl(const Op& op) {
+    Netns* netns = nullptr;
+    /* Entries of /proc/sys/net are looked up in the namespace of the thread that opens them. */
+    if (sys::Status status = enter(op.netns, &netns); !status.ok()) return failure(std::move(status));
+    Result result;
+    if (op.kind == Op::Kind::kSysctlWrite) {
+      result.status = sys::writeSysctl(op.key, op.value, &result.value);
+    } else {
+      std::string value;
+      result.status = sys::readSysctl(op.key, &value);
+      if (result.status.ok()) result.value = std::move(value);
+    }
+    return result;
+  }
+
+  sys::Status resolve(Netns& netns, const Fixup& fixup, uint32_t* value) {
+    if (fixup.kind == Fixup::Kind::kNetns) {
+      Netns* target = nullptr;
+      if (sys::Status status = find(fixup.name, &target); !status.ok()) return status;
+      *value = static_cast<uint32_t>(fdOf(*target));
+      return {};
+    }
+    uint32_t index = 0;
+    if (const auto found = sys::linkIndex(netns.socket.get(), fixup.name)) {
+      index = *found;
+    } else if (sys::Status status = askIndex(netns, fixup.name, &index); !status.ok()) {
+      return status;
+    }
+    if (index == 0) return {ENODEV, "link " + fixup.name};
+    *value = index;
+    return {};
+  }
+
+  /* For what the ioctl cannot look up: altnames of more than 15 bytes. */
+  sys::Status askIndex(Netns& netns, const std::string& name, uint32_t* index) {
+    constexpr size_t kShortName = 15;
+    constexpr size_t kLongName = 127;
+    if (name.size() > kLongName) return {};
+    std::vector<uint8_t> request = msg::linkRequest(name, name.size() > kShortName);
+    const uint32_t seq = netns.seq++;
+    msg::requestAck(request.data(), {0, request.size()}, seq);
+    msg::AckCollector collector(seq, 1);
+    if (sys::Status status = transact(netns, request.data(), request.size(), &collector); !status.ok()) return status;
+    const int error = collector.acks()[0].error;
+    if (error != 0 && error != ENODEV) return {error, "link " + name};
+    *index = msg::linkIndex(collector.replies().data(), collector.replies().size()).value_or(0);
+    return {};
+  }
+
+  /* How many messages from `first` on go into one send: their bytes, and the room for their acks, are bounded. */
+  static size_t chunk(const Netns& netns, const std::vector<msg::Extent>& extents, size_t first) {
+    const size_t most = std::max<size_t>(1, sys::receiveRoom(netns.socket.get()) / kAckRoom);
+    size_t count = 1;
+    while (count < most && first + count < extents.size()) {
+      const msg::Extent& last = extents[first + count];
+      if (last.offset + last.length - extents[first].offset > kChunkBytes) break;
+      count += 1;
+    }
+    return count;
+  }
+
+  sys::Status transact(Netns& netns, const uint8_t* data, size_t size, msg::AckCollector* collector) {
+    if (sys::Status status = sys::sendAll(netns.socket.get(), data, size); !status.ok()) return status;
+    while (!collector->complete()) {
+      if (sys::Status status = receive(netns, collector); !status.ok()) return status;
+    }
+    return {};
+  }
+
+  /* After a failure answers may still be under way, so the socket is not used again. */
+  template <typename Collector>
+  sys::Status receive(Netns& netns, Collector* collector) {
+    size_t size = 0;
+    sys::Status status = sys::receive(netns.socket.get(), buffer_.data(), buffer_.size(), &size);
+    if (status.ok() && !collector->feed(buffer_.data(), size)) status = {EBADMSG, "recv"};
+    if (!status.ok()) netns.socket.reset();
+    return status;
+  }
+
+  int home_;
+  std::vector<uint8_t>& buffer_;
+  bool keepGoing_;
+  Netns atHome_;
+  std::unordered_map<std::string, std::unique_ptr<Netns>> known_;
+  /* nullptr: in a namespace that has no name. */
+  const Netns* current_;
+};
+
+}  // namespace
+
+bool Result::failed() const {
+  if (!status.ok()) return true;
+  return acks && std::any_of(acks->begin(), acks->end(), [](const msg::Ack& ack) { return ack.error != 0; });
+}
+
+sys::Status Executor::begin() {
+  buffer_.resize(kReceiveBuffer);
+  return sys::openThreadNetns(&home_);
+}
+
+std::vector<Result> Executor::run(std::vector<Op>& ops, bool keepGoing, const std::atomic<bool>& stop) {
+  std::vector<Result> results;
+  results.reserve(ops.size());
+  Session session(home_.get(), &buffer_, keepGoing);
+  for (Op& op : ops) {
+    if (stop.load(std::memory_order_relaxed)) break;
+    results.push_back(session.run(op));
+    if (results.back().failed() && !keepGoing) break;
+  }
+  lost_ = !session.goHome().ok();
+  return results;
+}
+
+}  // namespace vpcctl

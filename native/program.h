@@ -1,0 +1,74 @@
+/*
+ * A program is a list of operations on namespaces; an Executor carries programs out on the thread that owns it.
+ *
+ * Theory of operation. The thread is at home (the namespace it was born in) whenever no program runs, because a thread
+ * that sits in a namespace keeps it alive. During a program it goes where an operation needs it: to create a namespace,
+ * to open a socket, to open a sysctl. A netlink socket stays in the namespace it was opened in, so the thread enters a
+ * namespace once per program and keeps descriptor and socket until the program ends. Nothing outlives the program.
+ */
+#ifndef VPCCTL_PROGRAM_H_
+#define VPCCTL_PROGRAM_H_
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "msg.h"
+#include "sys.h"
+
+namespace vpcctl {
+
+/** A 32-bit slot of a message, filled with a descriptor of a namespace or the index of a link. */
+struct Fixup {
+  enum class Kind { kNetns, kLink };
+  Kind kind;
+  size_t offset;
+  std::string name;
+};
+
+struct Op {
+  enum class Kind { kNetnsCreate, kNetnsDelete, kNetlink, kDump, kSysctlWrite, kSysctlRead };
+  Kind kind;
+  /** Path of the namespace that is created, deleted, or worked in; empty is home. */
+  std::string netns;
+  std::vector<uint8_t> data;
+  size_t count = 0;
+  std::vector<Fixup> fixups;
+  std::string key;
+  std::string value;
+};
+
+struct Result {
+  sys::Status status;
+  std::optional<std::vector<msg::Ack>> acks;
+  std::optional<std::vector<uint8_t>> data;
+  std::optional<std::string> value;
+
+  /** The operation failed, or one of its messages did. */
+  bool failed() const;
+};
+
+/** Carries out programs on the calling thread, which must be the same one from begin() on and nobody else's. */
+class Executor {
+ public:
+  /** Remembers where home is. */
+  sys::Status begin();
+
+  /** Runs to the first failure, or to the end with `keepGoing`; between two operations it gives up when `stop` is set.
+   */
+  std::vector<Result> run(std::vector<Op>& ops, bool keepGoing, const std::atomic<bool>& stop);
+
+  /** The thread could not return home: it must not be used again. */
+  bool lost() const { return lost_; }
+
+ private:
+  sys::UniqueFd home_;
+  std::vector<uint8_t> buffer_;
+  bool lost_ = false;
+};
+
+}  // namespace vpcctl
+
+#endif  // VPCCTL_PROGRAM_H_

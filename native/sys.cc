@@ -1,0 +1,357 @@
+#include "sys.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace vpcctl::sys {
+namespace {
+
+constexpr char kThreadNetns[] = "/proc/thread-self/ns/net";
+constexpr int kSocketBuffer = 2 << 20;
+constexpr time_t kSilenceSeconds = 30;
+constexpr int kMaxMountLayers = 64;
+
+#ifndef NS_GET_NSTYPE
+#define NS_GET_NSTYPE _IO(0xb7, 0x3)
+#endif
+#ifndef NSFS_MAGIC
+#define NSFS_MAGIC 0x6e736673
+#endif
+#ifndef NETLINK_GET_STRICT_CHK
+#define NETLINK_GET_STRICT_CHK 12
+#endif
+
+template <typename Call>
+auto retryOnSignal(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+Status openFd(const std::string& path, int flags, UniqueFd* out) {
+  const int fd = retryOnSignal([&] { return ::open(path.c_str(), flags | O_CLOEXEC); });
+  if (fd < 0) return Status::fromErrno("open " + path);
+  out->reset(fd);
+  return {};
+}
+
+void setOption(int socket, int level, int option, int value) {
+  ::setsockopt(socket, level, option, &value, sizeof value);
+}
+
+/* The FORCE variants need CAP_NET_ADMIN in the initial user namespace; the others are bounded by net.core.*mem_max. */
+void setBuffer(int socket, int force, int plain) {
+  const int value = kSocketBuffer;
+  if (::setsockopt(socket, SOL_SOCKET, force, &value, sizeof value) != 0) setOption(socket, SOL_SOCKET, plain, value);
+}
+
+Status checkSysctlKey(const std::string& key) {
+  if (key.empty() || key.front() == '/' || key.find("..") != std::string::npos) return {EINVAL, "sysctl " + key};
+  return {};
+}
+
+Status readAll(int fd, const std::string& path, std::string* out) {
+  std::string text;
+  char chunk[4096];
+  while (true) {
+    const ssize_t got = retryOnSignal([&] { return ::read(fd, chunk, sizeof chunk); });
+    if (got < 0) return Status::fromErrno("read " + path);
+    if (got == 0) break;
+    text.append(chunk, static_cast<size_t>(got));
+  }
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  *out = std::move(text);
+  return {};
+}
+
+std::string parentOf(const std::string& dir) {
+  const size_t slash = dir.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : dir.substr(0, slash);
+}
+
+std::string withoutTrailingSlashes(std::string dir) {
+  while (dir.size() > 1 && dir.back() == '/') dir.pop_back();
+  return dir;
+}
+
+/* mkdir -p; `*made` when the last component was made by this call. */
+Status makeDirs(const std::string& dir, bool* made) {
+  for (size_t slash = dir.find('/', 1);; slash = dir.find('/', slash + 1)) {
+    const std::string part = dir.substr(0, slash);
+    const bool last = slash == std::string::npos;
+    if (::mkdir(part.c_str(), 0755) == 0) {
+      *made = last;
+    } else if (errno != EEXIST) {
+      return Status::fromErrno("mkdir " + part);
+    }
+    if (last) return {};
+  }
+}
+
+Status isEmptyDir(const std::string& dir, bool* empty) {
+  DIR* stream = ::opendir(dir.c_str());
+  if (stream == nullptr) return Status::fromErrno("opendir " + dir);
+  *empty = true;
+  while (const dirent* entry = ::readdir(stream)) {
+    if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
+    *empty = false;
+    break;
+  }
+  ::closedir(stream);
+  return {};
+}
+
+}  // namespace
+
+void UniqueFd::reset(int fd) {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = fd;
+}
+
+Status Status::fromErrno(std::string where) {
+  return {errno, std::move(where)};
+}
+
+Status openThreadNetns(UniqueFd* out) {
+  return openFd(kThreadNetns, O_RDONLY, out);
+}
+
+Status openNetns(const std::string& path, UniqueFd* out) {
+  UniqueFd fd;
+  /* O_NONBLOCK: a FIFO put at the path must not hang the thread. */
+  if (Status status = openFd(path, O_RDONLY | O_NONBLOCK, &fd); !status.ok()) return status;
+  const int type = ::ioctl(fd.get(), NS_GET_NSTYPE);
+  /* ENOTTY is what a file outside nsfs answers. */
+  if (type != CLONE_NEWNET) return {EINVAL, "netns " + path};
+  *out = std::move(fd);
+  return {};
+}
+
+/*
+ * CLONE_NEWNET asks for CAP_SYS_ADMIN over the namespace and in the caller's own user namespace, nothing else: unlike
+ * CLONE_NEWNS it does not mind that the thread shares its fs_struct with all others, so the thread never unshares
+ * CLONE_FS and keeps the process's working directory.
+ */
+Status enterNetns(int fd, const std::string& path) {
+  if (::setns(fd, CLONE_NEWNET) != 0) return Status::fromErrno(path.empty() ? "setns" : "setns " + path);
+  return {};
+}
+
+Status createNetns(const std::string& path, UniqueFd* out, bool* moved) {
+  *moved = false;
+  UniqueFd file(retryOnSignal([&] { return ::open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444); }));
+  if (!file.valid()) return Status::fromErrno("open " + path);
+  file.reset();
+
+  Status status;
+  if (::unshare(CLONE_NEWNET) != 0) {
+    status = Status::fromErrno("unshare");
+  } else {
+    *moved = true;
+    /* thread-self: /proc/self/ns/net is the main thread's namespace. */
+    if (::mount(kThreadNetns, path.c_str(), "none", MS_BIND, nullptr) != 0) {
+      status = Status::fromErrno("mount " + path);
+    } else {
+      status = openThreadNetns(out);
+      if (!status.ok()) ::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    }
+  }
+  if (!status.ok()) ::unlink(path.c_str());
+  return status;
+}
+
+Status deleteNetns(const std::string& path) {
+  for (int layer = 0; layer < kMaxMountLayers; layer += 1) {
+    struct stat file {};
+    if (::lstat(path.c_str(), &file) != 0) return Status::fromErrno("lstat " + path);
+    struct statfs fs {};
+    if (S_ISREG(file.st_mode) && ::statfs(path.c_str(), &fs) != 0) return Status::fromErrno("statfs " + path);
+    const bool pin = S_ISREG(file.st_mode) && fs.f_type == NSFS_MAGIC;
+    if (!pin) {
+      if (!S_ISREG(file.st_mode) || file.st_size != 0) return {EINVAL, "netns " + path};
+      if (::unlink(path.c_str()) != 0) return Status::fromErrno("unlink " + path);
+      return {};
+    }
+    if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) return Status::fromErrno("umount " + path);
+  }
+  return {EBUSY, "umount " + path};
+}
+
+Status openRouteSocket(UniqueFd* out) {
+  UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  if (!fd.valid()) return Status::fromErrno("socket");
+  setOption(fd.get(), SOL_NETLINK, NETLINK_EXT_ACK, 1);
+  setOption(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  setOption(fd.get(), SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+  setBuffer(fd.get(), SO_RCVBUFFORCE, SO_RCVBUF);
+  setBuffer(fd.get(), SO_SNDBUFFORCE, SO_SNDBUF);
+  /* rtnetlink answers inside sendmsg, so silence means an answer was lost; a lost answer must not hang the thread. */
+  timeval silence{};
+  silence.tv_sec = kSilenceSeconds;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
+  *out = std::move(fd);
+  return {};
+}
+
+size_t receiveRoom(int socket) {
+  int room = 0;
+  socklen_t size = sizeof room;
+  if (::getsockopt(socket, SOL_SOCKET, SO_RCVBUF, &room, &size) != 0 || room < 0) return 0;
+  return static_cast<size_t>(room);
+}
+
+Status sendAll(int socket, const uint8_t* data, size_t size) {
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  const ssize_t sent = retryOnSignal(
+      [&] { return ::sendto(socket, data, size, 0, reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel); });
+  if (sent < 0) return Status::fromErrno("send");
+  if (static_cast<size_t>(sent) != size) return {EMSGSIZE, "send"};
+  return {};
+}
+
+Status receive(int socket, uint8_t* buffer, size_t capacity, size_t* size) {
+  while (true) {
+    sockaddr_nl sender{};
+    iovec slot{buffer, capacity};
+    msghdr message{};
+    message.msg_name = &sender;
+    message.msg_namelen = sizeof sender;
+    message.msg_iov = &slot;
+    message.msg_iovlen = 1;
+    const ssize_t got = retryOnSignal([&] { return ::recvmsg(socket, &message, 0); });
+    if (got < 0) return errno == EAGAIN ? Status{ETIMEDOUT, "recv"} : Status::fromErrno("recv");
+    if (message.msg_namelen == sizeof sender && sender.nl_pid != 0) continue;
+    if ((message.msg_flags & MSG_TRUNC) != 0) return {EMSGSIZE, "recv"};
+    *size = static_cast<size_t>(got);
+    return {};
+  }
+}
+
+std::optional<uint32_t> linkIndex(int socket, const std::string& name) {
+  /* The ioctl cuts a name at its colon (`br0:1`, an address label, would find br0); no link's name has one. */
+  if (name.empty() || name.find(':') != std::string::npos) return 0;
+  if (name.size() >= IFNAMSIZ) return std::nullopt;
+  ifreq request{};
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  if (::ioctl(socket, SIOCGIFINDEX, &request) == 0) return static_cast<uint32_t>(request.ifr_ifindex);
+  if (errno == ENODEV) return 0;
+  return std::nullopt;
+}
+
+Status readSysctl(const std::string& key, std::string* value) {
+  if (Status status = checkSysctlKey(key); !status.ok()) return status;
+  const std::string path = "/proc/sys/" + key;
+  UniqueFd fd;
+  if (Status status = openFd(path, O_RDONLY, &fd); !status.ok()) return status;
+  return readAll(fd.get(), path, value);
+}
+
+Status writeSysctl(const std::string& key, const std::string& value, std::optional<std::string>* previous) {
+  if (Status status = checkSysctlKey(key); !status.ok()) return status;
+  const std::string path = "/proc/sys/" + key;
+  /* Write-only sysctls (net/ipv4/route/flush) refuse to be read even by root; they have no previous value. */
+  std::string before;
+  const Status readable = readSysctl(key, &before);
+  UniqueFd fd;
+  if (Status status = openFd(path, O_WRONLY, &fd); !status.ok()) return status;
+  const ssize_t put = retryOnSignal([&] { return ::write(fd.get(), value.data(), value.size()); });
+  if (put < 0) return Status::fromErrno("write " + path);
+  if (static_cast<size_t>(put) != value.size()) return {EINVAL, "write " + path};
+  if (readable.ok()) *previous = std::move(before);
+  return {};
+}
+
+Status lockFile(int fd, LockMode mode, bool* taken) {
+  const int operation = mode == LockMode::kExclusive ? LOCK_EX : mode == LockMode::kShared ? LOCK_SH : LOCK_UN;
+  const int result = retryOnSignal([&] { return ::flock(fd, operation | LOCK_NB); });
+  if (result != 0 && errno != EWOULDBLOCK) return Status::fromErrno("flock");
+  *taken = result == 0;
+  return {};
+}
+
+/*
+ * iproute2's steps before its first namespace (ip/ipnetns.c), so that either may come first: the directory is a shared
+ * mount, and an unpinned namespace disappears from all mount namespaces at once. iproute2 takes the same flock, because
+ * two processes that bind at the same time would stack mounts.
+ */
+Status prepareNetnsDir(const std::string& path, bool* changed) {
+  const std::string dir = withoutTrailingSlashes(path);
+  bool made = false;
+  if (Status status = makeDirs(dir, &made); !status.ok()) return status;
+  UniqueFd lock;
+  if (Status status = openFd(dir, O_RDONLY | O_DIRECTORY, &lock); !status.ok()) return status;
+  if (retryOnSignal([&] { return ::flock(lock.get(), LOCK_EX); }) != 0) return Status::fromErrno("flock " + dir);
+  bool bound = false;
+  while (::mount("", dir.c_str(), "none", MS_SHARED | MS_REC, nullptr) != 0) {
+    if (errno != EINVAL || bound) return Status::fromErrno("mount --make-shared " + dir);
+    if (::mount(dir.c_str(), dir.c_str(), "none", MS_BIND | MS_REC, nullptr) != 0) {
+      return Status::fromErrno("mount --bind " + dir);
+    }
+    bound = true;
+  }
+  *changed = made || bound;
+  return {};
+}
+
+Status releaseNetnsDir(const std::string& path, bool* changed) {
+  const std::string dir = withoutTrailingSlashes(path);
+  *changed = false;
+  UniqueFd lock;
+  if (Status status = openFd(dir, O_RDONLY | O_DIRECTORY, &lock); !status.ok()) {
+    return status.error == ENOENT ? Status{} : status;
+  }
+  if (retryOnSignal([&] { return ::flock(lock.get(), LOCK_EX); }) != 0) return Status::fromErrno("flock " + dir);
+  bool empty = false;
+  if (Status status = isEmptyDir(dir, &empty); !status.ok()) return status;
+  if (!empty) return {};
+  /* A bind of the directory onto itself has its parent's device; a file system mounted there has its own and is not
+   * ours. */
+  struct stat self {};
+  struct stat parent {};
+  if (::stat(dir.c_str(), &self) != 0) return Status::fromErrno("stat " + dir);
+  if (::stat(parentOf(dir).c_str(), &parent) != 0) return Status::fromErrno("stat " + parentOf(dir));
+  if (self.st_dev != parent.st_dev) return {};
+  if (::umount2(dir.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
+    *changed = true;
+  } else if (errno != EINVAL) {
+    return Status::fromErrno("umount " + dir);
+  }
+  if (::rmdir(dir.c_str()) == 0) *changed = true;
+  return {};
+}
+
+std::string errnoName(int error) {
+  switch (error) {
+#define X(name) \
+  case name:    \
+    return #name;
+#define K(name, number) \
+  case number:          \
+    return #name;
+#include "errno.def"
+#undef X
+#undef K
+    default:
+      return "E" + std::to_string(error);
+  }
+}
+
+}  // namespace vpcctl::sys

@@ -1,0 +1,109 @@
+/*
+ * System calls that Node cannot make, each as one function that says what failed. Nothing here knows JavaScript or
+ * remembers anything; only enterNetns() and createNetns() change the calling thread, and only program.cc calls them.
+ */
+#ifndef VPCCTL_SYS_H_
+#define VPCCTL_SYS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace vpcctl::sys {
+
+/** A descriptor that closes itself. */
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    if (this != &other) reset(std::exchange(other.fd_, -1));
+    return *this;
+  }
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+  ~UniqueFd() { reset(); }
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  void reset(int fd = -1);
+
+ private:
+  int fd_ = -1;
+};
+
+/** Outcome of a call: a positive errno and which call it was, or 0. */
+struct [[nodiscard]] Status {
+  int error = 0;
+  std::string where;
+
+  bool ok() const { return error == 0; }
+  /** The failure that errno names now. */
+  static Status fromErrno(std::string where);
+};
+
+/** The namespace the calling thread is in, as a descriptor. */
+Status openThreadNetns(UniqueFd* out);
+
+/** Opens a pinned network namespace; EINVAL when the file is something else. */
+Status openNetns(const std::string& path, UniqueFd* out);
+
+/** Moves the calling thread. A failure leaves it where it was. */
+Status enterNetns(int fd, const std::string& path);
+
+/**
+ * Creates a namespace, pins it at `path` (exclusively) and leaves the calling thread in it. On failure nothing is left
+ * in the file system; `*moved` says whether the thread has left its namespace (also set on success).
+ */
+Status createNetns(const std::string& path, UniqueFd* out, bool* moved);
+
+/**
+ * Unpins. Only a namespace or an empty regular file is touched, anything else is EINVAL. Layers of mounts are all taken
+ * off: a directory that was once bound onto itself can hold the pin twice.
+ */
+Status deleteNetns(const std::string& path);
+
+/** An rtnetlink socket of the thread's namespace with extended acks and room for a large batch. */
+Status openRouteSocket(UniqueFd* out);
+
+/** Room for unread answers of a socket, as the kernel accounts it; 0 when it cannot be told. */
+size_t receiveRoom(int socket);
+
+/** Sends to the kernel. */
+Status sendAll(int socket, const uint8_t* data, size_t size);
+
+/** Receives one datagram from the kernel; those of other senders are dropped. ETIMEDOUT after half a minute of silence.
+ */
+Status receive(int socket, uint8_t* buffer, size_t capacity, size_t* size);
+
+/**
+ * Index of a link of the socket's namespace by name or short altname. `*index` 0: not there; nullopt: this socket
+ * cannot tell.
+ */
+std::optional<uint32_t> linkIndex(int socket, const std::string& name);
+
+/** `/proc/sys/<key>` as the thread's namespace has it, without the newline at its end. */
+Status readSysctl(const std::string& key, std::string* value);
+
+/** Writes a sysctl; `*previous` stays empty when it may be written but not read. */
+Status writeSysctl(const std::string& key, const std::string& value, std::optional<std::string>* previous);
+
+enum class LockMode { kExclusive, kShared, kUnlock };
+
+/** Non-blocking flock(2); `*taken` is false when another open file description holds it. */
+Status lockFile(int fd, LockMode mode, bool* taken);
+
+/** Makes `dir` and its parents, and `dir` a shared mount; `*changed` when something was made or mounted. */
+Status prepareNetnsDir(const std::string& dir, bool* changed);
+
+/** When `dir` is empty: takes its bind mount off and removes it; `*changed` when either was done. */
+Status releaseNetnsDir(const std::string& dir, bool* changed);
+
+/** Symbolic name of an errno, `E<number>` for one nobody has named. */
+std::string errnoName(int error);
+
+}  // namespace vpcctl::sys
+
+#endif  // VPCCTL_SYS_H_

@@ -1,0 +1,105 @@
+#include "worker.h"
+
+#include <signal.h>
+
+#include <utility>
+
+namespace vpcctl {
+namespace {
+
+void fail(Program* program, const sys::Status& status) {
+  program->results.clear();
+  for (size_t i = 0; i < program->ops.size(); i += 1) {
+    Result result;
+    result.status = status;
+    program->results.push_back(std::move(result));
+    if (!program->keepGoing) break;
+  }
+}
+
+}  // namespace
+
+void Worker::submit(std::unique_ptr<Program> program) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  queue_.push_back(std::move(program));
+  if (state_ != State::kRunning) start(lock);
+  wake_.notify_one();
+}
+
+void Worker::revive() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (state_ == State::kLost && !queue_.empty()) start(lock);
+}
+
+void Worker::stop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  stop_.store(true, std::memory_order_relaxed);
+  wake_.notify_one();
+  const bool join = std::exchange(state_, State::kNone) != State::kNone;
+  lock.unlock();
+  if (join) ::pthread_join(thread_, nullptr);
+  queue_.clear();
+}
+
+/* Called with the lock held and no thread running. */
+void Worker::start(std::unique_lock<std::mutex>& lock) {
+  if (state_ == State::kLost) {
+    /* A lost thread takes the lock no more. */
+    ::pthread_join(thread_, nullptr);
+    state_ = State::kNone;
+  }
+  /* The process's signals are for its other threads: born with all blocked, this one is never interrupted by them. */
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int error = ::pthread_create(&thread_, nullptr, entry, this);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error == 0) {
+    state_ = State::kRunning;
+    return;
+  }
+  std::deque<std::unique_ptr<Program>> refused;
+  refused.swap(queue_);
+  lock.unlock();
+  for (auto& program : refused) {
+    fail(program.get(), {error, "thread"});
+    done_(context_, std::move(program));
+  }
+  lock.lock();
+}
+
+void* Worker::entry(void* self) {
+  ::pthread_setname_np(::pthread_self(), "vpcctl-netns");
+  static_cast<Worker*>(self)->loop();
+  return nullptr;
+}
+
+void Worker::loop() {
+  Executor executor;
+  const sys::Status born = executor.begin();
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return stop_.load(std::memory_order_relaxed) || !queue_.empty(); });
+    if (stop_.load(std::memory_order_relaxed)) return;
+    std::unique_ptr<Program> program = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    if (born.ok()) {
+      program->results = executor.run(program->ops, program->keepGoing, stop_);
+    } else {
+      fail(program.get(), born);
+    }
+    const bool lost = !born.ok() || executor.lost();
+    if (lost) {
+      lock.lock();
+      if (state_ == State::kRunning) state_ = State::kLost;
+      lock.unlock();
+    }
+    done_(context_, std::move(program));
+    if (lost) return;
+    lock.lock();
+  }
+}
+
+}  // namespace vpcctl
