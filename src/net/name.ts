@@ -11,8 +11,12 @@ export type Name = string & { readonly [nameBrand]: true };
 /** Longest name. */
 export const NAME_LENGTH = 63;
 
-/** The rule for names as a regular expression; {@link parseName} says which part of it a text breaks. */
-export const NAME_PATTERN = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+/**
+ * The rule for names as a regular expression; {@link parseName} says which part of it a text breaks. Two words are no
+ * names because specs are plain objects keyed by name: `vpcs.constructor` is there in every object, and valibot's
+ * records leave both words out without a word (1.5.0).
+ */
+export const NAME_PATTERN = /^(?!(?:constructor|prototype)$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** The rule for names in words. */
 export const NAME_RULE = '1 to 63 lower-case letters, digits and inner hyphens';
@@ -23,6 +27,7 @@ export function parseName(text: string, what: string): Name {
   const expected = `expected ${NAME_RULE}`;
   if (text === '') throw invalid(`the ${what} name is empty: ${expected}`);
   const shown = `${what} name ${quote(text)}`;
+  if (text === 'constructor' || text === 'prototype') throw invalid(`${shown} is a reserved word: take another`);
   const characters = Array.from(text);
   const wrong = characters.findIndex((character) => !/^[a-z0-9-]$/.test(character));
   if (wrong !== -1) {
