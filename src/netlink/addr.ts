@@ -59,8 +59,8 @@ export function addAddr(batch: Batch, addr: AddrParams): void {
 }
 
 /**
- * Deletes an address; EADDRNOTAVAIL when the link has it not. A surprise of IPv4: with the first address of a prefix the kernel
- * deletes all later ones of the same prefix, unless net.ipv4.conf.*.promote_secondaries is set.
+ * Deletes an address; EADDRNOTAVAIL when the link has it not. A surprise of IPv4: with the first address of a prefix
+ * the kernel deletes all later ones of the same prefix, unless net.ipv4.conf.*.promote_secondaries is set.
  */
 export function deleteAddr(batch: Batch, addr: Pick<AddrParams, 'link' | 'addr'>): void {
   addrMessage(batch, RTM_DELADDR, 0, { link: addr.link, addr: addr.addr });

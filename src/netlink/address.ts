@@ -72,7 +72,10 @@ export function formatCidr(family: Family, bytes: Uint8Array, prefix: number): s
   return `${formatIp(family, bytes)}/${prefix}`;
 }
 
-/** Prints six bytes as a MAC address; undefined for link-layer addresses of other kinds (tunnels have 0, 4 or 16 bytes). */
+/**
+ * Prints six bytes as a MAC address; undefined for link-layer addresses of other kinds (tunnels have 0, 4 or 16
+ * bytes).
+ */
 export function formatMac(bytes: Uint8Array): string | undefined {
   if (bytes.length !== 6) return undefined;
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');

@@ -12,8 +12,8 @@ import {
 } from './wire.js';
 
 /**
- * A zero 32-bit slot that the sender fills in, in the host's byte order, just before it sends the message that contains it (so the link
- * may have been made by an earlier message of the same batch). The offset is 4-aligned.
+ * A zero 32-bit slot that the sender fills in, in the host's byte order, just before it sends the message that
+ * contains it (so the link may have been made by an earlier message of the same batch). The offset is 4-aligned.
  */
 export interface Fixup {
   /** Byte offset of the slot in the batch's data. */
@@ -24,7 +24,9 @@ export interface Fixup {
   readonly link?: string;
 }
 
-/** Messages ready to be sent in one namespace, in order; the n-th has sequence number n, from 1, and asks for an ack. */
+/**
+ * Messages ready to be sent in one namespace, in order; the n-th has sequence number n, from 1, and asks for an ack.
+ */
 export interface FinishedBatch {
   readonly data: Uint8Array;
   readonly count: number;
@@ -35,8 +37,8 @@ const FIRST_CAPACITY = 1024;
 const utf8 = new TextEncoder();
 
 /**
- * Collects request messages. Sticky: the first value that cannot be encoded (INVALID) is remembered, everything after it is
- * ignored, and {@link Batch.finish} throws it; so a caller writes a run of messages without checking each.
+ * Collects request messages. Sticky: the first value that cannot be encoded (INVALID) is remembered, everything after
+ * it is ignored, and {@link Batch.finish} throws it; so a caller writes a run of messages without checking each.
  */
 export class Batch {
   #bytes = new Uint8Array(FIRST_CAPACITY);
@@ -78,7 +80,9 @@ export class Batch {
     this.#view.setUint32(start + 8, this.#count, LITTLE_ENDIAN);
   }
 
-  /** Hands the messages over and leaves the batch empty. Throws the first encoding error, now and at every later call. */
+  /**
+   * Hands the messages over and leaves the batch empty. Throws the first encoding error, now and at every later call.
+   */
   finish(): FinishedBatch {
     if (this.#error !== undefined) throw this.#error;
     const finished = { data: this.#bytes.subarray(0, this.#length), count: this.#count, fixups: this.#fixups };
@@ -154,8 +158,8 @@ export class Batch {
   }
 
   /**
-   * An attribute that contains what `body` writes. `plain` leaves NLA_F_NESTED away, for an attribute that starts with a
-   * struct (VETH_INFO_PEER).
+   * An attribute that contains what `body` writes. `plain` leaves NLA_F_NESTED away, for an attribute that starts
+   * with a struct (VETH_INFO_PEER).
    */
   nest(type: number, body: () => void, plain = false): void {
     const start = this.#reserve(NLA_HDRLEN);
@@ -192,8 +196,8 @@ export class Batch {
 }
 
 /**
- * A dump request of one message (sequence number 1): a header of `headerLength` zero bytes (AF_UNSPEC: all families) and u32
- * attributes. Valid under NETLINK_GET_STRICT_CHK, which refuses headers of another type's length.
+ * A dump request of one message (sequence number 1): a header of `headerLength` zero bytes (AF_UNSPEC: all families)
+ * and u32 attributes. Valid under NETLINK_GET_STRICT_CHK, which refuses headers of another type's length.
  */
 export function dumpRequest(
   type: number,

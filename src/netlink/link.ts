@@ -79,7 +79,10 @@ export interface VethEnd {
   readonly name: string;
   readonly mac: string;
   readonly mtu: number;
-  /** Path of the nsfs file of the namespace where this end is born; `''` is the process' own. Absent: where the message is sent. */
+  /**
+   * Path of the nsfs file of the namespace where this end is born; `''` is the process' own. Absent: where the
+   * message is sent.
+   */
   readonly netns?: string;
 }
 
@@ -95,7 +98,10 @@ export interface LinkChange {
   readonly alias?: string;
   /** Bridge of the same namespace to become a port of; null: of none. */
   readonly master?: string | null;
-  /** The bridge port forwards to no other isolated port. The link must be a port, be it by the `master` of this very call. */
+  /**
+   * The bridge port forwards to no other isolated port. The link must be a port, be it by the `master` of this very
+   * call.
+   */
   readonly isolated?: boolean;
   readonly mtu?: number;
   readonly mac?: string;
@@ -131,10 +137,11 @@ export interface LinkInfo {
 }
 
 /**
- * Adds a bridge, down: no multicast snooping, no default VLAN, no netfilter on bridged frames. EEXIST when the name is taken.
+ * Adds a bridge, down: no multicast snooping, no default VLAN, no netfilter on bridged frames. EEXIST when the name
+ * is taken.
  *
- * Two messages, because a bridge keeps its MTU only when it was *changed* by a user: one given on create, or set to what it
- * is already, follows the smallest port, and jumps to 1500 when the last port leaves (measured on 6.18).
+ * Two messages, because a bridge keeps its MTU only when it was *changed* by a user: one given on create, or set to
+ * what it is already, follows the smallest port, and jumps to 1500 when the last port leaves (measured on 6.18).
  */
 export function createBridge(batch: Batch, bridge: BridgeParams): void {
   batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, () => {
@@ -157,8 +164,9 @@ export function createBridge(batch: Batch, bridge: BridgeParams): void {
 }
 
 /**
- * Adds a veth pair, both ends down, one queue each, each born in its namespace. The kernel refuses IFF_UP on the nested peer
- * (ENOTCONN) and ignores an alias on create; masters are namespace-local. All three are {@link setLink}'s.
+ * Adds a veth pair, both ends down, one queue each, each born in its namespace. The kernel refuses IFF_UP on the
+ * nested peer (ENOTCONN) and ignores an alias on create; masters are namespace-local. All three are {@link
+ * setLink}'s.
  */
 export function createVeth(batch: Batch, veth: VethParams): void {
   batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, () => {
@@ -184,9 +192,9 @@ export function createVeth(batch: Batch, veth: VethParams): void {
  * Changes a link, in up to three messages, in the order that lets no packet pass too early: down; then what RTM_SETLINK
  * takes; then isolation and up. Nothing to change: no message. ENODEV when there is no such link.
  *
- * Isolation needs RTM_NEWLINK (RTM_SETLINK ignores IFLA_LINKINFO) and a link that is a port already: the kernel looks the master up
- * before it applies the same message's IFLA_MASTER. Up needs a message after IFLA_AF_SPEC's: the kernel sets flags first, and with
- * them the link-local address that `addrGenMode: 'none'` is to prevent.
+ * Isolation needs RTM_NEWLINK (RTM_SETLINK ignores IFLA_LINKINFO) and a link that is a port already: the kernel looks
+ * the master up before it applies the same message's IFLA_MASTER. Up needs a message after IFLA_AF_SPEC's: the kernel
+ * sets flags first, and with them the link-local address that `addrGenMode: 'none'` is to prevent.
  */
 export function setLink(batch: Batch, link: LinkChange): void {
   if (link.up === false) linkMessage(batch, RTM_SETLINK, link.name, { up: false });

@@ -1,7 +1,8 @@
 /**
- * Walking a received buffer: messages, their fixed header, their attributes. Everything is bounds-checked; a length that
- * lies (too short for its own header, beyond the buffer) throws {@link malformed}'s error, so no walk reads outside or
- * stands still. What is not known is passed over: message types, address families and attributes newer than this code.
+ * Walking a received buffer: messages, their fixed header, their attributes. Everything is bounds-checked; a length
+ * that lies (too short for its own header, beyond the buffer) throws {@link malformed}'s error, so no walk reads
+ * outside or stands still. What is not known is passed over: message types, address families and attributes newer
+ * than this code.
  */
 import { getSystemErrorName } from 'node:util';
 import { VpcctlError } from '../errors.js';
@@ -21,8 +22,9 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 /**
- * Calls `visit(type, start, end)` for each message, with the bounds of its payload. The last message's padding may be missing.
- * A non-zero status in NLMSG_ERROR or NLMSG_DONE throws KERNEL with the errno: an answer that says it failed is not an empty one.
+ * Calls `visit(type, start, end)` for each message, with the bounds of its payload. The last message's padding may be
+ * missing. A non-zero status in NLMSG_ERROR or NLMSG_DONE throws KERNEL with the errno: an answer that says it failed
+ * is not an empty one.
  */
 export function eachMessage(view: DataView, visit: (type: number, start: number, end: number) => void): void {
   const limit = view.byteLength;
@@ -41,8 +43,8 @@ export function eachMessage(view: DataView, visit: (type: number, start: number,
 }
 
 /**
- * Calls `visit(type, start, end)` for each attribute in [start, end), with the bounds of its payload and the type stripped of
- * its flags. Fewer than four trailing bytes are padding and end the walk, as in the kernel's own nla_ok.
+ * Calls `visit(type, start, end)` for each attribute in [start, end), with the bounds of its payload and the type
+ * stripped of its flags. Fewer than four trailing bytes are padding and end the walk, as in the kernel's own nla_ok.
  */
 export function eachAttr(
   view: DataView,

@@ -44,8 +44,8 @@ export interface NeighInfo {
 }
 
 /**
- * Adds a permanent entry; the link may be down. But a link that *goes* down loses its entries, permanent ones too (measured
- * on 6.18): whoever takes a link down and up again adds them again.
+ * Adds a permanent entry; the link may be down. But a link that *goes* down loses its entries, permanent ones too
+ * (measured on 6.18): whoever takes a link down and up again adds them again.
  */
 export function addNeigh(batch: Batch, neigh: NeighParams): void {
   const flags = NLM_F_CREATE | (neigh.replace === true ? NLM_F_REPLACE : NLM_F_EXCL);

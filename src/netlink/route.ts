@@ -86,7 +86,10 @@ export interface RouteParams extends RouteKey {
   readonly src?: string;
   /** The next hop is on the link though no address says so. */
   readonly onlink?: boolean;
-  /** Destination realm (RTA_FLOW), which nftables sees as `meta rtclassid`. IPv4 only: in IPv6 the kernel ignores it, so it is refused here. */
+  /**
+   * Destination realm (RTA_FLOW), which nftables sees as `meta rtclassid`. IPv4 only: in IPv6 the kernel ignores it,
+   * so it is refused here.
+   */
   readonly realm?: number;
 }
 

@@ -69,8 +69,9 @@ export function addRule(batch: Batch, rule: RuleParams): void {
 }
 
 /**
- * Deletes the first rule with all of these properties, the protocol included. ENOENT when there is none. The kernel takes what is
- * not told for a wildcard: `all` also matches a rule of the same priority, table and protocol from some prefix.
+ * Deletes the first rule with all of these properties, the protocol included. ENOENT when there is none. The kernel
+ * takes what is not told for a wildcard: `all` also matches a rule of the same priority, table and protocol from some
+ * prefix.
  */
 export function deleteRule(batch: Batch, rule: RuleParams): void {
   ruleMessage(batch, RTM_DELRULE, 0, rule);

@@ -4,10 +4,12 @@
  *     noun file (link, addr, route, rule, neigh)  parameters → Batch → { data, count, fixups }
  *                                                 dump bytes → message.ts → plain objects
  *
- * Numbers in a message are in the host's byte order; addresses are in network order. Callers never know a link's index:
- * a message that needs one carries a zero slot and a {@link Fixup} with the link's name, filled in just before that message is sent.
+ * Numbers in a message are in the host's byte order; addresses are in network order. Callers never know a link's
+ * index: a message that needs one carries a zero slot and a {@link Fixup} with the link's name, filled in just before
+ * that message is sent.
  *
- * This file holds what all nouns share: byte order, header sizes and flags. An attribute's number stands in the noun's file.
+ * This file holds what all nouns share: byte order, header sizes and flags. An attribute's number stands in the
+ * noun's file.
  */
 
 /** The host is little-endian: the third argument of every DataView access to a netlink number. */
@@ -34,7 +36,9 @@ export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 
-/** Owner mark of the routes and rules made here, in rtm_protocol and FRA_PROTOCOL: the ROUTE_PROTOCOL of src/objects. */
+/**
+ * Owner mark of the routes and rules made here, in rtm_protocol and FRA_PROTOCOL: the ROUTE_PROTOCOL of src/objects.
+ */
 export const OWN_PROTOCOL = 201;
 
 /** Rounds up to NLA_ALIGNTO, which equals NLMSG_ALIGNTO and RTNH_ALIGNTO. */

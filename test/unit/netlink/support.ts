@@ -10,7 +10,9 @@ import { eachMessage, viewOf } from '../../../src/netlink/message.js';
 /** Goldens and fixtures are little-endian; big-endian encoding has a test of its own. */
 export const littleEndianHost = endianness() === 'LE';
 
-/** Rows of hex with the meaning of each: the bytes of a message as a reader of the kernel's headers would write them. */
+/**
+ * Rows of hex with the meaning of each: the bytes of a message as a reader of the kernel's headers would write them.
+ */
 export type Golden = ReadonlyArray<readonly [hex: string, field: string]>;
 
 export function build(fill: (batch: Batch) => void): FinishedBatch {
