@@ -1,0 +1,18 @@
+/**
+ * One phase of the vpcctl driver: `vpcctl-phase.mjs apply|destroy STATE SPEC.json`. Prints its clock as one line of
+ * JSON.
+ */
+import { readFileSync } from 'node:fs';
+import { open } from '../../dist/index.js';
+
+const [verb, state, file] = process.argv.slice(2);
+const spec = JSON.parse(readFileSync(file, 'utf8'));
+
+const start = process.hrtime.bigint();
+const vpcctl = await open({ state });
+const opened = process.hrtime.bigint();
+if (verb === 'apply') await vpcctl.apply(spec, { yes: true });
+else for (const name of Object.keys(spec.vpcs)) await vpcctl.destroy(name, { yes: true });
+const end = process.hrtime.bigint();
+await vpcctl.close();
+process.stdout.write(`${JSON.stringify({ start: String(start), opened: String(opened), end: String(end) })}\n`);

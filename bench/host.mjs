@@ -1,0 +1,135 @@
+/**
+ * One trial, inside a private host (network namespace, mount namespace, empty /run): build, check, tear down, wait
+ * until the kernel has let go. `host.mjs DRIVER SIZE GROUPS DIR`; prints the trial as one line of JSON. Started by
+ * run.mjs only.
+ */
+
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { check, namespaces } from './lib/check.mjs';
+import { driverNamed } from './lib/drivers.mjs';
+import { grown, network, parseSize } from './lib/network.mjs';
+import { median } from './lib/stats.mjs';
+
+const GONE_TIMEOUT_MS = 60_000;
+const [driverName, sizeText, groups, dir] = process.argv.slice(2);
+
+function run(program, args, input) {
+  const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8', input });
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${error?.message ?? stderr.trim()}`);
+  return stdout;
+}
+
+/** The line of a failed program's words that says why: Node prints a source line first, `ip` and `nft` begin with it. */
+function reason(stderr) {
+  return /^\w*Error.*: .*$/m.exec(stderr)?.[0] ?? stderr.trim().split('\n')[0];
+}
+
+/** Runs a phase to its end: when it was started and ended, on the monotonic clock, and what it printed. */
+async function phase([program, ...args]) {
+  const spawned = process.hrtime.bigint();
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const output = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr']) {
+    child[stream].setEncoding('utf8').on('data', (text) => {
+      output[stream] += text;
+    });
+  }
+  const closed = once(child, 'close');
+  const [code, signal] = await once(child, 'exit');
+  const exited = process.hrtime.bigint();
+  await closed;
+  if (code !== 0) throw new Error(`${driverName}: ${program} ended with ${code ?? signal}: ${reason(output.stderr)}`);
+  return { spawned, exited, stdout: output.stdout };
+}
+
+function ms(from, to) {
+  return Math.round(Number(to - from) / 1e3) / 1e3;
+}
+
+/** What starting `sh` and nothing else takes here: taken off the scripts' times, as Node's start is off a library's. */
+async function shellStart() {
+  const times = [];
+  for (let at = 0; at < 5; at += 1) {
+    const { spawned, exited } = await phase(['sh', '-c', ':']);
+    times.push(Number(exited - spawned));
+  }
+  return BigInt(Math.round(median(times)));
+}
+
+/** The clock of a phase: `start` is when its work began, not its interpreter. */
+function clock({ spawned, exited, stdout }, own, shell) {
+  if (!own) return { start: spawned + shell, end: exited };
+  const { start, opened, end } = JSON.parse(stdout.trim().split('\n').at(-1));
+  return { start: BigInt(start), opened: BigInt(opened), end: BigInt(end) };
+}
+
+/**
+ * The kernel destroys namespaces later, in a queue of its own, one batch after the other. The canary, a namespace with
+ * one end of a veth whose other end is here, is dropped last: when that end has vanished, the devices of everything
+ * dropped before have too. That no namespace is kept alive by something else is asked of the kernel's list of namespace
+ * ids, which forgets an id when the namespace dies.
+ */
+function armCanary() {
+  run('ip', ['netns', 'add', 'canary']);
+  run('ip', ['link', 'add', 'canary', 'type', 'veth', 'peer', 'name', 'c', 'netns', 'canary']);
+}
+
+function numberNamespaces() {
+  // A namespace that a link of the host leads to has an id already: EEXIST, hence -force.
+  const lines = namespaces().map((name) => `netns set ${name} auto\n`);
+  spawnSync('ip', ['-force', '-batch', '-'], { input: lines.join('') });
+  const numbered = livingIds();
+  if (numbered < lines.length) throw new Error(`only ${numbered} of ${lines.length} namespaces have an id`);
+}
+
+function livingIds() {
+  return run('ip', ['netns', 'list-id'])
+    .split('\n')
+    .filter((line) => line.startsWith('nsid')).length;
+}
+
+async function waitUntilGone() {
+  const deadline = Date.now() + GONE_TIMEOUT_MS;
+  run('ip', ['netns', 'del', 'canary']);
+  const canarySings = () => readFileSync('/proc/self/net/dev', 'utf8').includes('canary:');
+  while (canarySings() || livingIds() > 0) {
+    if (Date.now() > deadline) throw new Error(`check: ${livingIds()} namespaces are still alive after teardown`);
+    await sleep(1);
+  }
+  return process.hrtime.bigint();
+}
+
+const driver = await driverNamed(driverName);
+const size = parseSize(sizeText);
+const net = network(size, groups);
+const { extra, net: larger } = grown(net);
+const commands = driver.prepare(net, extra, dir);
+const shell = await shellStart();
+armCanary();
+
+const up = await phase(commands.up);
+if (size.workloads === 1) await phase(commands.grow);
+const checked = await check(size.workloads === 1 ? larger : net);
+if (size.workloads === 1) await phase(commands.shrink);
+numberNamespaces();
+const down = await phase(commands.down);
+const goneAt = await waitUntilGone();
+const left = namespaces();
+if (left.length > 0) throw new Error(`check: left in /run/netns: ${left.join(' ')}`);
+
+const upClock = clock(up, driver.ownClock, shell);
+const downClock = clock(down, driver.ownClock, shell);
+process.stdout.write(
+  `${JSON.stringify({
+    build: ms(upClock.start, upClock.end),
+    buildProcess: ms(up.spawned, up.exited),
+    teardown: ms(downClock.start, downClock.end),
+    teardownProcess: ms(down.spawned, down.exited),
+    gone: ms(downClock.start, goneAt),
+    ...(upClock.opened === undefined ? {} : { open: ms(upClock.start, upClock.opened) }),
+    checked,
+  })}\n`,
+);

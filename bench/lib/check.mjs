@@ -1,0 +1,138 @@
+/**
+ * The result is asserted before a time counts, by another witness than the driver: iproute2 for what exists, packets
+ * for what it does. Nothing here knows which driver built the network: workloads are found by their address.
+ */
+
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ALLOWED_PORTS, DENIED_PORTS } from './network.mjs';
+
+const probe = join(dirname(fileURLToPath(import.meta.url)), '..', 'probe.mjs');
+const NETNS_DIR = '/run/netns';
+/** A namespace of the check's own (host.mjs). */
+const OWN = new Set(['canary']);
+
+export function namespaces() {
+  return readdirSync(NETNS_DIR).filter((name) => !OWN.has(name));
+}
+
+function demand(condition, message) {
+  if (!condition) throw new Error(`check: ${message}`);
+}
+
+/**
+ * Address → namespace of every workload that is complete: loopback up, address on an eth0 that is up, a default route.
+ */
+function findWorkloads() {
+  const found = new Map();
+  for (const ns of namespaces()) {
+    const { status, stdout, stderr } = spawnSync('ip', ['-n', ns, '-batch', '-'], {
+      input: 'addr show\nroute show default\n',
+      encoding: 'utf8',
+      maxBuffer: 2 ** 26,
+    });
+    demand(status === 0, `ip in namespace ${ns}: ${stderr}`);
+    const address = /^\s+inet (\S+)\/\d+ .*\beth0$/m.exec(stdout)?.[1];
+    if (address === undefined) continue;
+    demand(!found.has(address), `two namespaces have ${address}`);
+    demand(/^\d+: lo: <[^>]*\bUP\b/m.test(stdout), `${ns}: loopback is down`);
+    demand(/^\d+: eth0@\S+: <[^>]*\bUP,LOWER_UP\b/m.test(stdout), `${ns}: eth0 is down`);
+    demand(/^default via \S+ dev eth0/m.test(stdout), `${ns}: no default route`);
+    found.set(address, ns);
+  }
+  return found;
+}
+
+function run(args) {
+  const { status, stdout, stderr } = spawnSync('ip', args, { encoding: 'utf8' });
+  demand(status === 0, `ip ${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+function connect(ns, ip, ports) {
+  const { status, stdout, stderr } = spawnSync(
+    'ip',
+    ['netns', 'exec', ns, process.execPath, probe, 'connect', ip, ...ports.map(String)],
+    { encoding: 'utf8' },
+  );
+  demand(status === 0, `probe in ${ns}: ${stderr}`);
+  return JSON.parse(stdout);
+}
+
+/**
+ * What became of a connection to `ip` when the frame is addressed to the other workload itself, as root in a workload
+ * can do. Proxy ARP leads ordinary packets to the router even where ports are not isolated; this one tells.
+ */
+function connectDirectly(from, to, ip, port) {
+  const mac = /link\/ether (\S+)/.exec(run(['-n', to, 'link', 'show', 'eth0']))?.[1];
+  run(['-n', from, 'neigh', 'replace', ip, 'lladdr', mac, 'nud', 'permanent', 'dev', 'eth0']);
+  const outcome = connect(from, ip, [port])[port];
+  run(['-n', from, 'neigh', 'del', ip, 'dev', 'eth0']);
+  return outcome;
+}
+
+/** Runs `body` while the ports have listeners in `ns`. */
+async function withListener(ns, body) {
+  const ports = [...ALLOWED_PORTS, ...DENIED_PORTS].map(String);
+  const child = spawn('ip', ['netns', 'exec', ns, process.execPath, probe, 'listen', ...ports], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const exited = once(child, 'exit');
+  try {
+    await Promise.race([
+      once(child.stdout, 'data'),
+      exited.then(([code]) => Promise.reject(new Error(`check: listener in ${ns} ended with ${code}`))),
+    ]);
+    return await body();
+  } finally {
+    child.stdin.end();
+    await exited;
+  }
+}
+
+/**
+ * Every workload exists and is complete; in the first and in the last VPC, the first workload reaches the last one on
+ * the allowed ports and is met with silence on a denied port that has a listener, also past the router; with several
+ * VPCs, the first does not reach the last. Returns what was seen, for the record.
+ */
+export async function check(net) {
+  const found = findWorkloads();
+  const wanted = net.vpcs.flatMap((vpc) => vpc.workloads);
+  for (const { name, ip } of wanted) demand(found.has(ip), `no namespace has ${name}'s address ${ip}`);
+  demand(found.size === wanted.length, `${found.size} workloads exist, ${wanted.length} were wanted`);
+
+  const seen = [];
+  const first = net.vpcs[0];
+  const last = net.vpcs[net.vpcs.length - 1];
+  for (const vpc of new Set([first, last])) {
+    const from = vpc.workloads[0];
+    const to = vpc.workloads[vpc.workloads.length - 1];
+    // With one workload a VPC only the first VPC was grown to two.
+    if (from === to) continue;
+    await withListener(found.get(to.ip), () => {
+      const outcome = connect(found.get(from.ip), to.ip, [...ALLOWED_PORTS, ...DENIED_PORTS]);
+      seen.push({ from: from.ip, to: to.ip, outcome });
+      for (const port of ALLOWED_PORTS)
+        demand(outcome[port] === 'open', `${from.ip} → ${to.ip}:${port}: ${outcome[port]}`);
+      for (const port of DENIED_PORTS)
+        demand(outcome[port] === 'silent', `${from.ip} → ${to.ip}:${port}: ${outcome[port]}`);
+      const [denied] = DENIED_PORTS;
+      const direct = connectDirectly(found.get(from.ip), found.get(to.ip), to.ip, denied);
+      demand(direct === 'silent', `${from.ip} → ${to.ip}:${denied}, past the router: ${direct}`);
+    });
+  }
+  demand(seen.length > 0, 'no pair of workloads to try');
+  if (last !== first) {
+    const from = first.workloads[0];
+    const to = last.workloads[0];
+    await withListener(found.get(to.ip), () => {
+      const outcome = connect(found.get(from.ip), to.ip, [22]);
+      seen.push({ from: from.ip, to: to.ip, outcome });
+      demand(outcome[22] !== 'open', `${from.ip} reaches ${to.ip} of another VPC`);
+    });
+  }
+  return { workloads: found.size, packets: seen };
+}

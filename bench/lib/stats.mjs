@@ -1,0 +1,36 @@
+/** Medians, and ratios taken round by round: rivals of one round ran within the same minute, on the same load. */
+
+export function median(values) {
+  if (values.length === 0) return undefined;
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** What is measured; each is a field of a trial, in milliseconds. */
+export const METRICS = ['build', 'buildProcess', 'teardown', 'teardownProcess', 'gone'];
+
+/**
+ * One row for each size and driver: per metric the median, the extremes and the median of the per-round ratios to
+ * `baseline` (absent where no round has both).
+ */
+export function summarize(trials, baseline) {
+  const good = trials.filter((trial) => trial.error === undefined);
+  const keys = [...new Set(good.map((trial) => `${trial.size} ${trial.driver}`))];
+  return keys.map((key) => {
+    const [size, driver] = key.split(' ');
+    const mine = good.filter((trial) => trial.size === size && trial.driver === driver);
+    const theirs = new Map(
+      good.filter((trial) => trial.size === size && trial.driver === baseline).map((trial) => [trial.round, trial]),
+    );
+    const metrics = METRICS.map((metric) => {
+      const values = mine.map((trial) => trial[metric]);
+      const ratios = mine.filter((t) => theirs.has(t.round)).map((t) => t[metric] / theirs.get(t.round)[metric]);
+      return [
+        metric,
+        { median: median(values), min: Math.min(...values), max: Math.max(...values), ratio: median(ratios) },
+      ];
+    });
+    return { size, driver, rounds: mine.length, ...Object.fromEntries(metrics) };
+  });
+}
