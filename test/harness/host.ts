@@ -138,6 +138,14 @@ function probeResult(outcome: Outcome): ProbeResult {
   };
 }
 
+/**
+ * Why there can be no capture here; undefined when there can. tcpdump insists on changing its user, which a user namespace made by
+ * an ordinary user forbids.
+ */
+export function captureRefusal(): string | undefined {
+  return readFileSync('/proc/self/setgroups', 'utf8').trim() === 'deny' ? 'tcpdump needs setgroups(2)' : undefined;
+}
+
 export class TestHost {
   /** VPCCTL_STATE of every command run through this host. */
   readonly stateDir: string;
