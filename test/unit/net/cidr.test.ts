@@ -28,6 +28,7 @@ import {
   subtract,
   toNumber,
 } from '../../../src/net/cidr.js';
+import { assertProperty } from './property.js';
 
 /** What the reader says, hint included; fails the test when it takes the text. */
 function refusal(read: () => unknown): string {
@@ -163,12 +164,12 @@ describe('parseCidr', () => {
   it('keeps a long or wild text on one short line', () => {
     const said = refusal(() => parseCidr(`${'9'.repeat(5000)}\n\u001b[31m`));
     expect(said.length).toBeLessThan(250);
-    expect(said).not.toMatch(/[\n\u001b]/);
+    expect(said).not.toMatch(/\p{Cc}/u);
     expect(refusal(() => parseIp('\u001b[31m\u202e'))).toContain('"\\u{1b}[31m\\u{202e}"');
   });
 
   it('prints back what it parsed, and parses what is printed', () => {
-    fc.assert(
+    assertProperty(
       fc.property(anyNumber, fc.integer({ min: 0, max: 32 }), (value, prefix) => {
         const ip = fromNumber(value);
         expect(toNumber(parseIp(ip))).toBe(value);
@@ -183,7 +184,7 @@ describe('parseCidr', () => {
 
   it('throws nothing but INVALID, and takes only canonical text', () => {
     const near = fc.stringMatching(/^[0-9./:xf ]{0,20}$/);
-    fc.assert(
+    assertProperty(
       fc.property(fc.oneof(fc.string({ unit: 'binary' }), near), (text) => {
         for (const read of [parseIp, parseIpOrCidr, (it: string) => parseCidr(it, { hostBits: 'allow' }).address]) {
           try {
@@ -197,7 +198,7 @@ describe('parseCidr', () => {
           }
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: 500 },
     );
   });
 });
@@ -232,7 +233,7 @@ describe('arithmetic', () => {
   });
 
   it('agrees with sets: contains, overlaps, intersect', () => {
-    fc.assert(
+    assertProperty(
       fc.property(smallBlock, smallBlock, (a, b) => {
         const [x, y] = [members([a]), members([b])];
         const shared = [...x].filter((value) => y.has(value));
@@ -240,7 +241,8 @@ describe('arithmetic', () => {
         expect(contains(a, b)).toBe(shared.length === y.size);
         const both = intersect(a, b);
         expect(both === undefined ? [] : [...members([both])]).toEqual(shared);
-        for (let n = 0; n < 64; n += 1) expect(contains(a, fromNumber(UNIVERSE + n))).toBe(x.has(UNIVERSE + n));
+        const inside = Array.from({ length: 64 }, (_, n) => UNIVERSE + n).filter((n) => contains(a, fromNumber(n)));
+        expect(inside).toEqual([...x]);
         expect(Math.sign(compareCidr(a, b))).toBe(-Math.sign(compareCidr(b, a)) + 0);
         expect(compareCidr(a, b) === 0).toBe(a === b);
       }),
@@ -248,7 +250,7 @@ describe('arithmetic', () => {
   });
 
   it('agrees with sets: subtract and aggregate, with the fewest blocks', () => {
-    fc.assert(
+    assertProperty(
       fc.property(fc.array(smallBlock, { maxLength: 6 }), fc.array(smallBlock, { maxLength: 6 }), (from, taken) => {
         const gone = members(taken);
         const left = subtract(from, taken);
@@ -287,7 +289,7 @@ describe('arithmetic', () => {
   });
 
   it('inverts: addressAt and offsetOf, range and blocks', () => {
-    fc.assert(
+    assertProperty(
       fc.property(anyBlock, fc.nat(), (block, n) => {
         const offset = n % sizeOf(block);
         expect(offsetOf(block, addressAt(block, offset))).toBe(offset);

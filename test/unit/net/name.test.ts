@@ -12,6 +12,7 @@ import {
   parseName,
   shortHash,
 } from '../../../src/net/name.js';
+import { assertProperty } from './property.js';
 
 function refusal(text: string): string {
   try {
@@ -57,12 +58,13 @@ describe('parseName', () => {
     expect(refusal(text)).toBe(words);
   });
 
-  it('takes no name that every object has', () => {
-    for (const key of Object.getOwnPropertyNames(Object.prototype)) expect(NAME_PATTERN.test(key)).toBe(false);
+  it('takes no word that every object has, nor prototype', () => {
+    for (const key of [...Object.getOwnPropertyNames(Object.prototype), 'prototype'])
+      expect(NAME_PATTERN.test(key)).toBe(false);
   });
 
-  it('throws nothing but INVALID, and takes exactly DNS labels', () => {
-    fc.assert(
+  it('throws nothing but INVALID, and takes exactly DNS labels but two', () => {
+    assertProperty(
       fc.property(
         fc.oneof(fc.string({ unit: 'binary', maxLength: 80 }), fc.stringMatching(/^[a-z-]{0,70}$/)),
         (text) => {
@@ -71,12 +73,14 @@ describe('parseName', () => {
             text.length <= 63 &&
             Array.from(text).every((character) => 'abcdefghijklmnopqrstuvwxyz0123456789-'.includes(character)) &&
             !text.startsWith('-') &&
-            !text.endsWith('-');
+            !text.endsWith('-') &&
+            text !== 'constructor' &&
+            text !== 'prototype';
           if (label) expect(parseName(text, 'subnet')).toBe(text);
-          else expect(refusal(text)).not.toMatch(/[\n\u0000-\u001f]/);
+          else expect(refusal(text)).not.toMatch(/\p{Cc}/u);
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: 300 },
     );
   });
 });
@@ -126,7 +130,7 @@ describe('linkName', () => {
   });
 
   it('is a link name, whatever the text, and always the same one', () => {
-    fc.assert(
+    assertProperty(
       fc.property(fc.stringMatching(/^[a-z-]{0,6}$/), fc.string({ unit: 'binary' }), (prefix, text) => {
         const link = linkName(prefix, text);
         expect(link).toMatch(/^[a-z0-9_-]+$/);
@@ -138,7 +142,7 @@ describe('linkName', () => {
   });
 
   it('is never the short name of another text', () => {
-    fc.assert(
+    assertProperty(
       fc.property(name, name, (a, b) => {
         fc.pre(a !== b);
         expect(linkName('e-', a)).not.toBe(linkName('e-', b));
@@ -146,10 +150,10 @@ describe('linkName', () => {
     );
   });
 
-  it('does not collide among 100,000 like texts', () => {
+  it('does not collide among 20,000 like texts', () => {
     const links = new Set<string>();
-    for (let n = 0; n < 100_000; n += 1) links.add(linkName('e-', `load-test/instance-${n}`));
-    expect(links.size).toBe(100_000);
+    for (let n = 0; n < 20_000; n += 1) links.add(linkName('e-', `load-test/instance-${n}`));
+    expect(links.size).toBe(20_000);
   });
 });
 
@@ -160,7 +164,7 @@ describe('macOf', () => {
   });
 
   it('is unicast, local, and one for each address', () => {
-    fc.assert(
+    assertProperty(
       fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), (value) => {
         const mac = macOf(fromNumber(value));
         expect(mac).toMatch(/^02:76(:[0-9a-f]{2}){4}$/);

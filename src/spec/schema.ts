@@ -1,0 +1,587 @@
+/**
+ * The schema of a spec and of a policy file: shape, types, and the syntax of every address, block, name and port.
+ * Strict throughout: a key it does not know is refused. What needs two resources to judge (overlaps, references, sizes) is
+ * model/'s. The same schema, with its descriptions, is what editors get as JSON Schema.
+ */
+import * as v from 'valibot';
+import { invalid, VpcctlError } from '../errors.js';
+import { parseCidr, parseIp, parseIpOrCidr } from '../net/cidr.js';
+import { NAME_PATTERN, NAME_RULE, parseName } from '../net/name.js';
+import { parsePort, parseProtocol } from '../net/ports.js';
+import { quote } from '../net/quote.js';
+import { closest } from './suggest.js';
+import { formatPath, type Path } from './tree.js';
+import type { PolicyFile, Spec } from './types.js';
+
+/** Something wrong with a value, and where in it. */
+export interface Issue {
+  readonly path: Path;
+  readonly message: string;
+  /** The issue is about the last key of `path`, not about its value. */
+  readonly atKey: boolean;
+}
+
+export type CheckResult<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly issues: readonly [Issue, ...Issue[]] };
+
+// ---- building blocks
+
+/** A value in a message: `"x"`, `the number 7`, `a list`. */
+function describe(value: unknown): string {
+  if (value === undefined || value === null) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  switch (typeof value) {
+    case 'string':
+      return quote(value);
+    case 'number':
+      return `the number ${value}`;
+    case 'boolean':
+      return String(value);
+    case 'object':
+      return 'a map';
+    default:
+      return `a ${typeof value}`;
+  }
+}
+
+function expected(what: string): (issue: v.BaseIssue<unknown>) => string {
+  return ({ input }) => {
+    const quotes = what.includes('text') && typeof input === 'number' ? '; put it in quotes' : '';
+    return `expected ${what}, found ${describe(input)}${quotes}`;
+  };
+}
+
+function isMap(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The keys that a map knows, by valibot's issue about one that it does not know. */
+const allowedKeys = new WeakMap<v.BaseIssue<unknown>, readonly string[]>();
+
+/** A map with these keys and no others. valibot's own takes a list for a map, hence the check before it. */
+function map<const TEntries extends v.ObjectEntries>(what: string, entries: TEntries) {
+  const object = v.strictObject(entries, (issue) => {
+    if (issue.expected !== 'never') return `${issue.expected?.replaceAll('"', '')} is missing`;
+    allowedKeys.set(issue, Object.keys(entries));
+    return unknownKey(String(issue.input), Object.keys(entries));
+  });
+  return v.pipe(v.custom<v.InferInput<typeof object>>(isMap, expected(what)), object);
+}
+
+function unknownKey(key: string, allowed: readonly string[]): string {
+  const near = closest(key, allowed);
+  const hint =
+    key === '<<'
+      ? '; merge keys are not read: an alias stands for a whole value'
+      : near === undefined
+        ? ''
+        : `; did you mean ${quote(near)}?`;
+  return `unknown key ${quote(key)}: expected ${allowed.join(', ')}${hint}`;
+}
+
+/** A map from names to values. */
+function named<const TValue extends v.GenericSchema>(what: string, value: TValue) {
+  const record = v.record(name(what), value);
+  return v.pipe(
+    v.custom<v.InferInput<typeof record>>(isMap, expected(`a map from ${what} names to their properties`)),
+    // valibot's record passes these keys over in silence, without asking the schema of the keys.
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return;
+      for (const key of ['__proto__', 'constructor', 'prototype']) {
+        if (!Object.hasOwn(dataset.value, key)) continue;
+        const message = refusal(() => parseName(key, what)) ?? `${quote(key)} cannot be a name`;
+        addIssue({ message, path: [{ type: 'object', origin: 'key', input: dataset.value, key, value: undefined }] });
+      }
+    }),
+    record,
+  );
+}
+
+function list<const TItem extends v.GenericSchema>(what: string, item: TItem) {
+  return v.array(item, expected(`a list of ${what}`));
+}
+
+/** What the reader says against the value, its hint included; nothing when it takes it. */
+function refusal(read: () => unknown): string | undefined {
+  try {
+    read();
+    return undefined;
+  } catch (error) {
+    if (error instanceof VpcctlError) return error.toLine();
+    throw error;
+  }
+}
+
+/** Text that `read` takes. */
+function text(what: string, read: (text: string) => unknown) {
+  return v.pipe(
+    v.string(expected(what)),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return;
+      const { value } = dataset;
+      const message = refusal(() => read(value));
+      if (message !== undefined) addIssue({ message });
+    }),
+  );
+}
+
+function name(what: string) {
+  return v.pipe(
+    text(`a ${what} name (text)`, (value) => parseName(value, what)),
+    v.metadata({ pattern: NAME_PATTERN.source, patternErrorMessage: `Expected ${NAME_RULE}` }),
+  );
+}
+
+const OCTET = '(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])';
+const ADDRESS = `${OCTET}(?:\\.${OCTET}){3}`;
+const PREFIX = '(?:3[0-2]|[12]?[0-9])';
+
+const cidr = v.pipe(
+  text('an IPv4 block as text, such as 10.0.0.0/16', (value) => parseCidr(value)),
+  v.metadata({ pattern: `^${ADDRESS}/${PREFIX}$` }),
+);
+
+const address = v.pipe(
+  text('an IPv4 address as text, such as 10.0.1.7', parseIp),
+  v.metadata({ pattern: `^${ADDRESS}$` }),
+);
+
+const addressOrCidr = v.pipe(
+  text('an IPv4 address or block as text', parseIpOrCidr),
+  v.metadata({ pattern: `^${ADDRESS}(?:/${PREFIX})?$` }),
+);
+
+function boolean() {
+  return v.boolean((issue) => {
+    const word = typeof issue.input === 'string' ? issue.input.toLowerCase() : '';
+    const meant = /^(?:yes|on|true)$/.test(word) ? 'true' : /^(?:no|off|false)$/.test(word) ? 'false' : undefined;
+    return `${expected('true or false')(issue)}${meant === undefined ? '' : `; write ${meant}`}`;
+  });
+}
+
+function oneOf<const TOptions extends readonly string[]>(options: TOptions) {
+  return v.picklist(options, wrongWord(`one of ${options.join(', ')}`, options));
+}
+
+function wrongWord(what: string, options: readonly string[]): (issue: v.BaseIssue<unknown>) => string {
+  return (issue) => {
+    const near = typeof issue.input === 'string' ? closest(issue.input, options) : undefined;
+    return `${expected(what)(issue)}${near === undefined ? '' : `; did you mean ${quote(near)}?`}`;
+  };
+}
+
+const LONGEST_DESCRIPTION = 255;
+
+const description = v.pipe(
+  text('a description (text)', (value) => {
+    if (value.length > LONGEST_DESCRIPTION)
+      throw invalid(`a description has at most ${LONGEST_DESCRIPTION} characters`);
+    if (/(?![\n\t])[\p{Cc}\p{Cs}]/u.test(value)) throw invalid('a description contains a control character');
+  }),
+  v.metadata({ maxLength: LONGEST_DESCRIPTION, description: 'For people; no effect.' }),
+);
+
+function described<const TSchema extends v.GenericSchema>(schema: TSchema, words: string, more: object = {}) {
+  return v.pipe(schema, v.metadata({ description: words, ...more }));
+}
+
+// ---- rules
+
+const PROTOCOLS = ['tcp', 'udp', 'icmp', 'any'] as const;
+
+const protocol = v.union(
+  [
+    v.picklist(PROTOCOLS),
+    v.pipe(
+      v.number(),
+      v.check(
+        (number) => refusal(() => parseProtocol(number)) === undefined,
+        ({ input }) => refusal(() => parseProtocol(input)) ?? '',
+      ),
+      v.metadata({ type: 'integer', minimum: 0, maximum: 255 }),
+    ),
+  ],
+  wrongWord('a protocol (tcp, udp, icmp, any or a number of 0 to 255)', PROTOCOLS),
+);
+
+const port = v.union(
+  [
+    v.pipe(v.number(), v.metadata({ type: 'integer', minimum: 1, maximum: 65535 })),
+    v.pipe(v.string(), v.metadata({ pattern: '^(?:any|[1-9][0-9]{0,4}(?:-[1-9][0-9]{0,4})?)$' })),
+  ],
+  expected('a port: a number of 1 to 65535, "from-to" or any'),
+);
+
+interface PortRule {
+  readonly protocol?: string | number;
+  readonly port?: string | number;
+}
+
+/** The port, which means something only together with the protocol. */
+function portOfProtocol<TRule extends PortRule>() {
+  return v.rawCheck<TRule>(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    const rule: PortRule = dataset.value;
+    let known: ReturnType<typeof parseProtocol>;
+    try {
+      known = parseProtocol(rule.protocol);
+    } catch {
+      return; // told by the schema of the protocol
+    }
+    const message = refusal(() => parsePort(rule.port, known));
+    if (message === undefined) return;
+    const input: Record<string, unknown> = { ...rule };
+    addIssue({ message, path: [{ type: 'object', origin: 'value', input, key: 'port', value: rule.port }] });
+  });
+}
+
+const PARTIES = ['any', 'self', 'vpc', 'peers', 'host'] as const;
+
+function readParty(value: string): void {
+  if (PARTIES.some((party) => party === value) || refusal(() => parseIpOrCidr(value)) === undefined) return;
+  if (/^[0-9]/.test(value) && /[./]/.test(value)) parseIpOrCidr(value);
+  const near = closest(value, PARTIES);
+  const hint =
+    near !== undefined
+      ? `write ${near}`
+      : NAME_PATTERN.test(value)
+        ? `write { group: ${value} } for a group`
+        : undefined;
+  throw invalid(
+    `${quote(value)}: expected an IPv4 address or block, ${PARTIES.join(', ')}, or a map with a group's name`,
+    hint === undefined ? {} : { hint },
+  );
+}
+
+const party = v.union(
+  [
+    v.pipe(
+      text('text', readParty),
+      v.metadata({
+        anyOf: [{ enum: PARTIES }, { pattern: `^${ADDRESS}(?:/${PREFIX})?$` }],
+      }),
+    ),
+    map('a map', { group: described(name('security group'), 'Name of a security group of this VPC: its members.') }),
+  ],
+  expected('an address, a block, a word or a map with a group'),
+);
+
+const PARTY_WORDS =
+  'An IPv4 address or block; self (members of this group); vpc (its blocks); peers (what its peerings admit); ' +
+  'host (the machine vpcctl runs on); any (default); or { group: NAME }.';
+
+const groupRule = {
+  protocol: v.exactOptional(described(protocol, 'tcp, udp, icmp, any (default) or a number.', { default: 'any' })),
+  port: v.exactOptional(
+    described(port, 'A port, "from-to" or any (default). Only with tcp and udp.', { default: 'any' }),
+  ),
+};
+
+const ingressRule = v.pipe(
+  map('a rule (a map)', {
+    ...groupRule,
+    from: v.exactOptional(described(party, PARTY_WORDS, { default: 'any' })),
+    description: v.exactOptional(description),
+  }),
+  portOfProtocol(),
+);
+
+const egressRule = v.pipe(
+  map('a rule (a map)', {
+    ...groupRule,
+    to: v.exactOptional(described(party, PARTY_WORDS, { default: 'any' })),
+    description: v.exactOptional(description),
+  }),
+  portOfProtocol(),
+);
+
+const policyRule = v.pipe(
+  map('a rule (a map)', {
+    protocol: v.exactOptional(described(oneOf(PROTOCOLS), 'tcp, udp, icmp or any (default).', { default: 'any' })),
+    port: v.exactOptional(
+      described(port, 'A port, "from-to" or any (default). Only with tcp and udp.', { default: 'any' }),
+    ),
+    source: v.exactOptional(
+      described(addressOrCidr, 'Where packets come from: an IPv4 address or block. Default: any.'),
+    ),
+    destination: v.exactOptional(
+      described(addressOrCidr, 'Where packets go to: an IPv4 address or block. Default: any.'),
+    ),
+    action: described(
+      oneOf(['allow', 'accept', 'deny', 'drop', 'reject']),
+      'What the first rule that matches decides; accept is allow, drop and reject are deny.',
+    ),
+    description: v.exactOptional(description),
+  }),
+  portOfProtocol(),
+);
+
+const policyEntries = {
+  ingress: v.exactOptional(
+    described(
+      list('rules', policyRule),
+      'Rules for packets into the subnet, tried in order. Given, what none of them names is denied.',
+    ),
+  ),
+  egress: v.exactOptional(
+    described(
+      list('rules', policyRule),
+      'Rules for packets out of the subnet, tried in order. Given, what none of them names is denied.',
+    ),
+  ),
+};
+
+// ---- resources
+
+const subnet = map('a subnet (a map)', {
+  cidr: described(cidr, 'IPv4 block of the subnet, /16 to /28, inside a block of the VPC.', {
+    examples: ['10.0.1.0/24'],
+  }),
+  public: v.exactOptional(
+    described(boolean(), 'Route to the internet, and a public address for each instance. Default false.', {
+      default: false,
+    }),
+  ),
+  gateway: v.exactOptional(described(address, "The router's address in the subnet. Default: the first host address.")),
+  addressing: v.exactOptional(
+    described(
+      oneOf(['cloud', 'plain']),
+      'cloud (default): the first four addresses and the last are reserved; plain: network, gateway and broadcast.',
+      { default: 'cloud' },
+    ),
+  ),
+  policy: v.exactOptional(
+    described(
+      map('a policy (a map)', policyEntries),
+      'Ordered allow and deny rules for the whole subnet; a direction that has a list is decided by it alone.',
+    ),
+  ),
+});
+
+const securityGroup = map('a security group (a map)', {
+  description: v.exactOptional(description),
+  ingress: v.exactOptional(described(list('rules', ingressRule), 'Who may connect to members. Without it: nobody.')),
+  egress: v.exactOptional(
+    described(list('rules', egressRule), 'Where members may connect to. Without it: everywhere.'),
+  ),
+});
+
+const instance = map('an instance (a map)', {
+  subnet: described(name('subnet'), 'Name of the subnet it is in.'),
+  ip: v.exactOptional(described(address, 'Private address. Default: the next free one of the subnet.')),
+  publicIp: v.exactOptional(
+    described(
+      v.union([boolean(), address], expected('true, false or an IPv4 address of the public pool')),
+      'true: allocate a public address; false: none; an address of the pool: that one. Default: as the subnet.',
+    ),
+  ),
+  securityGroups: v.exactOptional(
+    described(list('security group names', name('security group')), 'Security groups of the VPC. Default: default.', {
+      default: ['default'],
+    }),
+  ),
+});
+
+const vpc = map('a VPC (a map)', {
+  cidr: described(cidr, 'Primary IPv4 block, /16 to /28.', { examples: ['10.0.0.0/16'] }),
+  secondaryCidrs: v.exactOptional(described(list('IPv4 blocks', cidr), 'Further IPv4 blocks, /16 to /28.')),
+  subnets: v.exactOptional(described(named('subnet', subnet), 'Subnets by name.')),
+  securityGroups: v.exactOptional(
+    described(named('security group', securityGroup), 'Security groups by name: stateful, allow only.'),
+  ),
+  instances: v.exactOptional(
+    described(named('instance', instance), 'Instances by name: workloads, one namespace each.'),
+  ),
+});
+
+const peering = map('a peering (a map)', {
+  vpcs: described(
+    v.strictTuple([name('VPC'), name('VPC')], ({ expected: wanted, input }) =>
+      wanted === 'never'
+        ? `a peering has two VPCs, found also ${describe(input)}`
+        : `expected a list of two VPC names, found ${describe(input)}`,
+    ),
+    'The two VPCs.',
+  ),
+  allowCidrs: v.exactOptional(
+    described(list('IPv4 blocks', cidr), 'Only these blocks of either side take part. Default: all blocks of both.'),
+  ),
+});
+
+function readLinkName(value: string): void {
+  // The kernel's own rule, dev_valid_name().
+  const fits =
+    value !== '' && Buffer.byteLength(value) <= 15 && value !== '.' && value !== '..' && !/[/:\s]/.test(value);
+  if (!fits) throw invalid(`${quote(value)} is no link name: expected 1 to 15 characters without "/", ":" and spaces`);
+}
+
+const settings = map('settings (a map)', {
+  publicPool: v.exactOptional(
+    described(cidr, 'Public addresses that this installation hands out. Default 198.51.100.0/24.', {
+      default: '198.51.100.0/24',
+    }),
+  ),
+  poolRouted: v.exactOptional(
+    described(boolean(), 'The pool is routed to this host by its network: do not masquerade. Default false.', {
+      default: false,
+    }),
+  ),
+  uplink: v.exactOptional(
+    described(
+      text('a link name, auto or none (text)', readLinkName),
+      "Link to the internet; auto (default): the default route's; none: public means reachable from this host only.",
+      { default: 'auto', minLength: 1, maxLength: 15 },
+    ),
+  ),
+});
+
+const spec = v.pipe(
+  map('a spec (a map with the key vpcs)', {
+    name: v.exactOptional(
+      described(
+        name('spec'),
+        'Name of this set: VPCs applied under it and no longer listed are removed. Without it none ever is.',
+      ),
+    ),
+    settings: v.exactOptional(described(settings, 'Settings of the whole installation.')),
+    vpcs: described(named('VPC', vpc), 'VPCs by name.'),
+    peerings: v.exactOptional(described(list('peerings', peering), 'Pairs of VPCs that reach each other.')),
+  }),
+  v.title('vpcctl spec'),
+  v.description('VPCs, their subnets, security groups, instances and peerings.'),
+);
+
+const policyFile = v.pipe(
+  map('a policy (a map)', {
+    subnet: v.exactOptional(
+      described(
+        text('the name or IPv4 block of a subnet (text)', (value) =>
+          /[./:]/.test(value) ? parseCidr(value) : parseName(value, 'subnet'),
+        ),
+        'The subnet, by name or by its IPv4 block.',
+      ),
+    ),
+    ...policyEntries,
+  }),
+  v.title('vpcctl policy'),
+  v.description('Ordered allow and deny rules for one subnet.'),
+);
+
+// ---- the schema and types.ts say the same
+
+type DeepReadonly<T> = T extends string | number | boolean | undefined
+  ? T
+  : { readonly [Key in keyof T]: DeepReadonly<T[Key]> };
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+type Proof<T extends true> = T;
+type Plain<T> = T extends string | number | boolean | undefined ? T : { [Key in keyof T]: Plain<T[Key]> };
+
+/** The schema of {@link Spec}, for composing; {@link checkSpec} has the better messages. */
+export const SpecSchema: v.GenericSchema<unknown, Spec> = v.pipe(v.unknown(), spec);
+
+/** The schema of one {@link PolicyFile}. */
+export const PolicyFileSchema: v.GenericSchema<unknown, PolicyFile> = v.pipe(v.unknown(), policyFile);
+
+/** Does not compile when the schema and types.ts differ in a key, a type or what is optional. */
+export type SchemaProof = [
+  Proof<Same<Plain<DeepReadonly<v.InferOutput<typeof spec>>>, Plain<Spec>>>,
+  Proof<Same<Plain<DeepReadonly<v.InferOutput<typeof policyFile>>>, Plain<PolicyFile>>>,
+];
+
+// ---- checking
+
+/** Checks a plain value against the schema. What comes back is a copy, its keys in the order of the schema. */
+export function checkSpec(value: unknown): CheckResult<Spec> {
+  return check(spec, value, []);
+}
+
+/** Checks a policy file: one policy or a list of them. */
+export function checkPolicies(value: unknown): CheckResult<PolicyFile[]> {
+  if (!Array.isArray(value)) {
+    const result = check<PolicyFile>(policyFile, value, []);
+    return result.ok ? { ok: true, value: [result.value] } : result;
+  }
+  return check<PolicyFile[]>(list('policies', policyFile), value, []);
+}
+
+/** The value as a spec; INVALID, with a path and all problems, when it is none. For specs that come as objects. */
+export function validateSpec(value: unknown): Spec {
+  const result = checkSpec(value);
+  if (result.ok) return result.value;
+  const problems = result.issues.map((issue) => ({
+    message: issueMessage(issue),
+    ...(issue.path.length === 0 ? {} : { path: formatPath(issue.path) }),
+  }));
+  const [first] = result.issues;
+  throw invalid(issueMessage(first), {
+    ...(first.path.length === 0 ? {} : { path: formatPath(first.path) }),
+    ...(problems.length > 1 ? { problems } : {}),
+  });
+}
+
+/** The issue with where it is in front: `vpcs.a.cidr: …`. */
+export function issueMessage({ path, message, atKey }: Issue): string {
+  const where = formatPath(atKey ? path.slice(0, -1) : path);
+  return where === '' ? message : `${where}: ${message}`;
+}
+
+function check<T>(
+  schema: v.GenericSchema<unknown, T> | v.GenericSchema<never, T>,
+  value: unknown,
+  at: Path,
+): CheckResult<T> {
+  const result = v.safeParse(schema as v.GenericSchema<unknown, T>, value);
+  if (result.success) return { ok: true, value: result.output };
+  const issues = result.issues.flatMap((issue) => issuesOf(issue, at, schema));
+  const [first, ...rest] = issues;
+  if (first === undefined) throw new Error('valibot refused a value without an issue');
+  return { ok: false, issues: [first, ...rest] };
+}
+
+/** One issue of valibot's as ours: unions by the member that was meant, unknown keys all and not the first alone. */
+function issuesOf(issue: v.BaseIssue<unknown>, at: Path, root: unknown): Issue[] {
+  const items = issue.path ?? [];
+  const path = [...at, ...items.map(({ key }) => key as string | number)];
+  if (issue.type === 'union' && issue.issues !== undefined) {
+    const inner = issue.issues.filter((member) => member.path !== undefined && member.path.length > 0);
+    if (inner.length > 0) return inner.flatMap((member) => issuesOf(member, path, root));
+  }
+  const last = items.at(-1);
+  const allowed = allowedKeys.get(issue);
+  if (allowed !== undefined && last !== undefined) {
+    // valibot stops at a map's first unknown key.
+    return Object.keys(last.input as object)
+      .filter((key) => !allowed.includes(key))
+      .map((key) => ({ path: [...path.slice(0, -1), key], message: unknownKey(key, allowed), atKey: true }));
+  }
+  // A key that is missing is a problem of the map it is missing from.
+  if (issue.type === 'strict_object') return [{ path: path.slice(0, -1), message: issue.message, atKey: false }];
+  return [{ path, message: issue.message, atKey: last?.type === 'object' && last.origin === 'key' }];
+}
+
+// ---- JSON Schema
+
+/** The JSON Schema (draft-07) of specs, for editors. Loads the converter on first use. */
+export async function specJsonSchema(): Promise<object> {
+  return withSchemaKey(await jsonSchema(spec));
+}
+
+/** The JSON Schema (draft-07) of policy files: one policy or a list of them. */
+export async function policyJsonSchema(): Promise<object> {
+  const { $schema, title, description: words, ...one } = await jsonSchema(policyFile);
+  const many = { type: 'array', items: one };
+  return { $schema, title, description: words, anyOf: [withSchemaKey(one), many] };
+}
+
+async function jsonSchema(schema: v.GenericSchema) {
+  const { toJsonSchema } = await import('@valibot/to-json-schema');
+  // `output`: of a pipe, the schema after the check that there is a map.
+  return toJsonSchema(schema, { target: 'draft-07', typeMode: 'output', ignoreActions: ['raw_check', 'check'] });
+}
+
+/** A document may name its schema; parse.ts takes the key out before the checks. */
+function withSchemaKey<T extends { properties?: object | undefined }>(schema: T): object {
+  const key = { type: 'string', description: 'The schema of this file, for editors.' };
+  return { ...schema, properties: { $schema: key, ...schema.properties } };
+}

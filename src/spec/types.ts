@@ -1,0 +1,127 @@
+/**
+ * What a user writes: the document of `plan`, `apply`, `export` and `import`, as plain data. Names are AWS's nouns.
+ * The schema in schema.ts checks shape and types; the rules of the cloud (overlaps, sizes, references) are model/'s.
+ */
+
+/** A whole document. */
+export interface Spec {
+  /**
+   * Name of this set of VPCs. When given, VPCs applied earlier under the same name and no longer listed are removed;
+   * without it, apply never removes a VPC.
+   */
+  readonly name?: string;
+  readonly settings?: SettingsSpec;
+  readonly vpcs: Readonly<Record<string, VpcSpec>>;
+  readonly peerings?: readonly PeeringSpec[];
+}
+
+export interface SettingsSpec {
+  /** Public addresses that this installation hands out: an IPv4 CIDR. Default 198.51.100.0/24 (RFC 5737). */
+  readonly publicPool?: string;
+  /** The pool is routed to this host by its network: do not masquerade. Default false. */
+  readonly poolRouted?: boolean;
+  /**
+   * Link that leads to the internet; `auto` (default) takes the default route's; `none`: public means reachable from the
+   * host only.
+   */
+  readonly uplink?: string;
+}
+
+export interface VpcSpec {
+  /** Primary IPv4 block, /16 to /28. */
+  readonly cidr: string;
+  /** Further blocks. */
+  readonly secondaryCidrs?: readonly string[];
+  readonly subnets?: Readonly<Record<string, SubnetSpec>>;
+  readonly securityGroups?: Readonly<Record<string, SecurityGroupSpec>>;
+  readonly instances?: Readonly<Record<string, InstanceSpec>>;
+}
+
+export interface SubnetSpec {
+  /** /16 to /28 inside one of the VPC's blocks. */
+  readonly cidr: string;
+  /** Has a route to the internet gateway, and its instances get a public address each. Default false. */
+  readonly public?: boolean;
+  /** The router's address in the subnet. Default: the first host address. */
+  readonly gateway?: string;
+  /**
+   * `cloud` (default): the first four addresses and the last are reserved, as in AWS. `plain`: only the network's, the
+   * gateway's and the broadcast address.
+   */
+  readonly addressing?: 'cloud' | 'plain';
+  /** Ordered allow and deny rules for the whole subnet; a direction that has a list is decided by it alone. */
+  readonly policy?: PolicySpec;
+}
+
+export interface InstanceSpec {
+  readonly subnet: string;
+  /** Private address. Default: the next free one. */
+  readonly ip?: string;
+  /** true: allocate one; false: none; an address of the pool: that one. Default: as the subnet (public → true). */
+  readonly publicIp?: boolean | string;
+  /** Names of security groups of the VPC. Default: [`default`]. */
+  readonly securityGroups?: readonly string[];
+}
+
+/** Stateful, allow only. A group without `ingress` admits nothing; without `egress` it lets everything out. */
+export interface SecurityGroupSpec {
+  readonly description?: string;
+  readonly ingress?: readonly IngressRuleSpec[];
+  readonly egress?: readonly EgressRuleSpec[];
+}
+
+export type ProtocolSpec = 'tcp' | 'udp' | 'icmp' | 'any' | number;
+
+/**
+ * Source of an ingress rule, or destination of an egress rule: an IPv4 CIDR or address; `self` (members of this group);
+ * `vpc` (the VPC's blocks); `peers` (what its peerings admit); `host` (the machine vpcctl runs on); `any`; or `{ group }`,
+ * the members of another group of this VPC.
+ */
+export type PartySpec = string | { readonly group: string };
+
+export interface IngressRuleSpec {
+  /** Default `any`. */
+  readonly protocol?: ProtocolSpec;
+  /** A port, `"8000-8100"`, or `any` (default). Only with tcp and udp. */
+  readonly port?: number | string;
+  /** Default `any`. */
+  readonly from?: PartySpec;
+  readonly description?: string;
+}
+
+export interface EgressRuleSpec {
+  readonly protocol?: ProtocolSpec;
+  readonly port?: number | string;
+  readonly to?: PartySpec;
+  readonly description?: string;
+}
+
+export interface PolicySpec {
+  readonly ingress?: readonly PolicyRuleSpec[];
+  readonly egress?: readonly PolicyRuleSpec[];
+}
+
+/** Tried in order; the first that matches decides; what none names is denied. */
+export interface PolicyRuleSpec {
+  readonly protocol?: 'tcp' | 'udp' | 'icmp' | 'any';
+  /** A port, `"from-to"`, or `any` (default). */
+  readonly port?: number | string;
+  /** `accept` is `allow`; `drop` and `reject` are `deny`. */
+  readonly action: 'allow' | 'accept' | 'deny' | 'drop' | 'reject';
+  /** IPv4 CIDR or address. Default: any. */
+  readonly source?: string;
+  readonly destination?: string;
+  readonly description?: string;
+}
+
+export interface PeeringSpec {
+  /** The two VPCs. */
+  readonly vpcs: readonly [string, string];
+  /** Only these blocks of either side take part. Default: all blocks of both. */
+  readonly allowCidrs?: readonly string[];
+}
+
+/** A policy file of the exercise: one policy per subnet, named by its CIDR or name. */
+export interface PolicyFile extends PolicySpec {
+  readonly subnet?: string;
+}
