@@ -22,6 +22,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   nft: ['net', 'objects'],
   kernel: ['net', 'objects', 'netlink', 'nft'],
   engine: ['net', 'objects', 'spec', 'model', 'lower', 'plan', 'kernel'],
+  app: [],
   index: ['net', 'objects', 'spec', 'model', 'lower', 'plan', 'kernel', 'engine'],
   cli: ['index'],
 };
@@ -106,6 +107,12 @@ describe('imports under src', () => {
     const imports = sourceImports();
     expect(imports.length).toBeGreaterThan(0);
     expect(violations(imports)).toEqual([]);
+  });
+
+  test('start from a known layer', () => {
+    const known = Object.keys(MAY_IMPORT);
+    const strange = readdirSync(join(root, 'src')).filter((entry) => !known.includes(layerOf(entry)));
+    expect(strange, 'give it a place in this table, in biome.json and in CONTRIBUTING.md').toEqual([]);
   });
 
   test('make no cycle between folders', () => {
