@@ -33,6 +33,7 @@ const NEEDS = [
   { program: 'curl', pkg: 'curl', purpose: 'test', why: 'HTTP as a user sends it' },
   { program: 'conntrack', pkg: 'conntrack', purpose: 'test', why: 'the witness of connection tracking' },
   { program: 'tcpdump', pkg: 'tcpdump', purpose: 'test', why: 'packet captures' },
+  { program: 'cmake', pkg: 'cmake', purpose: 'sanitize', why: 'the build of the addon with sanitizers' },
   { program: 'clang++', pkg: 'clang', purpose: 'sanitize', why: 'sanitizer builds of the addon' },
   {
     program: 'libclang_rt.asan',
