@@ -60,10 +60,11 @@ export function toValue(node: TreeNode): unknown {
     case 'list':
       return node.items.map(toValue);
     case 'map': {
-      const object = {};
+      const object: Record<string, unknown> = {};
       for (const [key, entry] of node.entries) {
         const value = toValue(entry.node);
-        Object.defineProperty(object, key, { value, enumerable: true, writable: true, configurable: true });
+        if (key !== '__proto__') object[key] = value;
+        else Object.defineProperty(object, key, { value, enumerable: true, writable: true, configurable: true });
       }
       return object;
     }
