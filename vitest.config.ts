@@ -20,7 +20,8 @@ function privateHostProject(name: string): TestProjectInlineConfiguration {
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], pool: 'forks' } },
+      // Property tests run for seconds on a busy machine.
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], pool: 'forks', testTimeout: 30_000 } },
       privateHostProject('native'),
       privateHostProject('kernel'),
       privateHostProject('e2e'),
