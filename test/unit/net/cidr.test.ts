@@ -77,7 +77,7 @@ function expectMinimal(blocks: readonly Cidr[]): void {
   }
 }
 
-describe('parseIp', () => {
+describe('parseIp', { timeout: 60_000 }, () => {
   it.each(['0.0.0.0', '10.0.1.7', '255.255.255.255', '100.64.0.1'])('takes %s', (text) => {
     expect(parseIp(text)).toBe(text);
   });
@@ -118,7 +118,7 @@ describe('parseIp', () => {
   });
 });
 
-describe('parseCidr', () => {
+describe('parseCidr', { timeout: 60_000 }, () => {
   it('gives the network, the address and the prefix', () => {
     expect(parseCidr('10.0.0.0/16')).toEqual({ cidr: '10.0.0.0/16', address: '10.0.0.0', prefix: 16 });
     expect(parseCidr('0.0.0.0/0')).toEqual({ cidr: '0.0.0.0/0', address: '0.0.0.0', prefix: 0 });
@@ -183,7 +183,7 @@ describe('parseCidr', () => {
   });
 
   it('throws nothing but INVALID, and takes only canonical text', () => {
-    const near = fc.stringMatching(/^[0-9./:xf ]{0,20}$/);
+    const near = fc.string({ unit: fc.constantFrom(...'0123456789./:xf '), maxLength: 20 });
     assertProperty(
       fc.property(fc.oneof(fc.string({ unit: 'binary' }), near), (text) => {
         for (const read of [parseIp, parseIpOrCidr, (it: string) => parseCidr(it, { hostBits: 'allow' }).address]) {
@@ -203,7 +203,7 @@ describe('parseCidr', () => {
   });
 });
 
-describe('arithmetic', () => {
+describe('arithmetic', { timeout: 60_000 }, () => {
   it('knows first, last, size and members', () => {
     const block = cidr('10.0.1.0/24');
     expect([firstAddress(block), lastAddress(block), sizeOf(block), prefixLength(block)]).toEqual([

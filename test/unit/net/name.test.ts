@@ -26,9 +26,11 @@ function refusal(text: string): string {
 }
 
 const RULE = 'expected 1 to 63 lower-case letters, digits and inner hyphens';
-const name = fc.stringMatching(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/).filter((text) => NAME_PATTERN.test(text));
+const name = fc
+  .string({ unit: fc.constantFrom(...'abcxyz019-'), minLength: 1, maxLength: 63 })
+  .filter((text) => NAME_PATTERN.test(text));
 
-describe('parseName', () => {
+describe('parseName', { timeout: 60_000 }, () => {
   it.each(['a', '0', 'web-1', 'a--b', '123', 'a'.repeat(63)])('takes %s', (text) => {
     expect(parseName(text, 'subnet')).toBe(text);
   });
@@ -66,7 +68,10 @@ describe('parseName', () => {
   it('throws nothing but INVALID, and takes exactly DNS labels but two', () => {
     assertProperty(
       fc.property(
-        fc.oneof(fc.string({ unit: 'binary', maxLength: 80 }), fc.stringMatching(/^[a-z-]{0,70}$/)),
+        fc.oneof(
+          fc.string({ unit: 'binary', maxLength: 80 }),
+          fc.string({ unit: fc.constantFrom(...'abcdefgh0-'), maxLength: 70 }),
+        ),
         (text) => {
           const label =
             text.length >= 1 &&
@@ -85,7 +90,7 @@ describe('parseName', () => {
   });
 });
 
-describe('hashes', () => {
+describe('hashes', { timeout: 60_000 }, () => {
   // Published FNV-1a test vectors: names in kernels depend on these values.
   it.each([
     ['', 0x811c9dc5, 0xcbf29ce484222325n],
@@ -119,7 +124,7 @@ describe('hashes', () => {
   });
 });
 
-describe('linkName', () => {
+describe('linkName', { timeout: 60_000 }, () => {
   it('keeps what fits, and marks what it cut', () => {
     expect(linkName('e-', 'web-1')).toBe('e-web-1');
     expect(linkName('', 'a'.repeat(15))).toBe('a'.repeat(15));
@@ -131,13 +136,17 @@ describe('linkName', () => {
 
   it('is a link name, whatever the text, and always the same one', () => {
     assertProperty(
-      fc.property(fc.stringMatching(/^[a-z-]{0,6}$/), fc.string({ unit: 'binary' }), (prefix, text) => {
-        const link = linkName(prefix, text);
-        expect(link).toMatch(/^[a-z0-9_-]+$/);
-        expect(link.length).toBeLessThanOrEqual(LINK_NAME_LENGTH);
-        expect(link.startsWith(prefix)).toBe(true);
-        expect(linkName(prefix, text)).toBe(link);
-      }),
+      fc.property(
+        fc.string({ unit: fc.constantFrom(...'abz-'), maxLength: 6 }),
+        fc.string({ unit: 'binary' }),
+        (prefix, text) => {
+          const link = linkName(prefix, text);
+          expect(link).toMatch(/^[a-z0-9_-]+$/);
+          expect(link.length).toBeLessThanOrEqual(LINK_NAME_LENGTH);
+          expect(link.startsWith(prefix)).toBe(true);
+          expect(linkName(prefix, text)).toBe(link);
+        },
+      ),
     );
   });
 
@@ -157,7 +166,7 @@ describe('linkName', () => {
   });
 });
 
-describe('macOf', () => {
+describe('macOf', { timeout: 60_000 }, () => {
   it('is the address behind 02:76', () => {
     expect(macOf(parseIp('10.0.1.255'))).toBe('02:76:0a:00:01:ff');
     expect(macOf(parseIp('0.0.0.0'))).toBe('02:76:00:00:00:00');

@@ -28,7 +28,7 @@ function refusal(read: () => unknown): string {
 
 const PORTS = 'expected a port of 1 to 65535, "from-to" or any';
 
-describe('parseProtocol', () => {
+describe('parseProtocol', { timeout: 60_000 }, () => {
   it.each<[string | number | undefined, Protocol]>([
     ['tcp', TCP],
     ['udp', UDP],
@@ -62,7 +62,7 @@ describe('parseProtocol', () => {
   });
 });
 
-describe('parsePort', () => {
+describe('parsePort', { timeout: 60_000 }, () => {
   it.each<[string | number | undefined, number, number]>([
     [80, 80, 80],
     ['80', 80, 80],
@@ -125,7 +125,7 @@ describe('parsePort', () => {
   });
 
   it('throws nothing but INVALID, and stays in range', () => {
-    const near = fc.stringMatching(/^[0-9,: -]{0,12}$/);
+    const near = fc.string({ unit: fc.constantFrom(...'0123456789,:- '), maxLength: 12 });
     assertProperty(
       fc.property(fc.oneof(fc.string({ unit: 'binary' }), near, fc.double(), fc.integer()), (value) => {
         try {
