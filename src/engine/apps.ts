@@ -1,0 +1,233 @@
+/** Programs in workloads: run one and wait, or start one and keep account of it. Only processes we started are ever ended. */
+
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { VpcctlError } from '../errors.js';
+import { launcherPath } from '../kernel/native.js';
+import { netnsPath } from '../kernel/program.js';
+import { workloadNs } from '../lower/names.js';
+import type { Instance } from '../model/resources.js';
+import type { AppRecord, Store } from './store.js';
+
+const STARTUP_MS = 10_000;
+const POLL_MS = 15;
+/** How long a program may take to end after SIGTERM, before SIGKILL. */
+const GRACE_MS = 3_000;
+const LOG_TAIL_BYTES = 400;
+
+export interface ExecOptions {
+  /** Keep all capabilities; default: a container's. */
+  readonly privileged?: boolean;
+  /** `inherit`: the caller's terminal. Default: collect. */
+  readonly stdio?: 'inherit' | 'pipe';
+  readonly signal?: AbortSignal;
+}
+
+export interface ExecResult {
+  /** 128 + signal number when a signal ended it. */
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function launcherArgs(instance: Instance, command: readonly string[], privileged: boolean): string[] {
+  const path = netnsPath(workloadNs(instance.vpc, instance.name));
+  return [...(privileged ? [] : ['--drop-caps']), path, '--', ...command];
+}
+
+function environment(instance: Instance, port?: number): NodeJS.ProcessEnv {
+  return {
+    ...process.env,
+    VPCCTL_VPC: instance.vpc,
+    VPCCTL_SUBNET: instance.subnet,
+    VPCCTL_INSTANCE: instance.name,
+    ...(port === undefined ? {} : { PORT: String(port) }),
+  };
+}
+
+/** Runs a program in the instance's namespace to its end. */
+export async function execIn(
+  instance: Instance,
+  command: readonly string[],
+  options: ExecOptions,
+): Promise<ExecResult> {
+  const { execa } = await import('execa');
+  const result = await execa(launcherPath(), launcherArgs(instance, command, options.privileged === true), {
+    env: environment(instance),
+    extendEnv: false,
+    stdio: options.stdio ?? 'pipe',
+    reject: false,
+    ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+    stripFinalNewline: false,
+  });
+  const signalNumber = result.signal === undefined ? undefined : SIGNALS[result.signal];
+  return {
+    exitCode: result.exitCode ?? 128 + (signalNumber ?? 0),
+    stdout: result.stdout ?? '',
+    stderr: result.stderr ?? '',
+  };
+}
+
+const SIGNALS: Readonly<Record<string, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGABRT: 6,
+  SIGKILL: 9,
+  SIGPIPE: 13,
+  SIGTERM: 15,
+};
+
+/** Start time of a process (proc(5), stat field 22); undefined when there is no such process, or it is a zombie. */
+function startTime(pid: number): string | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch {
+    return undefined;
+  }
+  // The command's name, in parentheses, may hold anything.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields[0] === 'Z' ? undefined : fields[19];
+}
+
+export function isRunning(app: AppRecord): boolean {
+  return startTime(app.pid) === app.startTime;
+}
+
+/** Whether a TCP socket listens on the port, as seen from the process' own network namespace. */
+function listens(pid: number, port: number): boolean {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0');
+  return ['tcp', 'tcp6'].some((table) => {
+    try {
+      return readFileSync(`/proc/${pid}/net/${table}`, 'latin1')
+        .split('\n')
+        .some((line) => {
+          const [, local, , state] = line.trim().split(/\s+/);
+          return state === '0A' && local?.endsWith(`:${hex}`) === true;
+        });
+    } catch {
+      return false;
+    }
+  });
+}
+
+export interface DeployApp {
+  readonly port?: number;
+  /** Program and arguments; the built-in app when absent. */
+  readonly command?: readonly string[];
+  /** Keep all capabilities; default: a container's. */
+  readonly privileged?: boolean;
+}
+
+/** Starts a program in the instance, waits until its port is open, and leaves it running. */
+export async function deploy(store: Store, instance: Instance, app: DeployApp): Promise<AppRecord> {
+  const { port } = app;
+  const builtin = app.command === undefined;
+  const command = app.command ?? [
+    process.execPath,
+    join(dirname(fileURLToPath(import.meta.url)), '..', 'app', 'hello.js'),
+  ];
+  const name = port === undefined ? 'app' : String(port);
+  const what = `app on ${instance.vpc}/${instance.name}${port === undefined ? '' : `:${port}`}`;
+  const known = store.apps(instance.vpc).find((one) => one.instance === instance.name && one.name === name);
+  if (known !== undefined && isRunning(known)) {
+    if (builtin || known.command.join('\0') === command.join('\0')) return known;
+    throw new VpcctlError('CONFLICT', `${what} runs already, as pid ${known.pid}`, { hint: 'stop-app first' });
+  }
+  if (port !== undefined && portTaken(instance, port, store)) {
+    throw new VpcctlError('CONFLICT', `port ${port} of ${instance.vpc}/${instance.name} is in use`, {
+      hint: 'choose another port',
+    });
+  }
+  const logs = join(store.dir, 'logs');
+  mkdirSync(logs, { recursive: true, mode: 0o700 });
+  const log = join(logs, `${instance.vpc}.${instance.name}.${name}.log`);
+  const out = openSync(log, 'w', 0o600);
+  const child = spawn(launcherPath(), launcherArgs(instance, command, app.privileged === true), {
+    detached: true,
+    stdio: ['ignore', out, out],
+    env: environment(instance, port),
+    cwd: '/',
+  });
+  closeSync(out);
+  const failed = new Promise<Error>((resolve) => child.once('error', resolve));
+  const { pid } = child;
+  if (pid === undefined) throw new VpcctlError('KERNEL', `could not start the ${what}`, { cause: await failed });
+  const record: AppRecord = {
+    vpc: instance.vpc,
+    subnet: instance.subnet,
+    instance: instance.name,
+    name,
+    ...(port === undefined ? {} : { port }),
+    pid,
+    startTime: startTime(pid) ?? '',
+    command: [...command],
+    log,
+  };
+  store.putApp(record);
+  try {
+    await untilOpen(record, what);
+  } catch (error) {
+    await stop(store, record);
+    throw error;
+  }
+  child.unref();
+  return record;
+}
+
+function portTaken(instance: Instance, port: number, store: Store): boolean {
+  return store
+    .apps(instance.vpc)
+    .some((app) => app.instance === instance.name && isRunning(app) && listens(app.pid, port));
+}
+
+/** Without a port to wait for, a moment in which the program must not end. */
+async function untilOpen(app: AppRecord, what: string): Promise<void> {
+  const deadline = Date.now() + (app.port === undefined ? POLL_MS * 10 : STARTUP_MS);
+  while (isRunning(app)) {
+    if (app.port !== undefined && listens(app.pid, app.port)) return;
+    if (Date.now() >= deadline) {
+      if (app.port === undefined) return;
+      throw new VpcctlError('CONFLICT', `the ${what} did not open its port within ${STARTUP_MS / 1000} s`, {
+        hint: `it was stopped; its output is in ${app.log}`,
+      });
+    }
+    await sleep(POLL_MS);
+  }
+  const words = tail(app.log);
+  throw new VpcctlError('CONFLICT', `the ${what} ended at once`, {
+    ...(words === '' ? {} : { extack: words }),
+    hint: `its output is in ${app.log}`,
+  });
+}
+
+function tail(log: string): string {
+  if (!existsSync(log)) return '';
+  return readFileSync(log, 'utf8').slice(-LOG_TAIL_BYTES).trim().split('\n').slice(-2).join(' ');
+}
+
+/** Ends a program of ours (its whole process group) and forgets it; false when it had ended by itself. */
+export async function stop(store: Store, app: AppRecord): Promise<boolean> {
+  const running = isRunning(app);
+  if (running) {
+    signalGroup(app, 'SIGTERM');
+    for (const deadline = Date.now() + GRACE_MS; isRunning(app) && Date.now() < deadline; ) await sleep(POLL_MS);
+    if (isRunning(app)) signalGroup(app, 'SIGKILL');
+    while (isRunning(app)) await sleep(POLL_MS);
+  }
+  store.removeApp(app);
+  return running;
+}
+
+/** It leads a process group of its own, so its children go with it. */
+function signalGroup(app: AppRecord, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-app.pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}

@@ -1,0 +1,313 @@
+/**
+ * One transaction: run the caller's edits on a draft → settle → lower what was touched → diff with what is recorded → plan → lock → journal → carry out,
+ * stage by stage → commit → tear down. A failure before the commit undoes what was done; after it, the journal carries on at the next chance.
+ *
+ * Edits run before any lock is taken, on a snapshot, to learn which VPCs they touch. With the locks held they run again if one of those VPCs has
+ * changed since: so the edits of a transaction must depend on nothing but the draft.
+ */
+import { VpcctlError } from '../errors.js';
+import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
+import { lower } from '../lower/lower.js';
+import { Draft, type Edit } from '../model/reader.js';
+import { scopesOf } from '../model/resources.js';
+import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
+import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
+import type { Change } from '../objects/change.js';
+import type { KernelObject } from '../objects/kernel-object.js';
+import { diff } from '../plan/diff.js';
+import { type Plan, plan, rollback, type Stage } from '../plan/plan.js';
+import type { Locks } from './locks.js';
+import { LostRace, type LoweredResource, type Store } from './store.js';
+
+/** Progress of a transaction. */
+export type EngineEvent =
+  | {
+      readonly type: 'stage';
+      readonly stage: string;
+      readonly index: number;
+      readonly total: number;
+      readonly changes: number;
+    }
+  | { readonly type: 'rollback'; readonly stage: string; readonly reason: string }
+  | { readonly type: 'recovered'; readonly what: 'undone' | 'finished'; readonly scopes: readonly string[] };
+
+export interface EngineOptions {
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: EngineEvent) => void;
+}
+
+/** A transaction worked out, nothing done yet. */
+export interface Prepared<T> {
+  readonly result: T;
+  readonly edits: readonly Edit[];
+  readonly changes: readonly Change[];
+  readonly plan: Plan;
+  readonly lowered: readonly LoweredResource[];
+  readonly versions: ReadonlyMap<string, number>;
+}
+
+/** How often a transaction starts over because another one came first. */
+const ATTEMPTS = 20;
+const DIRECTORY_MADE = 'netns_directory_made';
+
+export class Engine {
+  constructor(
+    readonly store: Store,
+    readonly kernel: Kernel,
+    readonly locks: Locks,
+  ) {}
+
+  /** Works a transaction out on what is recorded now. */
+  async prepare<T>(edit: (draft: Draft) => T, scopesBefore: readonly string[] = []): Promise<Prepared<T>> {
+    const draft = new Draft(this.store);
+    // Read first: if a version moves while we work, the comparison at the start of the journal sees it.
+    const early = this.store.versions(scopesBefore);
+    const result = edit(draft);
+    settle(draft, needsHostFacts(draft) ? hostFacts(await this.kernel.host()) : undefined);
+    const edits = draft.edits();
+    const scopes = new Set(
+      edits.flatMap(({ before, after }) => [before, after].flatMap((one) => (one === undefined ? [] : scopesOf(one)))),
+    );
+    const lowered = this.#lower(draft, edits);
+    const changes = diff(
+      lowered.flatMap(({ before }) => before),
+      lowered.flatMap(({ rows }) => rows),
+    );
+    const versions = new Map([
+      ...this.store.versions([...scopes]),
+      ...[...early].filter(([scope]) => scopes.has(scope)),
+    ]);
+    return { result, edits, changes, plan: plan(changes), lowered, versions };
+  }
+
+  #lower(draft: Draft, edits: readonly Edit[]): LoweredResource[] {
+    const ids = new Set([...edits.map(({ id }) => id), ...draft.touched]);
+    return [...ids].map((id) => {
+      const resource = draft.get(id);
+      return { id, before: this.store.rowsOf(id), rows: resource === undefined ? [] : lower(draft, resource) };
+    });
+  }
+
+  /** Works a transaction out and carries it out. Nothing to change: nothing is locked, written or done. */
+  async transact<T>(edit: (draft: Draft) => T, options: EngineOptions = {}): Promise<Prepared<T>> {
+    let scopes: readonly string[] = [];
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      this.#checkAborted(options.signal);
+      if (attempt === 0) {
+        const first = await this.prepare(edit);
+        if (first.edits.length === 0 && first.changes.length === 0) return first;
+        scopes = [...first.versions.keys()];
+      }
+      const release = await this.locks.acquire(scopes, options.signal).catch((error: unknown) => {
+        throw options.signal?.aborted === true ? aborted() : error;
+      });
+      try {
+        await this.#recover(scopes, options);
+        const prepared = await this.prepare(edit, scopes);
+        const missing = [...prepared.versions.keys()].filter((scope) => !scopes.includes(scope));
+        if (missing.length > 0) {
+          scopes = [...new Set([...scopes, ...missing])];
+          continue;
+        }
+        await this.#execute(prepared, options);
+        return prepared;
+      } catch (error) {
+        if (!(error instanceof LostRace)) throw error;
+      } finally {
+        release();
+      }
+    }
+    throw new VpcctlError('CONFLICT', 'other processes kept changing the same things', { hint: 'try again' });
+  }
+
+  #checkAborted(signal: AbortSignal | undefined): void {
+    if (signal?.aborted === true) throw aborted();
+  }
+
+  async #execute<T>(prepared: Prepared<T>, options: EngineOptions): Promise<void> {
+    const { edits, lowered, versions } = prepared;
+    const { forward, teardown } = await this.#withHostState(prepared.plan);
+    if (forward.length === 0 && teardown.changes.length === 0) {
+      if (edits.length > 0) {
+        const id = this.store.begin(versions, { forward, teardown }, edits);
+        this.store.commit(id, versions.keys(), edits, lowered, false);
+      }
+      return;
+    }
+    await this.#refuseForeign(forward);
+    await this.#prepareDirectory(forward);
+    const journal = this.store.begin(versions, { forward, teardown }, edits);
+    await this.#goForward(journal, forward, teardown, options);
+    const recorded = withHostState(lowered, forward);
+    try {
+      this.store.commit(journal, versions.keys(), edits, recorded, teardown.changes.length > 0);
+    } catch (error) {
+      await this.#undo(journal, forward, undefined, 'the new state could not be written', options);
+      throw error;
+    }
+    if (teardown.changes.length > 0) {
+      options.onEvent?.({
+        type: 'stage',
+        stage: teardown.name,
+        index: forward.length,
+        total: forward.length + 1,
+        changes: teardown.changes.length,
+      });
+      const failure = await this.kernel.apply(teardown.changes, { tolerant: true });
+      if (failure !== undefined) throw failure.error;
+      this.store.finish(journal);
+    }
+    await this.#releaseDirectory();
+  }
+
+  async #goForward(journal: number, forward: readonly Stage[], teardown: Stage, options: EngineOptions): Promise<void> {
+    const total = forward.length + (teardown.changes.length > 0 ? 1 : 0);
+    for (const [index, stage] of forward.entries()) {
+      if (options.signal?.aborted === true) {
+        await this.#undo(journal, forward.slice(0, index), undefined, 'aborted', options);
+        throw aborted();
+      }
+      options.onEvent?.({ type: 'stage', stage: stage.name, index, total, changes: stage.changes.length });
+      const failure = await this.kernel.apply(stage.changes);
+      if (failure === undefined) continue;
+      await this.#undo(journal, forward.slice(0, index), { stage, failure }, failure.error.message, options);
+      throw failure.error;
+    }
+  }
+
+  /** Undoes whole stages and what took effect of a failed one, then forgets the intent. */
+  async #undo(
+    journal: number,
+    done: readonly Stage[],
+    failed: { readonly stage: Stage; readonly failure: StageFailure } | undefined,
+    reason: string,
+    options: EngineOptions,
+  ): Promise<void> {
+    const partial = failed === undefined ? [] : [{ name: failed.stage.name, changes: failed.failure.applied }];
+    for (const stage of rollback([...done, ...partial])) {
+      options.onEvent?.({ type: 'rollback', stage: stage.name, reason });
+      const failure = await this.kernel.apply(stage.changes, { tolerant: true });
+      if (failure === undefined) continue;
+      throw new VpcctlError('KERNEL', `${reason}; and undoing it failed too: ${failure.error.message}`, {
+        ...failure.error.facts,
+        hint: 'the next command tries again to undo it',
+        cause: failure.error,
+      });
+    }
+    this.store.abandon(journal);
+  }
+
+  /** A namespace that is there before we make it is somebody else's. */
+  async #refuseForeign(forward: readonly Stage[]): Promise<void> {
+    const wanted = forward.flatMap(({ changes }) =>
+      changes.flatMap(({ op, row }) => (op === 'create' && row.kind === 'netns' ? [row.ns] : [])),
+    );
+    const [foreign] = await this.kernel.pinned(wanted);
+    if (foreign === undefined) return;
+    throw new VpcctlError('CONFLICT', `a namespace called ${foreign} exists already and is not ours`, {
+      object: `namespace ${foreign}`,
+      hint: 'rename or delete it, or choose another name',
+    });
+  }
+
+  async #prepareDirectory(forward: readonly Stage[]): Promise<void> {
+    if (!forward.some(({ name }) => name === 'namespaces')) return;
+    if (await this.kernel.prepareDirectory()) this.store.setMeta(DIRECTORY_MADE, '1');
+  }
+
+  async #releaseDirectory(): Promise<void> {
+    if (this.store.count('kind:vpc', 1) > 0 || this.store.meta(DIRECTORY_MADE) === undefined) return;
+    await this.kernel.releaseDirectory();
+    this.store.setMeta(DIRECTORY_MADE, undefined);
+  }
+
+  /** Notes in the plan what the host's own sysctls are before we change them. */
+  async #withHostState({ forward, teardown }: Plan): Promise<Plan> {
+    const stages: Stage[] = [];
+    for (const stage of forward) {
+      const changes: Change[] = [];
+      for (const change of stage.changes) {
+        if (change.op !== 'create' || change.row.kind !== 'sysctl' || change.row.ns !== '') changes.push(change);
+        else {
+          const restore = await this.kernel.readSysctl(change.row.key);
+          changes.push({ op: 'create', row: { ...change.row, ...(restore === undefined ? {} : { restore }) } });
+        }
+      }
+      stages.push({ name: stage.name, changes });
+    }
+    return { forward: stages, teardown };
+  }
+
+  /** Ends what dead processes began in these scopes, whose locks the caller holds. */
+  async #recover(scopes: readonly string[], options: EngineOptions): Promise<void> {
+    for (const { entry, scopes: own } of this.store.unfinished(scopes)) {
+      const release = this.locks.tryAcquire(own.filter((scope) => !scopes.includes(scope)));
+      if (release === undefined) continue;
+      try {
+        if (entry.phase === 'forward') {
+          await this.#undo(entry.id, entry.plan.forward, undefined, 'an earlier command was interrupted', {});
+          options.onEvent?.({ type: 'recovered', what: 'undone', scopes: own });
+        } else {
+          const failure = await this.kernel.apply(entry.plan.teardown.changes, { tolerant: true });
+          if (failure !== undefined) throw failure.error;
+          this.store.finish(entry.id);
+          options.onEvent?.({ type: 'recovered', what: 'finished', scopes: own });
+        }
+      } finally {
+        release();
+      }
+    }
+  }
+
+  /** Ends what dead processes began, wherever no living one is at work. */
+  async recoverAll(options: EngineOptions = {}): Promise<void> {
+    for (const { scopes } of this.store.unfinished()) {
+      const release = this.locks.tryAcquire(scopes);
+      if (release === undefined) continue;
+      try {
+        await this.#recover(scopes, options);
+        await this.#releaseDirectory();
+      } finally {
+        release();
+      }
+    }
+  }
+}
+
+function aborted(): VpcctlError {
+  return new VpcctlError('ABORTED', 'interrupted: what had been done was undone');
+}
+
+/** The recorded rows carry what the host's sysctls were, for the day they are given back. */
+function withHostState(lowered: readonly LoweredResource[], forward: readonly Stage[]): LoweredResource[] {
+  const known = new Map<string, KernelObject>();
+  for (const { changes } of forward) {
+    for (const { op, row } of changes)
+      if (op === 'create' && row.kind === 'sysctl' && row.ns === '') known.set(row.key, row);
+  }
+  return lowered.map((resource) => {
+    const before = new Map(
+      resource.before.flatMap((row) => (row.kind === 'sysctl' && row.ns === '' ? [[row.key, row] as const] : [])),
+    );
+    return {
+      ...resource,
+      rows: resource.rows.map((row) =>
+        row.kind === 'sysctl' && row.ns === '' ? (known.get(row.key) ?? before.get(row.key) ?? row) : row,
+      ),
+    };
+  });
+}
+
+/** The host as the model sees it. */
+export function hostFacts(view: HostView): HostFacts {
+  const defaults = view.routes.filter((route) => route.dst === 'default' && route.link !== undefined);
+  defaults.sort((a, b) => a.metric - b.metric);
+  const link = defaults[0]?.link;
+  return {
+    ...(link === undefined ? {} : { defaultLink: link }),
+    linkMtu: new Map(view.links.map(({ name, mtu }) => [name, mtu])),
+    routes: view.routes.flatMap(({ dst, link: via }): Cidr[] =>
+      dst === 'default' || dst === '0.0.0.0/0' || via === 'vpc-edge' ? [] : [parseIpOrCidr(dst)],
+    ),
+  };
+}

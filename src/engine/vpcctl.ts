@@ -1,0 +1,413 @@
+/** The library's face: everything the CLI does, it does through this. */
+import { VpcctlError } from '../errors.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { namespacesOf } from '../lower/lower.js';
+import type { Draft, Edit } from '../model/reader.js';
+import { findKind } from '../model/reader.js';
+import { describe, type Instance } from '../model/resources.js';
+import { applySpec, destroySpec, exportSpec } from '../model/spec.js';
+import * as verbs from '../model/verbs.js';
+import type { Change } from '../objects/change.js';
+import { type KernelObject, rowKey } from '../objects/kernel-object.js';
+import { diff } from '../plan/diff.js';
+import { countChanges } from '../plan/plan.js';
+import { validateSpec } from '../spec/schema.js';
+import type { PolicyFile, PolicySpec, SecurityGroupSpec, SettingsSpec, Spec } from '../spec/types.js';
+import { type DeployApp, deploy, type ExecOptions, type ExecResult, execIn, isRunning, stop } from './apps.js';
+import { Engine, type EngineEvent, type Prepared } from './engine.js';
+import { Locks } from './locks.js';
+import { type AppRecord, Store } from './store.js';
+import { type InstallationView, type InstanceView, type VpcView, viewInstallation, viewVpc } from './view.js';
+
+/** Where state is kept unless `VPCCTL_STATE` or `state` says otherwise. */
+export const DEFAULT_STATE_DIR = '/var/lib/vpcctl';
+
+export interface OpenOptions {
+  /** Directory of the state. Default: `$VPCCTL_STATE`, else /var/lib/vpcctl. Each installation has one. */
+  readonly state?: string;
+  /** How long to wait for another process that is changing the same VPC, in ms. Default 30,000. */
+  readonly lockTimeoutMs?: number;
+  /** Progress of every operation. */
+  readonly onEvent?: (event: VpcctlEvent) => void;
+  /** In place of this machine's kernel: see `MemoryKernel`. */
+  readonly kernel?: Kernel;
+}
+
+/** Progress: a stage begins; a stage is being undone; what a dead process had begun was undone or finished. */
+export type VpcctlEvent = EngineEvent;
+
+export interface RunOptions {
+  /** Ends the operation; what had been done is undone, and the call rejects with code ABORTED. */
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: VpcctlEvent) => void;
+  /** Work everything out and change nothing. */
+  readonly dryRun?: boolean;
+}
+
+/** One line of a plan, in the model's words. */
+export interface PlannedChange {
+  readonly action: 'create' | 'update' | 'delete';
+  /** `subnet a/web`. */
+  readonly resource: string;
+  readonly kind: string;
+  /** What changes: property → [before, after]. Only for updates. */
+  readonly properties?: Readonly<Record<string, readonly [unknown, unknown]>>;
+}
+
+/** What an operation does, or would do. */
+export interface PlanView {
+  readonly changes: readonly PlannedChange[];
+  /** Kernel objects made, changed and deleted one by one (what goes with a namespace is not counted). */
+  readonly kernel: { readonly create: number; readonly update: number; readonly delete: number };
+}
+
+export interface TransactionResult<T> extends PlanView {
+  readonly value: T;
+  /** Nothing was different. */
+  readonly unchanged: boolean;
+}
+
+/** A difference between what was recorded and what the kernel has. */
+export interface Drift {
+  /** `missing` from the kernel, `changed` in it, or `foreign`: there, but not ours. */
+  readonly what: 'missing' | 'changed' | 'foreign';
+  /** The resource it belongs to, in the model's words; null for what belongs to none. */
+  readonly resource: string | null;
+  readonly object: string;
+  readonly recorded?: KernelObject;
+  readonly observed?: KernelObject;
+}
+
+/** The verbs of a transaction. Each edits a draft; nothing is done until the function returns. Errors: see each verb's rule. */
+export interface Transaction {
+  createVpc(args: verbs.CreateVpc): void;
+  /** false when there is none. CONFLICT while peered, unless `force`. */
+  deleteVpc(name: string, options?: { force?: boolean }): boolean;
+  addSubnet(args: verbs.AddSubnet): void;
+  /** false when there is none. CONFLICT while instances other than its own-named one are in it, unless `force`. */
+  deleteSubnet(vpc: string, subnet: string, options?: { force?: boolean }): boolean;
+  /** Returns the addresses it got. */
+  addInstance(args: verbs.AddInstance): { ip: string; publicIp: string | null };
+  deleteInstance(vpc: string, instance: string): boolean;
+  /** Creates a group or replaces its rules. */
+  putSecurityGroup(vpc: string, name: string, spec: SecurityGroupSpec): void;
+  deleteSecurityGroup(vpc: string, name: string): boolean;
+  peer(first: string, second: string, allowCidrs?: readonly string[]): void;
+  unpeer(first: string, second: string): boolean;
+  /** Sets a subnet's policy, replacing the one before. */
+  applyPolicy(vpc: string, subnet: string | undefined, policy: PolicyFile): void;
+  clearPolicy(vpc: string, subnet: string): boolean;
+  configure(settings: SettingsSpec): void;
+  /** Makes everything the spec names what it says. */
+  applySpec(spec: Spec): void;
+}
+
+function transactionOn(draft: Draft): Transaction {
+  return {
+    createVpc: (args) => void verbs.createVpc(draft, args),
+    deleteVpc: (name, options) => verbs.deleteVpc(draft, name, options?.force),
+    addSubnet: (args) => void verbs.addSubnet(draft, args),
+    deleteSubnet: (vpc, subnet, options) => verbs.deleteSubnet(draft, vpc, subnet, options?.force),
+    addInstance: (args) => {
+      const { ip, publicIp } = verbs.addInstance(draft, args);
+      return { ip, publicIp: publicIp ?? null };
+    },
+    deleteInstance: (vpc, instance) => verbs.deleteInstance(draft, vpc, instance),
+    putSecurityGroup: (vpc, name, spec) => {
+      verbs.putGroup(draft, vpc, name, spec);
+      verbs.checkGroupReferences(draft, vpc);
+    },
+    deleteSecurityGroup: (vpc, name) => verbs.deleteGroup(draft, vpc, name),
+    peer: (first, second, allowCidrs) => void verbs.peer(draft, first, second, allowCidrs),
+    unpeer: (first, second) => verbs.unpeer(draft, first, second),
+    applyPolicy: (vpc, subnet, policy) => void verbs.applyPolicy(draft, vpc, subnet, policy),
+    clearPolicy: (vpc, subnet) => verbs.clearPolicy(draft, vpc, subnet),
+    configure: (settings) => verbs.configure(draft, settings),
+    applySpec: (spec) => applySpec(draft, validateSpec(spec)),
+  };
+}
+
+/** Derived or bookkeeping properties that a plan does not show. */
+const UNSHOWN = new Set(['cursor', 'profile', 'hostRoute', 'mtu']);
+
+function plannedChange({ before, after }: Edit): PlannedChange | undefined {
+  const resource = after ?? before;
+  if (resource === undefined || resource.kind === 'profile') return undefined;
+  const common = { resource: describe(resource), kind: resource.kind };
+  if (before === undefined) return { action: 'create', ...common };
+  if (after === undefined) return { action: 'delete', ...common };
+  const was = before as unknown as Record<string, unknown>;
+  const is = after as unknown as Record<string, unknown>;
+  const properties = Object.fromEntries(
+    [...new Set([...Object.keys(was), ...Object.keys(is)])]
+      .filter((key) => !UNSHOWN.has(key) && JSON.stringify(was[key]) !== JSON.stringify(is[key]))
+      .map((key) => [key, [was[key], is[key]] as const]),
+  );
+  return Object.keys(properties).length === 0 ? undefined : { action: 'update', ...common, properties };
+}
+
+function viewPlan(prepared: Prepared<unknown>): PlanView {
+  return {
+    changes: prepared.edits.flatMap((edit) => plannedChange(edit) ?? []),
+    kernel: countChanges(prepared.plan),
+  };
+}
+
+/** An installation: its state, and the kernel objects made from it. */
+export class Vpcctl {
+  readonly #store: Store;
+  readonly #engine: Engine;
+  readonly #kernel: Kernel;
+  readonly #onEvent: ((event: VpcctlEvent) => void) | undefined;
+
+  private constructor(store: Store, engine: Engine, kernel: Kernel, options: OpenOptions) {
+    this.#store = store;
+    this.#engine = engine;
+    this.#kernel = kernel;
+    this.#onEvent = options.onEvent;
+  }
+
+  /** Opens an installation, and ends what dead processes had begun in it. */
+  static async open(options: OpenOptions = {}): Promise<Vpcctl> {
+    const kernel = options.kernel ?? new (await import('../kernel/real.js')).RealKernel();
+    const store = new Store(options.state ?? process.env.VPCCTL_STATE ?? DEFAULT_STATE_DIR);
+    const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
+    const vpcctl = new Vpcctl(store, engine, kernel, options);
+    try {
+      await engine.recoverAll(vpcctl.#options({}));
+      await vpcctl.#sweepApps();
+    } catch (error) {
+      store.close();
+      throw error;
+    }
+    return vpcctl;
+  }
+
+  /** Closes the state file. Networks and apps stay. */
+  async close(): Promise<void> {
+    this.#store.close();
+  }
+
+  #options(options: RunOptions): { signal?: AbortSignal; onEvent?: (event: VpcctlEvent) => void } {
+    const onEvent = options.onEvent ?? this.#onEvent;
+    return {
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      ...(onEvent === undefined ? {} : { onEvent }),
+    };
+  }
+
+  // --- changing ------------------------------------------------------------------------------------------------------
+
+  /**
+   * Runs verbs as one transaction: all of it happens or nothing. `edit` must be synchronous and depend on nothing but the transaction, because it runs again
+   * when another process came first.
+   */
+  async transaction<T>(edit: (tx: Transaction) => T, options: RunOptions = {}): Promise<TransactionResult<T>> {
+    return this.#transact((draft) => edit(transactionOn(draft)), options);
+  }
+
+  async #transact<T>(edit: (draft: Draft) => T, options: RunOptions): Promise<TransactionResult<T>> {
+    const prepared =
+      options.dryRun === true
+        ? await this.#engine.prepare(edit)
+        : await this.#engine.transact(edit, this.#options(options));
+    if (
+      options.dryRun !== true &&
+      prepared.edits.some(({ before, after }) => before?.kind === 'instance' && after === undefined)
+    ) {
+      await this.#sweepApps();
+    }
+    return {
+      ...viewPlan(prepared),
+      value: prepared.result,
+      unchanged: prepared.edits.length === 0 && prepared.changes.length === 0,
+    };
+  }
+
+  /** What {@link apply} would do. */
+  async plan(spec: Spec): Promise<PlanView> {
+    const checked = validateSpec(spec);
+    return viewPlan(await this.#engine.prepare((draft) => applySpec(draft, checked)));
+  }
+
+  /** Makes everything the spec names what it says, as one transaction. */
+  async apply(spec: Spec, options: RunOptions = {}): Promise<TransactionResult<void>> {
+    const checked = validateSpec(spec);
+    return this.#transact((draft) => applySpec(draft, checked), options);
+  }
+
+  /** Deletes the VPCs of the spec; without one, every VPC of the installation. */
+  async destroy(spec?: Spec, options: RunOptions = {}): Promise<TransactionResult<void>> {
+    return this.#transact((draft) => {
+      if (spec !== undefined) destroySpec(draft, spec);
+      else for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) verbs.deleteVpc(draft, vpc.name, true);
+    }, options);
+  }
+
+  // --- reading -------------------------------------------------------------------------------------------------------
+
+  /** The whole installation. */
+  list(): InstallationView {
+    return viewInstallation(this.#store);
+  }
+
+  /** One VPC. NOT_FOUND when there is none. */
+  inspect(vpc: string): VpcView {
+    return viewVpc(this.#store, verbs.requireVpc(this.#store, vpc));
+  }
+
+  /** The policy of a subnet; null when it has none. */
+  policy(vpc: string, subnet: string): PolicySpec | null {
+    return verbs.requireSubnet(this.#store, vpc, subnet).policy ?? null;
+  }
+
+  /** The whole model as a spec that makes the same kernel state again. */
+  export(): Spec {
+    return exportSpec(this.#store);
+  }
+
+  /** What is recorded for the kernel, as rows in the order of their keys. */
+  recorded(): KernelObject[] {
+    return this.#store
+      .rows()
+      .map(({ row }) => row)
+      .sort((a, b) => (rowKey(a) < rowKey(b) ? -1 : 1));
+  }
+
+  /** What the kernel has of ours, read back: rows in the order of their keys. */
+  async observe(): Promise<KernelObject[]> {
+    const namespaces = this.#store.resources().flatMap(namespacesOf);
+    const recorded = new Map(this.recorded().map((row) => [rowKey(row), row]));
+    const observed = await this.#kernel.observe(['', ...namespaces]);
+    const rows = observed.filter((row) => row.kind !== 'sysctl' || recorded.has(rowKey(row)));
+    for (const row of recorded.values()) {
+      if (row.kind !== 'sysctl' || row.ns !== '') continue;
+      const value = await this.#kernel.readSysctl(row.key);
+      if (value !== undefined) rows.push({ ...row, value });
+    }
+    return rows.sort((a, b) => (rowKey(a) < rowKey(b) ? -1 : 1));
+  }
+
+  /** Differences between what is recorded and what the kernel has. Empty: all is well. */
+  async drift(): Promise<Drift[]> {
+    const owners = new Map(this.#store.rows().map(({ owner, row }) => [rowKey(row), owner]));
+    const observed = await this.observe();
+    const seen = new Set(observed.map(rowKey));
+    // A sysctl of a module that is not loaded has nothing to differ in.
+    const recorded = this.recorded().filter(
+      (row) => !(row.kind === 'sysctl' && row.optional === true && !seen.has(rowKey(row))),
+    );
+    return diff(recorded, observed).map((change): Drift => this.#explain(change, owners));
+  }
+
+  #explain(change: Change, owners: ReadonlyMap<string, string>): Drift {
+    const key = rowKey(change.row);
+    const owner = owners.get(key);
+    const resource = owner === undefined ? undefined : this.#store.get(owner);
+    const common = { resource: resource === undefined ? null : describe(resource), object: key.replaceAll('|', ' ') };
+    switch (change.op) {
+      case 'create':
+        return { what: 'foreign', ...common, observed: change.row };
+      case 'delete':
+        return { what: 'missing', ...common, recorded: change.row };
+      case 'update':
+        return { what: 'changed', ...common, recorded: change.old, observed: change.row };
+      case 'raise':
+        return { what: 'missing', ...common, recorded: change.row };
+    }
+  }
+
+  // --- programs ------------------------------------------------------------------------------------------------------
+
+  /** The instance, by its own name, or the only one (or the own-named one) of a subnet. */
+  instance(vpc: string, where: { readonly subnet?: string; readonly instance?: string }): InstanceView {
+    const found = this.#instance(vpc, where);
+    const view = this.inspect(vpc)
+      .subnets.flatMap(({ instances }) => instances)
+      .find(({ name }) => name === found.name);
+    if (view === undefined) throw new VpcctlError('NOT_FOUND', `instance ${vpc}/${found.name} does not exist`);
+    return view;
+  }
+
+  #instance(vpc: string, where: { readonly subnet?: string; readonly instance?: string }): Instance {
+    if (where.instance !== undefined) return verbs.requireInstance(this.#store, vpc, where.instance);
+    if (where.subnet === undefined) {
+      throw new VpcctlError('USAGE', 'no instance is named', { hint: 'give --subnet or --instance' });
+    }
+    const subnet = verbs.requireSubnet(this.#store, vpc, where.subnet);
+    const instances = findKind(this.#store, 'instance', `subnet:${vpc}/${subnet.name}`);
+    const own = instances.find(({ name }) => name === subnet.name);
+    const [only, more] = instances;
+    if (own !== undefined) return own;
+    if (only !== undefined && more === undefined) return only;
+    throw new VpcctlError(
+      instances.length === 0 ? 'NOT_FOUND' : 'USAGE',
+      `subnet ${vpc}/${subnet.name} has ${instances.length} instances`,
+      {
+        hint:
+          instances.length === 0
+            ? 'add-instance first'
+            : `name one with --instance: ${instances
+                .map(({ name }) => name)
+                .slice(0, 8)
+                .join(', ')}`,
+      },
+    );
+  }
+
+  /** Runs a program in an instance to its end. */
+  async exec(
+    vpc: string,
+    where: { readonly subnet?: string; readonly instance?: string },
+    command: readonly string[],
+    options: ExecOptions = {},
+  ): Promise<ExecResult> {
+    if (command.length === 0) throw new VpcctlError('USAGE', 'no command is given', { hint: 'write it after --' });
+    return execIn(this.#instance(vpc, where), command, options);
+  }
+
+  /** Starts a program in an instance and leaves it running; returns when its port is open. Again with the same arguments: nothing happens. */
+  async deployApp(
+    vpc: string,
+    where: { readonly subnet?: string; readonly instance?: string },
+    app: DeployApp,
+  ): Promise<AppRecord> {
+    const { port } = app;
+    if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65536)) {
+      throw new VpcctlError('USAGE', `${port} is not a port`, { hint: 'give a number from 1 to 65535' });
+    }
+    return deploy(this.#store, this.#instance(vpc, where), app);
+  }
+
+  /** Ends the instance's programs (that on `port` only, if given); returns those that ran. */
+  async stopApp(
+    vpc: string,
+    where: { readonly subnet?: string; readonly instance?: string },
+    port?: number,
+  ): Promise<AppRecord[]> {
+    const instance = this.#instance(vpc, where);
+    const stopped: AppRecord[] = [];
+    for (const app of this.#store.apps(vpc)) {
+      if (app.instance !== instance.name || (port !== undefined && app.port !== port)) continue;
+      if (await stop(this.#store, app)) stopped.push(app);
+    }
+    return stopped;
+  }
+
+  /** Programs started by {@link deployApp}, and whether each still runs. */
+  apps(vpc?: string): (AppRecord & { running: boolean })[] {
+    return this.#store.apps(vpc).map((app) => ({ ...app, running: isRunning(app) }));
+  }
+
+  /** Ends programs whose instance is gone. */
+  async #sweepApps(): Promise<void> {
+    for (const app of this.#store.apps()) {
+      if (this.#store.get(`instance/${app.vpc}/${app.instance}`) === undefined) await stop(this.#store, app);
+    }
+  }
+}
+
+/** Opens an installation: {@link Vpcctl.open}. */
+export async function open(options: OpenOptions = {}): Promise<Vpcctl> {
+  return Vpcctl.open(options);
+}

@@ -1,0 +1,54 @@
+/**
+ * vpcctl: cloud VPCs, with the cloud's rules, made of real Linux kernel objects.
+ *
+ * ```ts
+ * import { open } from 'vpcctl';
+ *
+ * const vpcctl = await open();
+ * await vpcctl.transaction((tx) => {
+ *   tx.createVpc({ name: 'a', cidr: '10.1.0.0/16' });
+ *   tx.addSubnet({ vpc: 'a', name: 'web', cidr: '10.1.1.0/24', public: true });
+ *   tx.addInstance({ vpc: 'a', subnet: 'web', name: 'web-1' });
+ * });
+ * await vpcctl.close();
+ * ```
+ */
+
+export type { DeployApp, ExecOptions, ExecResult } from './engine/apps.js';
+export { type Check, type DoctorReport, doctor } from './engine/doctor.js';
+export type { AppRecord } from './engine/store.js';
+export type {
+  InstallationView,
+  InstanceView,
+  PeeringView,
+  SecurityGroupView,
+  SubnetView,
+  VpcView,
+} from './engine/view.js';
+export {
+  DEFAULT_STATE_DIR,
+  type Drift,
+  type OpenOptions,
+  open,
+  type PlannedChange,
+  type PlanView,
+  type RunOptions,
+  type Transaction,
+  type TransactionResult,
+  Vpcctl,
+  type VpcctlEvent,
+} from './engine/vpcctl.js';
+export { type ErrorCode, type ErrorFacts, EXIT_CODES, VpcctlError } from './errors.js';
+export type { Kernel } from './kernel/kernel.js';
+export type { Change } from './objects/change.js';
+export type { KernelObject } from './objects/kernel-object.js';
+export {
+  type Format,
+  formatSpec,
+  type ParsedSpec,
+  type ParseOptions,
+  parsePolicyFile,
+  parseSpec,
+} from './spec/parse.js';
+export { policyJsonSchema, specJsonSchema } from './spec/schema.js';
+export type * from './spec/types.js';

@@ -1,0 +1,45 @@
+/** The effects, behind one interface. Everything above speaks in rows; what turns them into system calls is below. */
+import type { VpcctlError } from '../errors.js';
+import type { Change } from '../objects/change.js';
+import type { KernelObject } from '../objects/kernel-object.js';
+
+/** What a plan needs to know of the machine before it is made. */
+export interface HostView {
+  readonly links: readonly { readonly name: string; readonly mtu: number; readonly up: boolean }[];
+  /** Unicast routes of all tables: CIDR or `default`, by link name; ours (protocol 201) left out. */
+  readonly routes: readonly {
+    readonly dst: string;
+    readonly link?: string;
+    readonly metric: number;
+    readonly kernel: boolean;
+  }[];
+}
+
+/** Changes of one stage that took effect before the stage failed; undoing them restores what was before it. */
+export interface StageFailure {
+  readonly error: VpcctlError;
+  readonly applied: readonly Change[];
+}
+
+export interface ApplyOptions {
+  /**
+   * For undoing and repairing after a crash: what is to be deleted may be gone and what is to be created may be there. Goes on after
+   * errors and returns the first that is neither.
+   */
+  readonly tolerant?: boolean;
+}
+
+export interface Kernel {
+  /** Carries out the changes of one stage. Undefined when all took effect; never throws for a refusal of the kernel. */
+  apply(changes: readonly Change[], options?: ApplyOptions): Promise<StageFailure | undefined>;
+  /** The rows of these namespaces (`''`: the host's, where only what is marked ours is read). A namespace that is not there has none. */
+  observe(namespaces: readonly string[]): Promise<KernelObject[]>;
+  host(): Promise<HostView>;
+  /** Which of these namespaces are pinned. */
+  pinned(namespaces: readonly string[]): Promise<string[]>;
+  /** The sysctl's value in the host's namespace; undefined when there is no such sysctl. */
+  readSysctl(key: string): Promise<string | undefined>;
+  /** Makes the directory of namespaces ready; true when that changed the machine, and {@link releaseDirectory} is to undo it. */
+  prepareDirectory(): Promise<boolean>;
+  releaseDirectory(): Promise<void>;
+}

@@ -1,0 +1,136 @@
+/**
+ * The addon's interface: bytes in, bytes out, no policy. The C++ side is in native/; this file is its contract and loads
+ * it. A namespace is a path of an nsfs file (`/run/netns/x`); `''` is the namespace of this process.
+ */
+
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { VpcctlError } from '../errors.js';
+
+/** A 32-bit slot of a message that the addon fills in just before sending. */
+export interface Fixup {
+  /** Byte offset of the slot in `data`. */
+  readonly offset: number;
+  /** Fill with a descriptor of this namespace (open for the duration of the send) … */
+  readonly netns?: string;
+  /** … or with the index of this link, looked up in the namespace the message is sent in. */
+  readonly link?: string;
+}
+
+/** Creates a namespace with its loopback down and pins it at `path` (created exclusively: EEXIST when the file is there). */
+export interface NetnsCreateOp {
+  readonly op: 'netns-create';
+  readonly path: string;
+}
+
+/** Unpins: lazy unmount and unlink. ENOENT when the file is not there. A plain file left by a crash is unlinked. */
+export interface NetnsDeleteOp {
+  readonly op: 'netns-delete';
+  readonly path: string;
+}
+
+/** Sends `count` netlink messages (NETLINK_ROUTE) in `netns`, each with NLM_F_ACK set, and matches the acks by sequence. */
+export interface NetlinkOp {
+  readonly op: 'netlink';
+  readonly netns: string;
+  readonly data: Uint8Array;
+  readonly count: number;
+  readonly fixups: readonly Fixup[];
+}
+
+/** Sends one dump request and returns the concatenated answer messages; retries an interrupted dump a bounded number of times. */
+export interface DumpOp {
+  readonly op: 'dump';
+  readonly netns: string;
+  readonly data: Uint8Array;
+}
+
+/** Writes `/proc/sys/<key>` as seen in `netns`; the result carries the value that was there before. */
+export interface SysctlWriteOp {
+  readonly op: 'sysctl-write';
+  readonly netns: string;
+  readonly key: string;
+  readonly value: string;
+}
+
+/** Reads `/proc/sys/<key>` as seen in `netns`. */
+export interface SysctlReadOp {
+  readonly op: 'sysctl-read';
+  readonly netns: string;
+  readonly key: string;
+}
+
+export type NativeOp = NetnsCreateOp | NetnsDeleteOp | NetlinkOp | DumpOp | SysctlWriteOp | SysctlReadOp;
+
+/** The kernel's answer to one netlink message: errno 0 is success (errno is positive here). */
+export interface Ack {
+  readonly errno: number;
+  readonly extack?: string;
+  /** Offset of the offending attribute in the message, when the kernel names it. */
+  readonly offset?: number;
+}
+
+/** Result of one op, same index. `errno` non-zero: it failed (for `netlink`, the op as a whole: no socket, no namespace, a fixup unresolved). */
+export interface NativeResult {
+  readonly errno: number;
+  /** Which call failed: `unshare`, `open /run/netns/x`, `link br0`. */
+  readonly where?: string;
+  readonly acks?: readonly Ack[];
+  readonly data?: Uint8Array;
+  readonly value?: string;
+}
+
+export interface Native {
+  /**
+   * Runs the ops in order on the addon's own namespace thread (never one of Node's), off the event loop. Stops after the
+   * first op that fails, or whose acks contain an error, unless `keepGoing`; results of ops not reached are absent. Never rejects for a
+   * kernel error. Calls queue up in order.
+   */
+  run(ops: readonly NativeOp[], keepGoing?: boolean): Promise<NativeResult[]>;
+  /** Non-blocking flock(2) on an open descriptor: true when taken (or released), false when another holds it. */
+  flock(fd: number, mode: 'exclusive' | 'shared' | 'unlock'): boolean;
+  /** Makes `dir` a shared mount as iproute2 does before its first namespace; true when this call changed anything. */
+  netnsDirPrepare(dir: string): boolean;
+  /** Undoes what {@link netnsDirPrepare} did, when `dir` is empty; true when undone. */
+  netnsDirRelease(dir: string): boolean;
+  /** Symbolic name of an errno: 17 → `EEXIST`. */
+  errnoName(errno: number): string;
+}
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+let loaded: Native | undefined;
+
+/** Loads the addon (a prebuild of the package, or build/Release). ENVIRONMENT when there is none that loads. */
+export function loadNative(): Native {
+  if (loaded !== undefined) return loaded;
+  const require = createRequire(import.meta.url);
+  try {
+    const load = require('node-gyp-build') as (dir: string) => Native;
+    loaded = load(root);
+    return loaded;
+  } catch (cause) {
+    throw new VpcctlError('ENVIRONMENT', 'the native addon does not load', {
+      hint: 'run `npm rebuild vpcctl` (needs a C++ compiler, make and python3)',
+      cause,
+    });
+  }
+}
+
+/**
+ * Path of the launcher: `vpcctl-launch [--drop-caps] NETNS -- PROGRAM [ARG…]` enters the namespace and becomes the program. With
+ * `--drop-caps` the program keeps only a container's capabilities and can gain none.
+ */
+export function launcherPath(): string {
+  for (const candidate of [
+    // In node-gyp-build's order, so that addon and launcher are of one build.
+    join(root, 'build', 'Release', 'vpcctl-launch'),
+    join(root, 'prebuilds', `linux-${process.arch}`, 'vpcctl-launch'),
+  ]) {
+    if (existsSync(candidate)) return candidate;
+  }
+  throw new VpcctlError('ENVIRONMENT', 'the launcher vpcctl-launch is missing', {
+    hint: 'run `npm rebuild vpcctl` (needs a C++ compiler, make and python3)',
+  });
+}

@@ -1,0 +1,110 @@
+/** The only caller of `nft`: one process, one transaction, inside the right namespace. */
+import { accessSync, closeSync, constants, openSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { VpcctlError } from '../errors.js';
+import { launcherPath } from './native.js';
+import { netnsPath } from './program.js';
+
+const TIMEOUT_MS = 60_000;
+/** Debian keeps nft in /usr/sbin, which is not on an ordinary user's PATH. */
+const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
+
+let found: string | undefined;
+
+/** The path of `nft`. ENVIRONMENT when it is not installed. */
+export function nftPath(): string {
+  if (found !== undefined) return found;
+  for (const dir of [...(process.env.PATH ?? '').split(delimiter), ...SBIN]) {
+    const candidate = join(dir || '.', 'nft');
+    try {
+      accessSync(candidate, constants.X_OK);
+      found = candidate;
+      return candidate;
+    } catch {
+      // Not in this directory.
+    }
+  }
+  throw new VpcctlError('ENVIRONMENT', 'nft is not installed', { hint: 'install it: apt-get install nftables' });
+}
+
+export interface NftResult {
+  readonly stdout: string;
+  /** nft's words when it refused. */
+  readonly refusal?: string;
+}
+
+/** O_TMPFILE of asm-generic/fcntl.h, without O_DIRECTORY's bit, which node:fs knows. */
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
+
+/**
+ * A nameless file with this text. nft reads `-` by opening /dev/stdin anew, which the kernel refuses (ENXIO) for the socket that Node makes of a
+ * child's standard input.
+ */
+function nameless(text: string): number {
+  let refused: unknown;
+  for (const dir of ['/dev/shm', tmpdir()]) {
+    let fd: number;
+    try {
+      fd = openSync(dir, O_TMPFILE | constants.O_RDWR, 0o600);
+    } catch (error) {
+      refused = error;
+      continue;
+    }
+    try {
+      const bytes = Buffer.from(text);
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+      return fd;
+    } catch (error) {
+      closeSync(fd);
+      refused = error;
+    }
+  }
+  throw new VpcctlError('ENVIRONMENT', `no room for a temporary file in /dev/shm or ${tmpdir()}`, {
+    ...(refused instanceof Error ? { extack: refused.message } : {}),
+    hint: 'free some space, or set TMPDIR',
+    cause: refused,
+  });
+}
+
+/** Runs `nft` with these arguments in a namespace, `input` as what `-f -` reads. */
+export async function runNft(ns: string, args: readonly string[], input?: string): Promise<NftResult> {
+  const { execa } = await import('execa');
+  const nft = nftPath();
+  const stdin = input === undefined ? undefined : nameless(input);
+  const [file, argv] = ns === '' ? [nft, args] : [launcherPath(), [netnsPath(ns), '--', nft, ...args]];
+  const result = await execa(file, [...argv], {
+    // A descriptor is passed on as it is; execa's types do not say so.
+    stdin: (stdin ?? 'ignore') as 'ignore',
+    reject: false,
+    timeout: TIMEOUT_MS,
+    stripFinalNewline: true,
+    env: { LC_ALL: 'C' },
+    maxBuffer: 1 << 30,
+  });
+  if (stdin !== undefined) closeSync(stdin);
+  if (!result.failed) return { stdout: result.stdout };
+  if (result.timedOut) return { stdout: '', refusal: `nft did not answer within ${TIMEOUT_MS / 1000} s` };
+  return { stdout: '', refusal: wordsOf(result.stderr) || result.originalMessage || 'nft failed' };
+}
+
+/** The first error line, without nft's position (it counts in a text that nobody wrote). */
+function wordsOf(stderr: string): string {
+  const line =
+    stderr.split('\n').find((candidate) => /error|vpcctl-launch/i.test(candidate)) ?? stderr.split('\n')[0] ?? '';
+  return line.replace(/^internal:[0-9:-]+\s*/, '').trim();
+}
+
+const ERRNO_WORDS: readonly (readonly [RegExp, string])[] = [
+  [/File exists/, 'EEXIST'],
+  [/No such file or directory|does not exist/, 'ENOENT'],
+  [/Operation not permitted|you must be root/i, 'EPERM'],
+  [/Device or resource busy/, 'EBUSY'],
+  [/not supported/i, 'EOPNOTSUPP'],
+  [/No space left|Cannot allocate memory/, 'ENOMEM'],
+];
+
+/** The errno behind nft's words, as far as they tell. */
+export function nftErrno(words: string): string | undefined {
+  return ERRNO_WORDS.find(([pattern]) => pattern.test(words))?.[1];
+}

@@ -1,0 +1,135 @@
+/** What was read from namespaces → rows, as the lowering would have written them. Pure. */
+import type { AddrInfo } from '../netlink/addr.js';
+import type { LinkInfo } from '../netlink/link.js';
+import type { NeighInfo } from '../netlink/neigh.js';
+import type { RouteInfo } from '../netlink/route.js';
+import type { RuleInfo } from '../netlink/rule.js';
+import { type KernelObject, type LinkRow, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
+
+export interface NamespaceDump {
+  /** `''` is the host's: only what is marked ours is read from it. */
+  readonly ns: string;
+  readonly links: readonly LinkInfo[];
+  readonly addrs: readonly AddrInfo[];
+  readonly routes: readonly RouteInfo[];
+  readonly rules: readonly RuleInfo[];
+  readonly neighs: readonly NeighInfo[];
+  readonly sysctls: ReadonlyMap<string, string>;
+  readonly firewall: readonly KernelObject[];
+}
+
+/** Every sysctl that lowering may set in a namespace of ours; where a namespace has none of a kind of link, there is nothing to read. */
+export const SYSCTL_KEYS: readonly string[] = [
+  'net/ipv4/ip_forward',
+  'net/ipv4/conf/all/send_redirects',
+  'net/ipv4/conf/default/send_redirects',
+  'net/ipv4/conf/all/rp_filter',
+  'net/ipv4/conf/default/rp_filter',
+  'net/bridge/bridge-nf-call-iptables',
+  'net/bridge/bridge-nf-call-ip6tables',
+  'net/bridge/bridge-nf-call-arptables',
+  'net/netfilter/nf_conntrack_tcp_timeout_established',
+  'net/netfilter/nf_conntrack_udp_timeout',
+  'net/netfilter/nf_conntrack_udp_timeout_stream',
+  'net/ipv4/conf/br0/proxy_arp_pvlan',
+  'net/ipv4/neigh/br0/proxy_delay',
+];
+
+const OURS = 'vpcctl:';
+
+/** Rows of all the namespaces together: a veth's peer is found among them. */
+export function observedRows(dumps: readonly NamespaceDump[]): KernelObject[] {
+  return dumps.flatMap((dump) => namespaceRows(dump, dumps));
+}
+
+function namespaceRows(dump: NamespaceDump, all: readonly NamespaceDump[]): KernelObject[] {
+  const { ns } = dump;
+  const host = ns === '';
+  const names = new Map(dump.links.map((link) => [link.index, link.name]));
+  const ownLinks = dump.links.filter((link) => !link.loopback && (!host || link.alias?.startsWith(OURS) === true));
+  const ownIndices = new Set(ownLinks.map((link) => link.index));
+  const rows: KernelObject[] = host ? [] : [{ kind: 'netns', ns }];
+  for (const link of ownLinks) {
+    const row = linkRow(dump, link, names, all);
+    if (row !== undefined) rows.push(row);
+  }
+  for (const addr of dump.addrs) {
+    const link = names.get(addr.index);
+    if (addr.family === 4 && link !== undefined && ownIndices.has(addr.index))
+      rows.push({ kind: 'addr', ns, link, addr: addr.addr });
+  }
+  for (const route of dump.routes) {
+    if (route.protocol === ROUTE_PROTOCOL && route.family === 4) rows.push(routeRow(ns, route, names));
+  }
+  for (const rule of dump.rules) {
+    if (rule.protocol !== ROUTE_PROTOCOL) continue;
+    rows.push({ kind: 'rule', ns, priority: rule.priority, from: rule.from, table: rule.table });
+  }
+  for (const neigh of dump.neighs) {
+    const link = names.get(neigh.index);
+    if (neigh.state !== 'permanent' || neigh.family !== 4 || link === undefined || neigh.mac === undefined) continue;
+    if (ownIndices.has(neigh.index)) rows.push({ kind: 'neigh', ns, link, ip: neigh.ip, mac: neigh.mac });
+  }
+  for (const [key, value] of dump.sysctls) rows.push({ kind: 'sysctl', ns, key, value });
+  return [...rows, ...dump.firewall];
+}
+
+/** A link that is down is as good as missing: it is left out, so that repair raises it. */
+function linkRow(
+  { ns }: NamespaceDump,
+  link: LinkInfo,
+  names: ReadonlyMap<number, string>,
+  all: readonly NamespaceDump[],
+): LinkRow | undefined {
+  const common = {
+    kind: 'link',
+    ns,
+    name: link.name,
+    mac: link.mac ?? '',
+    mtu: link.mtu,
+    alias: link.alias ?? '',
+  } as const;
+  if (!link.up) return undefined;
+  if (link.kind === 'bridge') return { ...common, type: 'bridge' };
+  if (link.kind !== 'veth') return undefined;
+  const master = link.masterIndex === undefined ? undefined : names.get(link.masterIndex);
+  return {
+    ...common,
+    type: 'veth',
+    peer: peerOf(ns, link, all),
+    ...(master === undefined ? {} : { master }),
+    ...(link.isolated === true ? { isolated: true } : {}),
+  };
+}
+
+/**
+ * The other end: the link that names this one's index as its peer's and whose index this one names. Indices of different namespaces may
+ * agree by chance, so the alias, which both ends share, decides.
+ */
+function peerOf(ns: string, link: LinkInfo, all: readonly NamespaceDump[]): { ns: string; name: string } {
+  for (const other of all) {
+    if (other.ns === ns) continue;
+    for (const candidate of other.links) {
+      if (candidate.peerIndex === link.index && candidate.index === link.peerIndex && candidate.alias === link.alias) {
+        return { ns: other.ns, name: candidate.name };
+      }
+    }
+  }
+  return { ns: '?', name: '?' };
+}
+
+function routeRow(ns: string, route: RouteInfo, names: ReadonlyMap<number, string>): KernelObject {
+  const link = route.index === undefined ? undefined : names.get(route.index);
+  const type = route.type === 'unreachable' || route.type === 'blackhole' ? route.type : 'unicast';
+  return {
+    kind: 'route',
+    ns,
+    table: route.table,
+    dst: route.dst,
+    type,
+    ...(route.via === undefined ? {} : { via: route.via }),
+    ...(link === undefined || type !== 'unicast' ? {} : { link }),
+    ...(route.src === undefined ? {} : { src: route.src }),
+    ...(route.onlink ? { onlink: true } : {}),
+  };
+}

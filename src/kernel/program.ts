@@ -1,0 +1,287 @@
+/** Changes of links, addresses, routes and the rest → ops of the addon, and the ops' results back to changes. */
+import { assertNever, VpcctlError } from '../errors.js';
+import { addAddr, deleteAddr } from '../netlink/addr.js';
+import { Batch } from '../netlink/batch.js';
+import { createBridge, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
+import { addNeigh, deleteNeigh } from '../netlink/neigh.js';
+import { addRoute, deleteRoute, replaceRoute } from '../netlink/route.js';
+import { addRule, deleteRule } from '../netlink/rule.js';
+import type { Change } from '../objects/change.js';
+import { type KernelObject, type LinkRow, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
+import type { NativeOp, NativeResult } from './native.js';
+
+/** Link group by which a namespace's links are deleted in one go. */
+const DOOMED_GROUP = 0x76706364;
+
+export function netnsPath(ns: string): string {
+  return ns === '' ? '' : `${NETNS_DIR}/${ns}`;
+}
+
+/** Who asked for a message. `takesEffect`: its success means that the change did something. */
+interface Author {
+  readonly change: Change;
+  readonly takesEffect: boolean;
+}
+
+type PlannedOp =
+  | { readonly kind: 'plain'; readonly op: NativeOp; readonly author: Author }
+  | { readonly kind: 'netlink'; readonly netns: string; readonly batch: Batch; readonly authors: Author[] };
+
+/** The result of a program in terms of changes. */
+export interface Outcome {
+  readonly applied: Change[];
+  readonly error?: VpcctlError;
+}
+
+/** Ops in the making. Messages to one namespace collect in one batch until {@link Program.barrier}. */
+class Program {
+  readonly #planned: PlannedOp[] = [];
+  #open = new Map<string, Extract<PlannedOp, { kind: 'netlink' }>>();
+
+  /** What follows is sent after all before. */
+  barrier(): void {
+    this.#open = new Map();
+  }
+
+  plain(op: NativeOp, change: Change): void {
+    this.#planned.push({ kind: 'plain', op, author: { change, takesEffect: true } });
+  }
+
+  netlink(netns: string, change: Change, takesEffect: boolean, write: (batch: Batch) => void): void {
+    let planned = this.#open.get(netns);
+    if (planned === undefined) {
+      planned = { kind: 'netlink', netns, batch: new Batch(), authors: [] };
+      this.#open.set(netns, planned);
+      this.#planned.push(planned);
+    }
+    write(planned.batch);
+    while (planned.authors.length < planned.batch.count) planned.authors.push({ change, takesEffect });
+  }
+
+  ops(): NativeOp[] {
+    return this.#planned.map((planned) =>
+      planned.kind === 'plain'
+        ? planned.op
+        : { op: 'netlink', netns: netnsPath(planned.netns), ...planned.batch.finish() },
+    );
+  }
+
+  outcome(results: readonly NativeResult[], tolerant: boolean, errnoName: (errno: number) => string): Outcome {
+    const applied = new Set<Change>();
+    let error: VpcctlError | undefined;
+    const fail = (author: Author, errno: number, where: string | undefined, extack: string | undefined): void => {
+      const name = errnoName(errno);
+      if (isMoot(author.change, name, tolerant)) return;
+      error ??= refusal(author.change, name, where, extack);
+    };
+    for (const [index, planned] of this.#planned.entries()) {
+      const result = results[index];
+      if (result === undefined) break;
+      if (planned.kind === 'plain') {
+        if (result.errno === 0) applied.add(planned.author.change);
+        else fail(planned.author, result.errno, result.where, undefined);
+        continue;
+      }
+      if (result.errno !== 0 && planned.authors[0] !== undefined) {
+        fail(planned.authors[0], result.errno, result.where, undefined);
+      }
+      for (const [at, ack] of (result.acks ?? []).entries()) {
+        const author = planned.authors[at];
+        if (author === undefined) continue;
+        if (ack.errno === 0) {
+          if (author.takesEffect) applied.add(author.change);
+        } else if (errnoName(ack.errno) !== 'ECANCELED') fail(author, ack.errno, undefined, ack.extack);
+      }
+    }
+    return { applied: [...applied], ...(error === undefined ? {} : { error }) };
+  }
+}
+
+/** What is to be deleted is gone already; or, where that is tolerated, what is to be created is there. */
+function isMoot(change: Change, errno: string, tolerant: boolean): boolean {
+  if (change.op === 'delete') return ['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL'].includes(errno);
+  return tolerant && change.op === 'create' && errno === 'EEXIST';
+}
+
+function describeRow(row: KernelObject): string {
+  const at = 'ns' in row && row.ns !== '' ? `${row.ns}/` : '';
+  switch (row.kind) {
+    case 'netns':
+      return `namespace ${row.ns}`;
+    case 'link':
+      return `link ${at}${row.name}`;
+    case 'addr':
+      return `address ${row.addr} on ${at}${row.link}`;
+    case 'route':
+      return `route ${row.dst} in ${at === '' ? 'the host' : row.ns}`;
+    case 'rule':
+      return `rule from ${row.from} in ${row.ns}`;
+    case 'neigh':
+      return `neighbour ${row.ip} on ${at}${row.link}`;
+    case 'sysctl':
+      return `sysctl ${row.key} in ${at === '' ? 'the host' : row.ns}`;
+    default:
+      return `${row.kind} ${row.table} in ${at === '' ? 'the host' : row.ns}`;
+  }
+}
+
+const VERBS = { create: 'create', update: 'change', delete: 'delete', raise: 'bring up' } as const;
+
+function hintFor(change: Change, errno: string): string | undefined {
+  if (errno === 'EPERM' || errno === 'EACCES') return 'run as root, or in a user namespace of your own (unshare -rnm)';
+  if (errno === 'EEXIST' && change.op === 'create') {
+    return 'something that is not ours has that name: remove or rename it, and try again';
+  }
+  if (errno === 'EOPNOTSUPP') return 'run `vpcctl doctor` to see which kernel feature is missing';
+  return undefined;
+}
+
+function refusal(change: Change, errno: string, where: string | undefined, extack: string | undefined): VpcctlError {
+  const object = describeRow(change.row);
+  const hint = hintFor(change, errno);
+  const privilege = errno === 'EPERM' || errno === 'EACCES';
+  return new VpcctlError(privilege ? 'ENVIRONMENT' : 'KERNEL', `could not ${VERBS[change.op]} ${object}`, {
+    object,
+    errno,
+    netns: change.row.ns,
+    ...(extack === undefined && where === undefined ? {} : { extack: extack ?? `at ${where}` }),
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
+/** The program for the changes of one stage that are not the firewall's. */
+export function compile(changes: readonly Change[]): Program {
+  const program = new Program();
+  // Links first: what configures and addresses them is resolved by name when it is sent.
+  const pairs = new Map<string, Change>();
+  for (const change of changes) {
+    if (change.op === 'create' && change.row.kind === 'link') createLink(program, change, change.row, pairs);
+  }
+  program.barrier();
+  for (const change of changes) write(program, change);
+  program.barrier();
+  deleteLinks(program, changes);
+  for (const change of changes) {
+    if (change.op === 'delete' && change.row.kind === 'netns') {
+      program.plain({ op: 'netns-delete', path: netnsPath(change.row.ns) }, change);
+    }
+  }
+  return program;
+}
+
+function createLink(program: Program, change: Change, row: LinkRow, pairs: Map<string, Change>): void {
+  if (row.type === 'bridge') {
+    program.netlink(row.ns, change, true, (batch) => createBridge(batch, row));
+    return;
+  }
+  const { peer } = row;
+  const other = pairs.get(`${row.ns}/${row.name}`);
+  if (other !== undefined && other.op === 'create' && other.row.kind === 'link') {
+    const first = other.row;
+    program.netlink(first.ns, other, true, (batch) =>
+      createVeth(batch, {
+        name: first.name,
+        mac: first.mac,
+        mtu: first.mtu,
+        peer: { name: row.name, mac: row.mac, mtu: row.mtu, netns: netnsPath(row.ns) },
+      }),
+    );
+    return;
+  }
+  pairs.set(`${peer.ns}/${peer.name}`, change);
+}
+
+function write(program: Program, change: Change): void {
+  const { op, row } = change;
+  switch (row.kind) {
+    case 'netns':
+      if (op === 'create') {
+        program.plain({ op: 'netns-create', path: netnsPath(row.ns) }, change);
+        program.netlink(row.ns, change, false, (batch) => setLink(batch, { name: 'lo', up: true }));
+      }
+      return;
+    case 'link':
+      if (op === 'raise')
+        program.netlink(row.ns, change, true, (batch) => setLink(batch, { name: row.name, up: true }));
+      else if (op !== 'delete') configureLink(program, change, row);
+      return;
+    case 'addr':
+      program.netlink(row.ns, change, true, (batch) =>
+        op === 'delete' ? deleteAddr(batch, row) : addAddr(batch, row),
+      );
+      return;
+    case 'route': {
+      const route = { ...row, protocol: ROUTE_PROTOCOL };
+      program.netlink(row.ns, change, true, (batch) => {
+        if (op === 'delete') deleteRoute(batch, route);
+        else if (op === 'update') replaceRoute(batch, route);
+        else addRoute(batch, route);
+      });
+      return;
+    }
+    case 'rule':
+      program.netlink(row.ns, change, true, (batch) => {
+        if (op === 'delete') deleteRule(batch, row);
+        else {
+          if (op === 'update' && change.old.kind === 'rule') deleteRule(batch, change.old);
+          addRule(batch, row);
+        }
+      });
+      return;
+    case 'neigh':
+      program.netlink(row.ns, change, true, (batch) =>
+        op === 'delete' ? deleteNeigh(batch, row) : addNeigh(batch, { ...row, replace: true }),
+      );
+      return;
+    case 'sysctl': {
+      const value = op === 'delete' ? row.restore : row.value;
+      if (value !== undefined)
+        program.plain({ op: 'sysctl-write', netns: netnsPath(row.ns), key: row.key, value }, change);
+      return;
+    }
+    case 'nft-table':
+    case 'nft-chain':
+    case 'nft-set':
+    case 'nft-rule':
+    case 'nft-element':
+      throw new Error(`${row.kind} is no netlink object`);
+    default:
+      assertNever(row);
+  }
+}
+
+function configureLink(program: Program, change: Change, row: LinkRow): void {
+  const port = row.type === 'veth' ? row : undefined;
+  program.netlink(row.ns, change, change.op === 'update', (batch) =>
+    setLink(batch, {
+      name: row.name,
+      alias: row.alias,
+      addrGenMode: 'none',
+      ...(change.op === 'update' ? { mtu: row.mtu, mac: row.mac } : {}),
+      ...(port?.master === undefined ? {} : { master: port.master }),
+      ...(port?.isolated === undefined ? {} : { isolated: port.isolated }),
+    }),
+  );
+}
+
+/** One by one costs an RCU grace period each (about 20 ms); by group, one for all. */
+function deleteLinks(program: Program, changes: readonly Change[]): void {
+  const byNs = new Map<string, Change[]>();
+  for (const change of changes) {
+    if (change.op !== 'delete' || change.row.kind !== 'link') continue;
+    byNs.set(change.row.ns, [...(byNs.get(change.row.ns) ?? []), change]);
+  }
+  for (const [ns, doomed] of byNs) {
+    const [first] = doomed;
+    if (first === undefined) continue;
+    const grouped = doomed.length > 1 && ns !== '';
+    for (const change of doomed) {
+      if (change.row.kind !== 'link') continue;
+      const { name } = change.row;
+      program.netlink(ns, change, !grouped, (batch) =>
+        grouped ? setLink(batch, { name, group: DOOMED_GROUP }) : deleteLink(batch, { name }),
+      );
+    }
+    if (grouped) program.netlink(ns, first, true, (batch) => deleteLinkGroup(batch, DOOMED_GROUP));
+  }
+}

@@ -1,0 +1,196 @@
+/** The kernel of this machine. */
+import { existsSync } from 'node:fs';
+import { VpcctlError } from '../errors.js';
+import { decodeAddrs, dumpAddrs } from '../netlink/addr.js';
+import { decodeLinks, dumpLinks } from '../netlink/link.js';
+import { decodeNeighs, dumpNeighs } from '../netlink/neigh.js';
+import { decodeRoutes, dumpRoutes } from '../netlink/route.js';
+import { decodeRules, dumpRules } from '../netlink/rule.js';
+import { decodeRuleset } from '../nft/decode.js';
+import { encodeTransaction, isNftRow } from '../nft/encode.js';
+import type { Change } from '../objects/change.js';
+import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
+import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
+import { loadNative, type Native, type NativeOp } from './native.js';
+import { nftErrno, runNft } from './nft.js';
+import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
+import { compile, netnsPath } from './program.js';
+
+/** nft processes at once: more gain nothing on the one nfnetlink lock of each namespace. */
+const NFT_AT_ONCE = 4;
+
+export class RealKernel implements Kernel {
+  readonly #native: Native;
+
+  constructor() {
+    this.#native = loadNative();
+  }
+
+  async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
+    const firewall = changes.filter(({ row }) => isNftRow(row));
+    const rest = changes.filter(({ row }) => !isNftRow(row) && !this.#absent(row));
+    const program = compile(rest);
+    // A deletion of what is gone already is no failure, and must not stop the ops behind it.
+    const keepGoing = tolerant || rest.some(({ op }) => op === 'delete');
+    const results = rest.length === 0 ? [] : await this.#native.run(program.ops(), keepGoing);
+    const outcome = program.outcome(results, tolerant, (errno) => this.#native.errnoName(errno));
+    if (outcome.error !== undefined && !tolerant) return { error: outcome.error, applied: outcome.applied };
+    const failure = await this.#applyFirewall(firewall, tolerant);
+    const error = outcome.error ?? failure?.error;
+    if (error === undefined) return undefined;
+    return { error, applied: [...outcome.applied, ...(failure?.applied ?? firewall)] };
+  }
+
+  /** A sysctl of a module that is not loaded. Seen in our own namespace: such a directory is there in all or in none. */
+  #absent(row: KernelObject): boolean {
+    return row.kind === 'sysctl' && row.optional === true && !existsSync(`/proc/sys/${row.key}`);
+  }
+
+  async #applyFirewall(changes: readonly Change[], tolerant: boolean): Promise<StageFailure | undefined> {
+    const byNs = new Map<string, Change[]>();
+    for (const change of changes) {
+      const known = byNs.get(change.row.ns);
+      if (known === undefined) byNs.set(change.row.ns, [change]);
+      else known.push(change);
+    }
+    const applied: Change[] = [];
+    const queue = [...byNs];
+    let error: VpcctlError | undefined;
+    const worker = async (): Promise<void> => {
+      for (let next = queue.shift(); next !== undefined && (tolerant || error === undefined); next = queue.shift()) {
+        const [ns, own] = next;
+        const refused = await this.#transact(ns, own);
+        if (refused === undefined) applied.push(...own);
+        else if (!(tolerant && isMoot(refused))) error ??= refused;
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(NFT_AT_ONCE, queue.length) }, worker));
+    return error === undefined ? undefined : { error, applied };
+  }
+
+  async #transact(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {
+    const { refusal } = await runNft(ns, ['-j', '-f', '-'], JSON.stringify(encodeTransaction(changes)));
+    if (refusal === undefined) return undefined;
+    const errno = nftErrno(refusal);
+    const where = ns === '' ? 'the host' : ns;
+    return new VpcctlError(errno === 'EPERM' ? 'ENVIRONMENT' : 'KERNEL', `nft refused the firewall of ${where}`, {
+      object: `firewall of ${where}`,
+      netns: ns,
+      extack: refusal,
+      ...(errno === undefined ? {} : { errno }),
+      hint:
+        errno === 'EPERM'
+          ? 'run as root, or in a user namespace of your own (unshare -rnm)'
+          : 'see `vpcctl doctor` for what is missing, `vpcctl drift` for what somebody changed',
+    });
+  }
+
+  async observe(namespaces: readonly string[]): Promise<KernelObject[]> {
+    const present = await this.pinned(namespaces);
+    const there = namespaces.filter((ns) => ns === '' || present.includes(ns));
+    const dumps = [dumpLinks(), dumpAddrs(), dumpRoutes(), dumpRules(), dumpNeighs()];
+    const ops = there.flatMap((ns): NativeOp[] => [
+      ...dumps.map((data): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data })),
+      ...(ns === '' ? [] : SYSCTL_KEYS.map((key): NativeOp => ({ op: 'sysctl-read', netns: netnsPath(ns), key }))),
+    ]);
+    const results = await this.#native.run(ops, true);
+    let at = 0;
+    const take = () => results[at++];
+    const views: NamespaceDump[] = [];
+    for (const ns of there) {
+      const [links, addrs, routes, rules, neighs] = dumps.map(() => {
+        const result = take();
+        if (result?.data !== undefined && result.errno === 0) return result.data;
+        throw new VpcctlError('KERNEL', `could not read namespace ${ns || 'of the host'}`, {
+          netns: ns,
+          errno: this.#native.errnoName(result?.errno ?? 0),
+        });
+      }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+      const sysctls = new Map<string, string>();
+      if (ns !== '') {
+        for (const key of SYSCTL_KEYS) {
+          const result = take();
+          if (result?.errno === 0 && result.value !== undefined) sysctls.set(key, result.value);
+        }
+      }
+      views.push({
+        ns,
+        links: decodeLinks(links),
+        addrs: decodeAddrs(addrs),
+        routes: decodeRoutes(routes),
+        rules: decodeRules(rules),
+        neighs: decodeNeighs(neighs),
+        sysctls,
+        firewall: await this.#ruleset(ns),
+      });
+    }
+    return observedRows(views);
+  }
+
+  async #ruleset(ns: string): Promise<KernelObject[]> {
+    const { stdout, refusal } = await runNft(ns, ['-j', '-n', 'list', 'ruleset']);
+    if (refusal === undefined) return decodeRuleset(stdout, ns);
+    throw new VpcctlError('KERNEL', `nft did not list the firewall of ${ns || 'the host'}`, {
+      netns: ns,
+      extack: refusal,
+    });
+  }
+
+  async host(): Promise<HostView> {
+    const [linkDump, routeDump] = await this.#native.run([
+      { op: 'dump', netns: '', data: dumpLinks() },
+      { op: 'dump', netns: '', data: dumpRoutes() },
+    ]);
+    if (linkDump?.data === undefined || routeDump?.data === undefined) {
+      throw new VpcctlError('KERNEL', "could not read the host's links and routes", {
+        errno: this.#native.errnoName(linkDump?.errno || routeDump?.errno || 0),
+      });
+    }
+    const links = decodeLinks(linkDump.data);
+    const names = new Map(links.map((link) => [link.index, link.name]));
+    return {
+      links: links.map(({ name, mtu, up }) => ({ name, mtu, up })),
+      routes: decodeRoutes(routeDump.data)
+        .filter((route) => route.family === 4 && route.type === 'unicast' && route.protocol !== ROUTE_PROTOCOL)
+        .map((route) => {
+          const link = route.index === undefined ? undefined : names.get(route.index);
+          return {
+            dst: route.dst,
+            metric: route.metric,
+            kernel: route.protocol === 2,
+            ...(link === undefined ? {} : { link }),
+          };
+        }),
+    };
+  }
+
+  async pinned(namespaces: readonly string[]): Promise<string[]> {
+    return namespaces.filter((ns) => ns !== '' && existsSync(netnsPath(ns)));
+  }
+
+  async readSysctl(key: string): Promise<string | undefined> {
+    const [result] = await this.#native.run([{ op: 'sysctl-read', netns: '', key }]);
+    return result?.errno === 0 ? result.value : undefined;
+  }
+
+  async prepareDirectory(): Promise<boolean> {
+    try {
+      return this.#native.netnsDirPrepare(NETNS_DIR);
+    } catch (cause) {
+      throw new VpcctlError('ENVIRONMENT', `could not prepare ${NETNS_DIR}`, {
+        extack: cause instanceof Error ? cause.message : String(cause),
+        hint: 'run as root, or in a user namespace of your own with a writable /run (see the README)',
+        cause,
+      });
+    }
+  }
+
+  async releaseDirectory(): Promise<void> {
+    this.#native.netnsDirRelease(NETNS_DIR);
+  }
+}
+
+/** A transaction is all or nothing: what it was to undo is not there, or was undone before. */
+function isMoot(error: VpcctlError): boolean {
+  return error.facts.errno === 'ENOENT' || error.facts.errno === 'EEXIST';
+}

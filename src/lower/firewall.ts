@@ -1,0 +1,298 @@
+/**
+ * The static rulesets. Chains never change once made; who may what is in sets and maps (profile.ts and instance.ts fill them), so that a
+ * change costs its elements only. Expressions are written as `nft -j -n list` prints them, so that what is observed compares equal.
+ *
+ * A packet between workloads passes two gates in the receiver's and sender's router: `egress` of the sender, which only returns or drops, then
+ * `ingress` of the receiver, which alone accepts. Marks: ct mark is the sender's profile, meta mark the receiver's.
+ */
+import type { NftChainRow, NftFamily, NftRow, NftSetRow } from '../objects/kernel-object.js';
+import { NFT_TABLE } from '../objects/kernel-object.js';
+import { BRIDGES, EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, ROUTER_LINKS, TRANSIT, UPLINK } from './names.js';
+
+type Expr = Readonly<Record<string, unknown>>;
+
+const meta = (key: string): Expr => ({ meta: { key } });
+const ct = (key: string): Expr => ({ ct: { key } });
+const ip = (field: 'saddr' | 'daddr'): Expr => ({ payload: { protocol: 'ip', field } });
+const dport: Expr = { payload: { protocol: 'th', field: 'dport' } };
+const concat = (...parts: readonly Expr[]): Expr => ({ concat: parts });
+
+const match = (op: '==' | '!=' | 'in', left: Expr, right: unknown): Expr => ({ match: { op, left, right } });
+const eq = (left: Expr, right: unknown): Expr => match('==', left, right);
+const from = (link: string): Expr => eq(meta('iifname'), link);
+const to = (link: string): Expr => eq(meta('oifname'), link);
+const counter: Expr = { counter: null };
+const accept: Expr = { accept: null };
+const drop: Expr = { drop: null };
+const back: Expr = { return: null };
+const jump = (target: string): Expr => ({ jump: { target } });
+const goto = (target: string): Expr => ({ goto: { target } });
+const setFromMap = (key: Expr, of: Expr, map: string): Expr => ({
+  mangle: { key, value: { map: { key: of, data: `@${map}` } } },
+});
+
+// Numbers, because `nft -n` lists numbers: enum ip_conntrack_info's bits as nft counts them, IPS_DST_NAT, ICMP_ECHO.
+const ESTABLISHED = 2;
+const RELATED = 4;
+const NEW = 8;
+const DNAT = 32;
+const ECHO_REQUEST = 8;
+
+const established = match('in', ct('state'), [ESTABLISHED, RELATED]);
+const notNew = match('!=', ct('state'), NEW);
+
+interface ChainSpec {
+  readonly base?: NonNullable<NftChainRow['base']>;
+  readonly rules: readonly (readonly Expr[])[];
+}
+
+interface TableSpec {
+  readonly ns: string;
+  readonly family: NftFamily;
+  readonly sets: readonly Omit<NftSetRow, 'kind' | 'ns' | 'family' | 'table'>[];
+  readonly chains: Readonly<Record<string, ChainSpec>>;
+}
+
+function table({ ns, family, sets, chains }: TableSpec): NftRow[] {
+  const at = { ns, family, table: NFT_TABLE } as const;
+  return [
+    { kind: 'nft-table', ...at },
+    ...sets.map((set): NftRow => ({ kind: 'nft-set', ...at, ...set })),
+    ...Object.entries(chains).map(
+      ([chain, { base }]): NftRow => ({ kind: 'nft-chain', ...at, chain, ...(base === undefined ? {} : { base }) }),
+    ),
+    ...Object.entries(chains).flatMap(([chain, { rules }]) =>
+      rules.map((expr, index): NftRow => ({ kind: 'nft-rule', ...at, chain, index, expr })),
+    ),
+  ];
+}
+
+const filter = (hook: string, policy: 'accept' | 'drop', prio = 0) => ({ type: 'filter', hook, prio, policy }) as const;
+const nat = (hook: string, prio: number) => ({ type: 'nat', hook, prio, policy: 'accept' }) as const;
+
+/** The two directions a profile's elements are for. */
+export type Gate = 'in' | 'out';
+
+/**
+ * The sets of one gate. Key: the own profile's mark, then what is asked of the other side. `net` and `net_port` hold boxes (intervals); the
+ * others are hashed and cost the same at any size.
+ */
+export const GATE_SETS = {
+  all: { type: ['mark'] },
+  proto: { type: ['mark', 'inet_proto'] },
+  port: { type: ['mark', 'inet_proto', 'inet_service'] },
+  group: { type: ['mark', 'mark'] },
+  group_proto: { type: ['mark', 'mark', 'inet_proto'] },
+  group_port: { type: ['mark', 'mark', 'inet_proto', 'inet_service'], interval: true },
+  net: { type: ['mark', 'ipv4_addr', 'inet_proto'], interval: true },
+  net_port: { type: ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'], interval: true },
+} as const satisfies Readonly<Record<string, { type: readonly string[]; interval?: boolean }>>;
+
+export type GateSet = keyof typeof GATE_SETS;
+
+function gateSets(gate: Gate): Omit<NftSetRow, 'kind' | 'ns' | 'family' | 'table'>[] {
+  return Object.entries(GATE_SETS).map(([name, shape]) => ({ set: `${gate}_${name}`, ...shape }));
+}
+
+function gateRules(gate: Gate, own: Expr, other: Expr, address: Expr, verdict: Expr): Expr[][] {
+  const proto = meta('l4proto');
+  const keys: Readonly<Record<GateSet, Expr>> = {
+    all: own,
+    proto: concat(own, proto),
+    port: concat(own, proto, dport),
+    group: concat(own, other),
+    group_proto: concat(own, other, proto),
+    group_port: concat(own, other, proto, dport),
+    net: concat(own, address, proto),
+    net_port: concat(own, address, proto, dport),
+  };
+  return [...Object.entries(keys).map(([set, key]) => [eq(key, `@${gate}_${set}`), verdict]), [counter, drop]];
+}
+
+/** Maps and sets of a router that instances and peerings fill. */
+export const SETS = {
+  /** address → mark of its profile */
+  profile: 'profile',
+  /** addresses that have a public one */
+  public: 'public',
+  /** public → private and private → public address */
+  publicIn: 'public_in',
+  publicOut: 'public_out',
+  /** peer link . own block . peer's block */
+  peerFlow: 'peer_flow',
+  /** bridge table: port . MAC . address */
+  eni: 'eni',
+  /** host and edge: the pool; host: the uplink, and the pool again where it is masqueraded */
+  pool: 'pool',
+  uplink: 'uplink',
+  masquerade: 'masquerade',
+} as const;
+
+export function routerRuleset(ns: string): NftRow[] {
+  const sender = ct('mark');
+  const receiver = meta('mark');
+  return [
+    ...table({
+      ns,
+      family: 'inet',
+      sets: [
+        { set: SETS.profile, type: ['ipv4_addr'], data: 'mark' },
+        { set: SETS.public, type: ['ipv4_addr'] },
+        { set: SETS.publicIn, type: ['ipv4_addr'], data: 'ipv4_addr' },
+        { set: SETS.publicOut, type: ['ipv4_addr'], data: 'ipv4_addr' },
+        { set: SETS.peerFlow, type: ['ifname', 'ipv4_addr', 'ipv4_addr'], interval: true },
+        ...gateSets('out'),
+        ...gateSets('in'),
+      ],
+      chains: {
+        input: {
+          base: filter('input', 'drop'),
+          rules: [
+            [from(BRIDGES), eq({ payload: { protocol: 'icmp', field: 'type' } }, ECHO_REQUEST), accept],
+            [counter, drop],
+          ],
+        },
+        forward: {
+          base: filter('forward', 'drop'),
+          rules: [
+            [established, accept],
+            [notNew, counter, drop],
+            [from(BRIDGES), setFromMap(ct('mark'), ip('saddr'), SETS.profile)],
+            [to(BRIDGES), setFromMap(meta('mark'), ip('daddr'), SETS.profile)],
+            [from(UPLINK), jump('from_uplink')],
+            [from(PEER_LINKS), jump('from_peer')],
+            [to(UPLINK), jump('to_uplink')],
+            [to(PEER_LINKS), jump('to_peer')],
+            [from(BRIDGES), jump('egress')],
+            [to(UPLINK), accept],
+            [to(PEER_LINKS), accept],
+            [to(BRIDGES), goto('ingress')],
+            [counter, drop],
+          ],
+        },
+        from_uplink: {
+          rules: [
+            [match('!=', meta('oifname'), BRIDGES), counter, drop],
+            [match('in', ct('status'), DNAT), back],
+            [eq(ip('saddr'), TRANSIT.host), eq(ip('daddr'), `@${SETS.public}`), back],
+            [counter, drop],
+          ],
+        },
+        from_peer: {
+          rules: [
+            [match('!=', meta('oifname'), BRIDGES), counter, drop],
+            [eq(concat(meta('iifname'), ip('daddr'), ip('saddr')), `@${SETS.peerFlow}`), back],
+            [counter, drop],
+          ],
+        },
+        to_uplink: {
+          rules: [
+            [from(BRIDGES), eq(ip('saddr'), `@${SETS.public}`), back],
+            [counter, drop],
+          ],
+        },
+        to_peer: {
+          rules: [
+            [from(BRIDGES), eq(concat(meta('oifname'), ip('saddr'), ip('daddr')), `@${SETS.peerFlow}`), back],
+            [counter, drop],
+          ],
+        },
+        egress: { rules: gateRules('out', sender, receiver, ip('daddr'), back) },
+        ingress: { rules: gateRules('in', receiver, sender, ip('saddr'), accept) },
+        nat_in: {
+          base: nat('prerouting', -100),
+          rules: [
+            [from(UPLINK), { dnat: { family: 'ip', addr: { map: { key: ip('daddr'), data: `@${SETS.publicIn}` } } } }],
+          ],
+        },
+        nat_out: {
+          base: nat('postrouting', 100),
+          rules: [
+            [to(UPLINK), { snat: { family: 'ip', addr: { map: { key: ip('saddr'), data: `@${SETS.publicOut}` } } } }],
+          ],
+        },
+      },
+    }),
+    // Source/dest check: a frame enters the bridge only with the port's own MAC and address, the ARP sender's included.
+    // What is neither IPv4 nor ARP (IPv6, anything else) is dropped here.
+    ...table({
+      ns,
+      family: 'bridge',
+      sets: [{ set: SETS.eni, type: ['ifname', 'ether_addr', 'ipv4_addr'] }],
+      chains: {
+        prerouting: {
+          base: filter('prerouting', 'drop', -300),
+          rules: [
+            ...[ip('saddr'), { payload: { protocol: 'arp', field: 'saddr ip' } }].map((address) => [
+              eq(concat(meta('iifname'), { payload: { protocol: 'ether', field: 'saddr' } }, address), `@${SETS.eni}`),
+              accept,
+            ]),
+            [counter, drop],
+          ],
+        },
+      },
+    }),
+  ];
+}
+
+export function edgeRuleset(ns: string): NftRow[] {
+  const pool = `@${SETS.pool}`;
+  const fromHost = [from(EDGE_HOST_LINK), to(ROUTER_LINKS)];
+  const toHost = [from(ROUTER_LINKS), to(EDGE_HOST_LINK)];
+  return table({
+    ns,
+    family: 'inet',
+    sets: [{ set: SETS.pool, type: ['ipv4_addr'], interval: true }],
+    chains: {
+      input: { base: filter('input', 'drop'), rules: [[counter, drop]] },
+      // No private source passes towards the host but in answer to the host itself, which lets in answers only.
+      forward: {
+        base: filter('forward', 'drop'),
+        rules: [
+          [...fromHost, eq(ip('daddr'), pool), accept],
+          [...fromHost, eq(ip('saddr'), TRANSIT.host), accept],
+          [...toHost, eq(ip('saddr'), pool), accept],
+          [...toHost, eq(ip('daddr'), TRANSIT.host), accept],
+          [from(ROUTER_LINKS), to(ROUTER_LINKS), eq(ip('saddr'), pool), eq(ip('daddr'), pool), accept],
+          [counter, drop],
+        ],
+      },
+    },
+  });
+}
+
+/** The host's one table: it speaks of our one link only, accepts nothing that others refuse, and drops only what is ours. */
+export function hostRuleset(ns: string): NftRow[] {
+  return table({
+    ns,
+    family: 'inet',
+    sets: [
+      { set: SETS.pool, type: ['ipv4_addr'], interval: true },
+      { set: SETS.masquerade, type: ['ipv4_addr'], interval: true },
+      { set: SETS.uplink, type: ['ifname'] },
+    ],
+    chains: {
+      input: {
+        base: filter('input', 'accept'),
+        rules: [
+          [from(HOST_LINK), established, accept],
+          [from(HOST_LINK), counter, drop],
+        ],
+      },
+      forward: {
+        base: filter('forward', 'accept'),
+        rules: [
+          [from(HOST_LINK), eq(meta('oifname'), `@${SETS.uplink}`), eq(ip('saddr'), `@${SETS.pool}`), accept],
+          [from(HOST_LINK), counter, drop],
+          [to(HOST_LINK), established, accept],
+          [to(HOST_LINK), eq(meta('iifname'), `@${SETS.uplink}`), eq(ip('daddr'), `@${SETS.pool}`), accept],
+          [to(HOST_LINK), counter, drop],
+        ],
+      },
+      postrouting: {
+        base: nat('postrouting', 100),
+        rules: [[eq(meta('oifname'), `@${SETS.uplink}`), eq(ip('saddr'), `@${SETS.masquerade}`), { masquerade: null }]],
+      },
+    },
+  });
+}

@@ -1,0 +1,356 @@
+/**
+ * Model → kernel objects: the only place that speaks both languages. Each resource lowers to rows of its own, from what it says and
+ * what it refers to; the rows of a model are the union over its resources, and no two resources have a row in common.
+ */
+import { assertNever } from '../errors.js';
+import { getKind, type Reader } from '../model/reader.js';
+import {
+  type Edge,
+  type Instance,
+  type InternetGateway,
+  ids,
+  type Peering,
+  type Resource,
+  type Subnet,
+  type Vpc,
+} from '../model/resources.js';
+import { peeredCidrs } from '../model/verbs.js';
+import type { Ipv4 } from '../net/cidr.js';
+import { prefixLength } from '../net/cidr.js';
+import {
+  type KernelObject,
+  NFT_TABLE,
+  type NftElementRow,
+  type NftFamily,
+  type NftValue,
+} from '../objects/kernel-object.js';
+import { edgeRuleset, hostRuleset, routerRuleset, SETS } from './firewall.js';
+import {
+  alias,
+  BRIDGE,
+  blockValue,
+  EDGE_HOST_LINK,
+  EDGE_NS,
+  HOST_LINK,
+  MAC,
+  MAIN_TABLE,
+  PUBLIC_TABLE,
+  peerLink,
+  portLink,
+  routerLink,
+  routerNs,
+  SUBNET_RULE_PRIORITY,
+  TRANSIT,
+  UPLINK,
+  WORKLOAD_LINK,
+  workloadNs,
+} from './names.js';
+import { lowerProfile } from './profile.js';
+
+const HOST_NS = '';
+
+/** The rows of one resource. `reader` must hold what it refers to. */
+export function lower(reader: Reader, resource: Resource): KernelObject[] {
+  switch (resource.kind) {
+    case 'installation':
+    case 'group':
+      return [];
+    case 'edge':
+      return lowerEdge(resource);
+    case 'vpc':
+      return lowerVpc(resource);
+    case 'igw':
+      return lowerGateway(resource);
+    case 'subnet':
+      return lowerSubnet(resource);
+    case 'instance':
+      return lowerInstance(reader, resource);
+    case 'profile':
+      return lowerProfile(reader, resource);
+    case 'peering':
+      return lowerPeering(reader, resource);
+    default:
+      return assertNever(resource);
+  }
+}
+
+/** The namespaces whose contents are ours alone, for a resource that owns some. */
+export function namespacesOf(resource: Resource): string[] {
+  switch (resource.kind) {
+    case 'edge':
+      return [EDGE_NS];
+    case 'vpc':
+      return [routerNs(resource.name)];
+    case 'instance':
+      return [workloadNs(resource.vpc, resource.name)];
+    default:
+      return [];
+  }
+}
+
+function element(
+  ns: string,
+  set: string,
+  key: readonly NftValue[],
+  data?: NftValue,
+  family: NftFamily = 'inet',
+): NftElementRow {
+  return { kind: 'nft-element', ns, family, table: NFT_TABLE, set, key, ...(data === undefined ? {} : { data }) };
+}
+
+function sysctl(ns: string, key: string, value: string | number, optional = false): KernelObject {
+  return { kind: 'sysctl', ns, key: `net/${key}`, value: String(value), ...(optional ? { optional } : {}) };
+}
+
+interface End {
+  readonly ns: string;
+  readonly name: string;
+  readonly mac: string;
+}
+
+function vethPair(a: End, b: End, mtu: number, mark: string): [KernelObject, KernelObject] {
+  const row = (own: End, other: End): KernelObject => ({
+    kind: 'link',
+    ...own,
+    type: 'veth',
+    mtu,
+    alias: alias(mark),
+    peer: { ns: other.ns, name: other.name },
+  });
+  return [row(a, b), row(b, a)];
+}
+
+/** A router forwards, and never tells a workload of a better way: every packet is to pass it. */
+function routerSysctls(ns: string): KernelObject[] {
+  return [
+    sysctl(ns, 'ipv4/ip_forward', 1),
+    sysctl(ns, 'ipv4/conf/all/send_redirects', 0),
+    sysctl(ns, 'ipv4/conf/default/send_redirects', 0),
+    sysctl(ns, 'ipv4/conf/all/rp_filter', 1),
+    sysctl(ns, 'ipv4/conf/default/rp_filter', 1),
+  ];
+}
+
+function lowerEdge(edge: Edge): KernelObject[] {
+  const pool = (ns: string) => element(ns, SETS.pool, [edge.publicPool]);
+  return [
+    { kind: 'netns', ns: EDGE_NS },
+    ...routerSysctls(EDGE_NS),
+    ...vethPair(
+      { ns: HOST_NS, name: HOST_LINK, mac: MAC.host },
+      { ns: EDGE_NS, name: EDGE_HOST_LINK, mac: MAC.edge },
+      edge.mtu,
+      'edge',
+    ),
+    { kind: 'addr', ns: HOST_NS, link: HOST_LINK, addr: `${TRANSIT.host}/${TRANSIT.prefix}` },
+    { kind: 'addr', ns: EDGE_NS, link: EDGE_HOST_LINK, addr: `${TRANSIT.edge}/${TRANSIT.prefix}` },
+    {
+      kind: 'route',
+      ns: EDGE_NS,
+      table: MAIN_TABLE,
+      dst: 'default',
+      type: 'unicast',
+      via: TRANSIT.host,
+      link: EDGE_HOST_LINK,
+    },
+    { kind: 'route', ns: EDGE_NS, table: MAIN_TABLE, dst: edge.publicPool, type: 'unreachable' },
+    {
+      kind: 'route',
+      ns: HOST_NS,
+      table: MAIN_TABLE,
+      dst: edge.publicPool,
+      type: 'unicast',
+      via: TRANSIT.edge,
+      link: HOST_LINK,
+      src: TRANSIT.host,
+    },
+    // Forwarding on the two links that packets of ours enter by, and no others (kernel: IN_DEV_FORWARD of the input device).
+    sysctl(HOST_NS, `ipv4/conf/${HOST_LINK}/forwarding`, 1),
+    ...(edge.uplink === undefined ? [] : [sysctl(HOST_NS, `ipv4/conf/${edge.uplink}/forwarding`, 1)]),
+    ...edgeRuleset(EDGE_NS),
+    ...hostRuleset(HOST_NS),
+    pool(EDGE_NS),
+    pool(HOST_NS),
+    ...(edge.poolRouted ? [] : [element(HOST_NS, SETS.masquerade, [edge.publicPool])]),
+    ...(edge.uplink === undefined ? [] : [element(HOST_NS, SETS.uplink, [edge.uplink])]),
+  ];
+}
+
+function lowerVpc(vpc: Vpc): KernelObject[] {
+  const ns = routerNs(vpc.name);
+  return [
+    { kind: 'netns', ns },
+    ...routerSysctls(ns),
+    // On by default in a new namespace where br_netfilter is loaded: it would NAT bridged frames a second time.
+    ...['iptables', 'ip6tables', 'arptables'].map((what) => sysctl(ns, `bridge/bridge-nf-call-${what}`, 0, true)),
+    // The cloud's timeouts (EC2 API, ConnectionTrackingConfiguration), in seconds.
+    sysctl(ns, 'netfilter/nf_conntrack_tcp_timeout_established', 432_000, true),
+    sysctl(ns, 'netfilter/nf_conntrack_udp_timeout', 30, true),
+    sysctl(ns, 'netfilter/nf_conntrack_udp_timeout_stream', 180, true),
+    { kind: 'link', ns, name: BRIDGE, type: 'bridge', mac: MAC.bridge, mtu: vpc.mtu, alias: alias(`vpc/${vpc.name}`) },
+    // Ports are isolated from each other: the router answers for every neighbour, at once, and forwards.
+    sysctl(ns, `ipv4/conf/${BRIDGE}/proxy_arp_pvlan`, 1),
+    sysctl(ns, `ipv4/neigh/${BRIDGE}/proxy_delay`, 0),
+    ...routerRuleset(ns),
+  ];
+}
+
+function lowerGateway({ vpc, mtu }: InternetGateway): KernelObject[] {
+  const ns = routerNs(vpc);
+  const link = routerLink(vpc);
+  return [
+    ...vethPair(
+      { ns, name: UPLINK, mac: MAC.uplink },
+      { ns: EDGE_NS, name: link, mac: MAC.edgeToRouter },
+      mtu,
+      `igw/${vpc}`,
+    ),
+    { kind: 'neigh', ns, link: UPLINK, ip: TRANSIT.edge, mac: MAC.edgeToRouter },
+    { kind: 'neigh', ns: EDGE_NS, link, ip: TRANSIT.router, mac: MAC.uplink },
+    {
+      kind: 'route',
+      ns,
+      table: PUBLIC_TABLE,
+      dst: 'default',
+      type: 'unicast',
+      via: TRANSIT.edge,
+      link: UPLINK,
+      onlink: true,
+    },
+  ];
+}
+
+/** A route in the edge to something behind a VPC's router. */
+function edgeRoute(vpc: string, dst: string): KernelObject {
+  return {
+    kind: 'route',
+    ns: EDGE_NS,
+    table: MAIN_TABLE,
+    dst,
+    type: 'unicast',
+    via: TRANSIT.router,
+    link: routerLink(vpc),
+    onlink: true,
+  };
+}
+
+function lowerSubnet(subnet: Subnet): KernelObject[] {
+  const ns = routerNs(subnet.vpc);
+  const rows: KernelObject[] = [
+    { kind: 'addr', ns, link: BRIDGE, addr: `${subnet.gateway}/${prefixLength(subnet.cidr)}` },
+  ];
+  if (subnet.public) {
+    rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from: subnet.cidr, table: PUBLIC_TABLE });
+  }
+  if (subnet.hostRoute) {
+    rows.push(edgeRoute(subnet.vpc, subnet.cidr), {
+      kind: 'route',
+      ns: HOST_NS,
+      table: MAIN_TABLE,
+      dst: subnet.cidr,
+      type: 'unicast',
+      via: TRANSIT.edge,
+      link: HOST_LINK,
+      src: TRANSIT.host,
+    });
+  }
+  return rows;
+}
+
+function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
+  const subnet = getKind(reader, 'subnet', ids.subnet(instance.vpc, instance.subnet));
+  const vpc = getKind(reader, 'vpc', ids.vpc(instance.vpc));
+  if (subnet === undefined || vpc === undefined)
+    throw new Error(`instance ${instance.vpc}/${instance.name} has no subnet`);
+  const router = routerNs(instance.vpc);
+  const ns = workloadNs(instance.vpc, instance.name);
+  const { ip } = instance;
+  const mac = MAC.workload(ip);
+  const port = portLink(ip);
+  const mark = alias(`instance/${instance.vpc}/${instance.name}`);
+  return [
+    { kind: 'netns', ns },
+    {
+      kind: 'link',
+      ns: router,
+      name: port,
+      type: 'veth',
+      mac: MAC.port(ip),
+      mtu: vpc.mtu,
+      alias: mark,
+      peer: { ns, name: WORKLOAD_LINK },
+      master: BRIDGE,
+      isolated: true,
+    },
+    {
+      kind: 'link',
+      ns,
+      name: WORKLOAD_LINK,
+      type: 'veth',
+      mac,
+      mtu: vpc.mtu,
+      alias: mark,
+      peer: { ns: router, name: port },
+    },
+    { kind: 'addr', ns, link: WORKLOAD_LINK, addr: `${ip}/${prefixLength(subnet.cidr)}` },
+    { kind: 'neigh', ns, link: WORKLOAD_LINK, ip: subnet.gateway, mac: MAC.bridge },
+    { kind: 'route', ns, table: MAIN_TABLE, dst: 'default', type: 'unicast', via: subnet.gateway, link: WORKLOAD_LINK },
+    { kind: 'neigh', ns: router, link: BRIDGE, ip, mac },
+    element(router, SETS.eni, [port, mac, ip], undefined, 'bridge'),
+    element(router, SETS.profile, [ip], instance.profile),
+    ...(instance.publicIp === undefined ? [] : lowerPublicIp(instance, router, instance.publicIp)),
+  ];
+}
+
+/** One to one, in the VPC's own router: equal private addresses of two VPCs never meet in one conntrack table. */
+function lowerPublicIp({ vpc, ip }: Instance, router: string, publicIp: Ipv4): KernelObject[] {
+  return [
+    element(router, SETS.public, [ip]),
+    element(router, SETS.publicIn, [publicIp], ip),
+    element(router, SETS.publicOut, [ip], publicIp),
+    edgeRoute(vpc, `${publicIp}/32`),
+  ];
+}
+
+function lowerPeering(reader: Reader, peering: Peering): KernelObject[] {
+  const sides = peering.vpcs.map((name, index) => {
+    const vpc = getKind(reader, 'vpc', ids.vpc(name));
+    if (vpc === undefined) throw new Error(`peering ${peering.vpcs.join(' - ')} has no vpc ${name}`);
+    const other = peering.vpcs[1 - index] as string;
+    return {
+      vpc,
+      ns: routerNs(name),
+      link: peerLink(other),
+      mac: MAC.peer[index] as string,
+      cidrs: peeredCidrs(peering, vpc),
+    };
+  });
+  const [a, b] = sides;
+  if (a === undefined || b === undefined) throw new Error('a peering has two sides');
+  return [
+    ...vethPair(
+      { ns: a.ns, name: a.link, mac: a.mac },
+      { ns: b.ns, name: b.link, mac: b.mac },
+      Math.min(a.vpc.mtu, b.vpc.mtu),
+      `peering/${peering.vpcs.join('/')}`,
+    ),
+    ...[[a, b] as const, [b, a] as const].flatMap(([own, other]): KernelObject[] => [
+      { kind: 'neigh', ns: own.ns, link: own.link, ip: TRANSIT.peer, mac: other.mac },
+      ...other.cidrs.map(
+        (dst): KernelObject => ({
+          kind: 'route',
+          ns: own.ns,
+          table: MAIN_TABLE,
+          dst,
+          type: 'unicast',
+          via: TRANSIT.peer,
+          link: own.link,
+          onlink: true,
+        }),
+      ),
+      ...own.cidrs.flatMap((mine) =>
+        other.cidrs.map((theirs) => element(own.ns, SETS.peerFlow, [own.link, blockValue(mine), blockValue(theirs)])),
+      ),
+    ]),
+  ];
+}

@@ -1,0 +1,67 @@
+/** Names and fixed numbers of what we make in the kernel. All follow from the model's names: nothing is allocated. */
+import { type Cidr, type Ipv4, toNumber } from '../net/cidr.js';
+import { linkName, macOf } from '../net/name.js';
+
+/** Names of VPCs have no dot, so no router is called like the edge and no workload like a router. */
+export const EDGE_NS = 'vpc-edge';
+export const routerNs = (vpc: string): string => `vpc.${vpc}`;
+export const workloadNs = (vpc: string, instance: string): string => `vpc.${vpc}.${instance}`;
+
+export const BRIDGE = 'br0';
+export const UPLINK = 'uplink';
+export const WORKLOAD_LINK = 'eth0';
+/** The one link on the host, and its other end in the edge. */
+export const HOST_LINK = 'vpc-edge';
+export const EDGE_HOST_LINK = 'host';
+/** Wildcards for rules: the first part of every name of that kind. */
+export const BRIDGES = 'br*';
+export const PEER_LINKS = 'peer-*';
+export const ROUTER_LINKS = 'r-*';
+
+/** The edge's link to a VPC's router. */
+export const routerLink = (vpc: string): string => linkName('r-', vpc);
+/** A router's link to a peer. */
+export const peerLink = (other: string): string => linkName('peer-', other);
+/** The bridge port of a workload. */
+export const portLink = (ip: Ipv4): string => `p${toNumber(ip).toString(16).padStart(8, '0')}`;
+
+/**
+ * Addresses between host, edge and routers. Every VPC has the same: each pair of ends is a network of its own, and the neighbour
+ * entries are permanent. Link-local (RFC 3927), so never routed by anyone else.
+ */
+export const TRANSIT = {
+  host: '169.254.128.1' as Ipv4,
+  edge: '169.254.128.2' as Ipv4,
+  /** Next hop from the edge to any router. Nobody owns it. */
+  router: '169.254.128.5' as Ipv4,
+  /** Next hop from a router to its peer. Nobody owns it. */
+  peer: '169.254.128.6' as Ipv4,
+  prefix: 30,
+  block: '169.254.128.0/30' as Cidr,
+} as const;
+
+/** MAC addresses of our own links; first octets differ from those of {@link macOf}. */
+export const MAC = {
+  bridge: '06:76:70:63:00:01',
+  host: '06:76:70:63:00:02',
+  edge: '06:76:70:63:00:03',
+  /** Edge's end and router's end of an uplink. */
+  edgeToRouter: '06:76:70:63:00:04',
+  uplink: '06:76:70:63:00:05',
+  /** The two ends of a peering, in the order of the VPCs' names. */
+  peer: ['06:76:70:63:00:06', '06:76:70:63:00:07'],
+  workload: macOf,
+  port: (ip: Ipv4): string => `fe${macOf(ip).slice(2)}`,
+} as const;
+
+export const MAIN_TABLE = 254;
+/** Routes of public subnets. */
+export const PUBLIC_TABLE = 100;
+/** Behind main (32766) and default (32767): what main knows, the VPC itself and its peers, comes first. */
+export const SUBNET_RULE_PRIORITY = 33000;
+
+/** Owner mark in the alias of a link. */
+export const alias = (what: string): string => `vpcctl:${what}`;
+
+/** A block as an element of a set: nft prints a block of one address as the address. */
+export const blockValue = (cidr: Cidr): string => (cidr.endsWith('/32') ? cidr.slice(0, -3) : cidr);

@@ -1,0 +1,168 @@
+/** A profile's elements: what its groups, or the policy of its subnet, let in and out. */
+import { assertNever } from '../errors.js';
+import { findKind, getKind, type Reader } from '../model/reader.js';
+import { type GroupRule, ids, type Profile, type SecurityGroup } from '../model/resources.js';
+import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
+import { otherVpc, peeredCidrs, peeringsOf } from '../model/verbs.js';
+import { type Cidr, fromNumber, hostCidr, rangeOf, rangeToCidrs } from '../net/cidr.js';
+import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue } from '../objects/kernel-object.js';
+import { ALL_ADDRESSES, ALL_PORTS, ALL_PROTOCOLS, type Box, firstMatch, isAll, type Range, union } from './boxes.js';
+import type { Gate, GateSet } from './firewall.js';
+import { blockValue, routerNs, TRANSIT } from './names.js';
+
+/** What one gate of a profile admits: boxes by address, and by the other side's group. */
+interface Admitted {
+  readonly boxes: Box[];
+  readonly groups: { readonly group: string; readonly protocol: Range; readonly port: Range }[];
+}
+
+export function lowerProfile(reader: Reader, profile: Profile): KernelObject[] {
+  return [...lowerGate(reader, profile, 'in'), ...lowerGate(reader, profile, 'out')];
+}
+
+function lowerGate(reader: Reader, profile: Profile, gate: Gate): NftElementRow[] {
+  const rows = new Map<string, NftElementRow>();
+  const add = (set: GateSet, key: readonly NftValue[]): void => {
+    const row: NftElementRow = {
+      kind: 'nft-element',
+      ns: routerNs(profile.vpc),
+      family: 'inet',
+      table: NFT_TABLE,
+      set: `${gate}_${set}`,
+      key: [profile.number, ...key],
+    };
+    rows.set(`${set} ${key.join(' ')}`, row);
+  };
+  const policy = policyBoxes(reader, profile, gate);
+  const admitted = policy === undefined ? groupRules(reader, profile, gate) : { boxes: policy, groups: [] };
+  for (const box of simple(admitted.boxes, add)) addBox(box, add);
+  addGroups(reader, profile, admitted.groups, add);
+  return [...rows.values()];
+}
+
+type Add = (set: GateSet, key: readonly NftValue[]) => void;
+
+/** Takes what needs no interval (any address, one port or all): hashed sets. Returns the rest, made disjoint. */
+function simple(boxes: readonly Box[], add: Add): Box[] {
+  const rest: Box[] = [];
+  for (const box of boxes) {
+    const { protocol, port } = box;
+    const onePort = port.from === port.to;
+    if (!isAll(box.address, ALL_ADDRESSES)) rest.push(box);
+    else if (isAll(protocol, ALL_PROTOCOLS)) add('all', []);
+    else if (isAll(port, ALL_PORTS)) add('proto', [protocol.from]);
+    else if (onePort) add('port', [protocol.from, port.from]);
+    else rest.push(box);
+  }
+  return union(rest);
+}
+
+function addBox({ address, protocol, port }: Box, add: Add): void {
+  const where = block(address);
+  if (isAll(port, ALL_PORTS)) add('net', [where, text(protocol)]);
+  else add('net_port', [where, text(protocol), text(port)]);
+}
+
+/** A single number, or `from-to`. */
+function text({ from, to }: Range): NftValue {
+  return from === to ? from : `${from}-${to}`;
+}
+
+/** As nft prints it: an address, a block where the range is one, else the range. */
+function block({ from, to }: Range): NftValue {
+  const [cidr, more] = rangeToCidrs(from, to);
+  if (cidr !== undefined && more === undefined) return blockValue(cidr);
+  return `${fromNumber(from)}-${fromNumber(to)}`;
+}
+
+function policyBoxes(reader: Reader, profile: Profile, gate: Gate): Box[] | undefined {
+  if (profile.policySubnet === undefined) return undefined;
+  const subnet = getKind(reader, 'subnet', ids.subnet(profile.vpc, profile.policySubnet));
+  const rules = gate === 'in' ? subnet?.policy?.ingress : subnet?.policy?.egress;
+  return rules === undefined
+    ? undefined
+    : firstMatch(rules.map(parsePolicyRule).map((rule) => ({ allow: rule.allow, box: policyBox(rule, gate) })));
+}
+
+function policyBox(rule: PolicyRule, gate: Gate): Box {
+  const other = gate === 'in' ? rule.source : rule.destination;
+  return { address: addresses(other), protocol: protocols(rule.protocol), port: rule.ports ?? ALL_PORTS };
+}
+
+function addresses(cidr: Cidr | undefined): Range {
+  if (cidr === undefined) return ALL_ADDRESSES;
+  const { first, last } = rangeOf(cidr);
+  return { from: first, to: last };
+}
+
+function protocols(protocol: number | undefined): Range {
+  return protocol === undefined ? ALL_PROTOCOLS : { from: protocol, to: protocol };
+}
+
+function groupRules(reader: Reader, profile: Profile, gate: Gate): Admitted {
+  const admitted: Admitted = { boxes: [], groups: [] };
+  for (const name of profile.groups) {
+    const group = getKind(reader, 'group', ids.group(profile.vpc, name));
+    for (const rule of (gate === 'in' ? group?.ingress : group?.egress) ?? []) {
+      if (group !== undefined) admit(reader, group, rule, admitted);
+    }
+  }
+  return admitted;
+}
+
+function admit(reader: Reader, group: SecurityGroup, rule: GroupRule, { boxes, groups }: Admitted): void {
+  const protocol = protocols(rule.protocol);
+  const port = rule.ports ?? ALL_PORTS;
+  const box = (cidr: Cidr | undefined) => boxes.push({ address: addresses(cidr), protocol, port });
+  const { party } = rule;
+  switch (party.type) {
+    case 'any':
+      box(undefined);
+      return;
+    case 'cidr':
+      box(party.cidr);
+      return;
+    case 'host':
+      box(hostCidr(TRANSIT.host));
+      return;
+    case 'self':
+      groups.push({ group: group.name, protocol, port });
+      return;
+    case 'group':
+      groups.push({ group: party.group, protocol, port });
+      return;
+    case 'vpc':
+      for (const cidr of getKind(reader, 'vpc', ids.vpc(group.vpc))?.cidrs ?? []) box(cidr);
+      return;
+    case 'peers':
+      for (const peering of peeringsOf(reader, group.vpc)) {
+        const other = getKind(reader, 'vpc', ids.vpc(otherVpc(peering, group.vpc)));
+        for (const cidr of other === undefined ? [] : peeredCidrs(peering, other)) box(cidr);
+      }
+      return;
+    default:
+      assertNever(party);
+  }
+}
+
+/** A rule that names a group holds for every profile with that group in it. */
+function addGroups(reader: Reader, profile: Profile, rules: Admitted['groups'], add: Add): void {
+  const byOther = new Map<number, Box[]>();
+  for (const { group, protocol, port } of rules) {
+    for (const other of findKind(reader, 'profile', `profile-of:${profile.vpc}/${group}`)) {
+      const boxes = byOther.get(other.number) ?? [];
+      boxes.push({ address: ALL_ADDRESSES, protocol, port });
+      byOther.set(other.number, boxes);
+    }
+  }
+  for (const [other, boxes] of byOther) {
+    if (boxes.some((box) => isAll(box.protocol, ALL_PROTOCOLS))) {
+      add('group', [other]);
+      continue;
+    }
+    for (const { protocol, port } of union(boxes)) {
+      if (isAll(port, ALL_PORTS)) add('group_proto', [other, protocol.from]);
+      else add('group_port', [other, protocol.from, text(port)]);
+    }
+  }
+}

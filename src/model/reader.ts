@@ -1,0 +1,144 @@
+/** Reading the model, by id and by term; and a draft: an overlay of edits over a reader. */
+import { canonicalText } from '../canonical.js';
+import { idOf, type Resource, type ResourceKind, type ResourceOf, terms } from './resources.js';
+
+/** Everything that reads the model reads it through this; cost is that of what is asked for. */
+export interface Reader {
+  get(id: string): Resource | undefined;
+  /** All resources that have the term, in the order of their ids. */
+  find(term: string): Resource[];
+  /** How many resources have the term, counted no further than `limit`. */
+  count(term: string, limit: number): number;
+}
+
+/** `reader.find`, where the term implies the kind. */
+export function findKind<K extends ResourceKind>(reader: Reader, kind: K, term: string): ResourceOf<K>[] {
+  return reader.find(term).filter((resource): resource is ResourceOf<K> => resource.kind === kind);
+}
+
+/** `reader.get`, where the id implies the kind. */
+export function getKind<K extends ResourceKind>(reader: Reader, kind: K, id: string): ResourceOf<K> | undefined {
+  const resource = reader.get(id);
+  return resource?.kind === kind ? (resource as ResourceOf<K>) : undefined;
+}
+
+/** Whether any resource has the term. */
+export function has(reader: Reader, term: string): boolean {
+  return reader.count(term, 1) > 0;
+}
+
+/** A model held in memory. */
+export class MemoryReader implements Reader {
+  readonly #byId = new Map<string, Resource>();
+  readonly #byTerm = new Map<string, Set<string>>();
+
+  constructor(resources: Iterable<Resource> = []) {
+    for (const resource of resources) this.put(resource);
+  }
+
+  get(id: string): Resource | undefined {
+    return this.#byId.get(id);
+  }
+
+  find(term: string): Resource[] {
+    const found: Resource[] = [];
+    for (const id of [...(this.#byTerm.get(term) ?? [])].sort()) {
+      const resource = this.#byId.get(id);
+      if (resource !== undefined) found.push(resource);
+    }
+    return found;
+  }
+
+  count(term: string, limit: number): number {
+    return Math.min(this.#byTerm.get(term)?.size ?? 0, limit);
+  }
+
+  put(resource: Resource): void {
+    const id = idOf(resource);
+    this.remove(id);
+    this.#byId.set(id, resource);
+    for (const term of terms(resource)) {
+      const known = this.#byTerm.get(term);
+      if (known === undefined) this.#byTerm.set(term, new Set([id]));
+      else known.add(id);
+    }
+  }
+
+  remove(id: string): void {
+    const resource = this.#byId.get(id);
+    if (resource === undefined) return;
+    this.#byId.delete(id);
+    for (const term of terms(resource)) this.#byTerm.get(term)?.delete(id);
+  }
+
+  all(): Resource[] {
+    return [...this.#byId.values()];
+  }
+}
+
+/** One edited resource: created (no `before`), changed, or removed (no `after`). */
+export interface Edit {
+  readonly id: string;
+  readonly before?: Resource;
+  readonly after?: Resource;
+}
+
+/** Edits over a reader that is not touched. Reads see the edits. */
+export class Draft implements Reader {
+  readonly base: Reader;
+  readonly #puts = new MemoryReader();
+  readonly #hidden = new Set<string>();
+  readonly #order = new Set<string>();
+  /** Ids whose lowering depends on something that was edited, without being edited themselves. */
+  readonly touched = new Set<string>();
+
+  constructor(base: Reader) {
+    this.base = base;
+  }
+
+  get(id: string): Resource | undefined {
+    return this.#hidden.has(id) ? this.#puts.get(id) : this.base.get(id);
+  }
+
+  find(term: string): Resource[] {
+    const found = this.base.find(term).filter((resource) => !this.#hidden.has(idOf(resource)));
+    const edited = this.#puts.find(term);
+    if (edited.length === 0) return found;
+    return [...found, ...edited].sort((a, b) => (idOf(a) < idOf(b) ? -1 : 1));
+  }
+
+  count(term: string, limit: number): number {
+    let hidden = 0;
+    for (const id of this.#hidden) {
+      const resource = this.base.get(id);
+      if (resource !== undefined && terms(resource).includes(term)) hidden += 1;
+    }
+    return Math.min(this.base.count(term, limit + hidden) - hidden + this.#puts.count(term, limit), limit);
+  }
+
+  put(resource: Resource): void {
+    const id = idOf(resource);
+    this.#hidden.add(id);
+    this.#order.add(id);
+    this.#puts.put(resource);
+  }
+
+  remove(id: string): void {
+    this.#hidden.add(id);
+    this.#order.add(id);
+    this.#puts.remove(id);
+  }
+
+  /** What differs from the base, in the order of first edit. */
+  edits(): Edit[] {
+    const edits: Edit[] = [];
+    for (const id of this.#order) {
+      const before = this.base.get(id);
+      const after = this.#puts.get(id);
+      if (before === undefined && after === undefined) continue;
+      if (before !== undefined && after !== undefined && canonicalText(before) === canonicalText(after)) continue;
+      edits.push({ id, ...(before === undefined ? {} : { before }), ...(after === undefined ? {} : { after }) });
+    }
+    return edits;
+  }
+}

@@ -1,0 +1,274 @@
+/**
+ * The resources of the cloud, as data with everything decided: addresses allocated, defaults filled in, rules normalised.
+ * A resource is identified by its id and found by its terms ({@link terms}); nothing here knows of namespaces or links.
+ */
+import type { Cidr, Ipv4 } from '../net/cidr.js';
+import type { PolicySpec } from '../spec/types.js';
+
+/** How a group's rule names the other side. */
+export type Party =
+  | { readonly type: 'any' | 'self' | 'vpc' | 'peers' | 'host' }
+  | { readonly type: 'cidr'; readonly cidr: Cidr }
+  | { readonly type: 'group'; readonly group: string };
+
+/** One allow rule, normalised. */
+export interface GroupRule {
+  /** IP protocol number; absent: any. */
+  readonly protocol?: number;
+  /** Inclusive; absent: all. Only with tcp and udp. */
+  readonly ports?: { readonly from: number; readonly to: number };
+  readonly party: Party;
+  readonly description?: string;
+}
+
+/** Settings of the whole installation. One per state store. */
+export interface Installation {
+  readonly kind: 'installation';
+  readonly publicPool: Cidr;
+  readonly poolRouted: boolean;
+  /** As the user said it: a link, `auto` or `none`. */
+  readonly uplink: string;
+}
+
+/** The border between every VPC and the host; exists while some VPC has an internet gateway. */
+export interface Edge {
+  readonly kind: 'edge';
+  readonly publicPool: Cidr;
+  readonly poolRouted: boolean;
+  /** The link that was found or named; absent: host-only. */
+  readonly uplink?: string;
+  readonly mtu: number;
+}
+
+export interface Vpc {
+  readonly kind: 'vpc';
+  readonly name: string;
+  /** The primary block first. */
+  readonly cidrs: readonly Cidr[];
+  readonly mtu: number;
+  /** Gateway address named at creation; the subnet that holds it uses it. */
+  readonly gatewayHint?: Ipv4;
+  /** Name of the spec that applied it. */
+  readonly origin?: string;
+}
+
+export interface InternetGateway {
+  readonly kind: 'igw';
+  readonly vpc: string;
+  readonly mtu: number;
+}
+
+export interface Subnet {
+  readonly kind: 'subnet';
+  readonly vpc: string;
+  readonly name: string;
+  readonly cidr: Cidr;
+  readonly gateway: Ipv4;
+  readonly public: boolean;
+  readonly addressing: 'cloud' | 'plain';
+  /** The host routes this block to us: no other route of the host's claims it. Only for public subnets. */
+  readonly hostRoute: boolean;
+  /** Where the next search for a free address starts (offset in the block). */
+  readonly cursor: number;
+  readonly policy?: PolicySpec;
+}
+
+export interface SecurityGroup {
+  readonly kind: 'group';
+  readonly vpc: string;
+  readonly name: string;
+  readonly description?: string;
+  readonly ingress: readonly GroupRule[];
+  readonly egress: readonly GroupRule[];
+}
+
+export interface Instance {
+  readonly kind: 'instance';
+  readonly vpc: string;
+  readonly name: string;
+  readonly subnet: string;
+  readonly ip: Ipv4;
+  readonly publicIp?: Ipv4;
+  /** Sorted names of groups. */
+  readonly groups: readonly string[];
+  /** Number of its {@link Profile}; 0 until settled. */
+  readonly profile: number;
+}
+
+/**
+ * What is allowed to a set of instances alike: their set of groups, and their subnet's policy if it has one. The number stands for
+ * the set in the packet's mark.
+ */
+export interface Profile {
+  readonly kind: 'profile';
+  readonly vpc: string;
+  readonly number: number;
+  readonly groups: readonly string[];
+  /** Subnet whose policy applies. */
+  readonly policySubnet?: string;
+}
+
+export interface Peering {
+  readonly kind: 'peering';
+  /** Sorted. */
+  readonly vpcs: readonly [string, string];
+  readonly allowCidrs?: readonly Cidr[];
+}
+
+export type Resource =
+  | Installation
+  | Edge
+  | Vpc
+  | InternetGateway
+  | Subnet
+  | SecurityGroup
+  | Instance
+  | Profile
+  | Peering;
+
+export type ResourceKind = Resource['kind'];
+export type ResourceOf<K extends ResourceKind> = Extract<Resource, { kind: K }>;
+
+export const INSTALLATION_ID = 'installation';
+export const EDGE_ID = 'edge';
+
+export const ids = {
+  vpc: (vpc: string) => `vpc/${vpc}`,
+  igw: (vpc: string) => `igw/${vpc}`,
+  subnet: (vpc: string, subnet: string) => `subnet/${vpc}/${subnet}`,
+  group: (vpc: string, group: string) => `group/${vpc}/${group}`,
+  instance: (vpc: string, instance: string) => `instance/${vpc}/${instance}`,
+  profile: (vpc: string, number: number) => `profile/${vpc}/${number}`,
+  peering: (a: string, b: string) => `peering/${a < b ? a : b}/${a < b ? b : a}`,
+} as const;
+
+export function idOf(resource: Resource): string {
+  switch (resource.kind) {
+    case 'installation':
+      return INSTALLATION_ID;
+    case 'edge':
+      return EDGE_ID;
+    case 'vpc':
+      return ids.vpc(resource.name);
+    case 'igw':
+      return ids.igw(resource.vpc);
+    case 'subnet':
+      return ids.subnet(resource.vpc, resource.name);
+    case 'group':
+      return ids.group(resource.vpc, resource.name);
+    case 'instance':
+      return ids.instance(resource.vpc, resource.name);
+    case 'profile':
+      return ids.profile(resource.vpc, resource.number);
+    case 'peering':
+      return ids.peering(...resource.vpcs);
+  }
+}
+
+/** Scope of whatever belongs to no single VPC. */
+export const INSTALLATION_SCOPE = '';
+
+/** The VPCs a resource belongs to; {@link INSTALLATION_SCOPE} for the border and what hangs on it. A change locks these. */
+export function scopesOf(resource: Resource): readonly string[] {
+  switch (resource.kind) {
+    case 'installation':
+    case 'edge':
+      return [INSTALLATION_SCOPE];
+    case 'igw':
+      return [INSTALLATION_SCOPE, resource.vpc];
+    case 'subnet':
+      // Public blocks compete for one route each on the host.
+      return resource.public ? [INSTALLATION_SCOPE, resource.vpc] : [resource.vpc];
+    case 'vpc':
+      return [resource.name];
+    case 'peering':
+      return resource.vpcs;
+    default:
+      return [resource.vpc];
+  }
+}
+
+/** What a resource can be found by. */
+export function terms(resource: Resource): readonly string[] {
+  const own = `kind:${resource.kind}`;
+  switch (resource.kind) {
+    case 'installation':
+    case 'edge':
+    case 'igw':
+      return [own];
+    case 'vpc':
+      return resource.origin === undefined ? [own] : [own, `origin:${resource.origin}`];
+    case 'subnet':
+      return resource.hostRoute
+        ? [`subnets:${resource.vpc}`, 'hostroute', ...(resource.public ? [`public:${resource.vpc}`] : [])]
+        : [`subnets:${resource.vpc}`, ...(resource.public ? [`public:${resource.vpc}`] : [])];
+    case 'group':
+      return [
+        `groups:${resource.vpc}`,
+        ...new Set([...resource.ingress, ...resource.egress].flatMap((rule) => partyTerms(resource, rule.party))),
+      ];
+    case 'instance':
+      return [
+        `instances:${resource.vpc}`,
+        `subnet:${resource.vpc}/${resource.subnet}`,
+        `profile:${resource.vpc}/${resource.profile}`,
+        ...resource.groups.map((group) => `member:${resource.vpc}/${group}`),
+        ...claims(resource),
+      ];
+    case 'profile':
+      return [
+        `profiles:${resource.vpc}`,
+        ...resource.groups.map((group) => `profile-of:${resource.vpc}/${group}`),
+        ...(resource.policySubnet === undefined ? [] : [`policy-of:${resource.vpc}/${resource.policySubnet}`]),
+      ];
+    case 'peering':
+      return [own, ...resource.vpcs.map((vpc) => `peerings:${vpc}`)];
+  }
+}
+
+function partyTerms({ vpc, name }: SecurityGroup, party: Party): string[] {
+  switch (party.type) {
+    case 'self':
+      return [`refers:${vpc}/${name}`];
+    case 'group':
+      return [`refers:${vpc}/${party.group}`];
+    case 'vpc':
+      return [`refers-vpc:${vpc}`];
+    case 'peers':
+      return [`refers-peers:${vpc}`];
+    default:
+      return [];
+  }
+}
+
+/** Terms that at most one resource of the installation may have: addresses. The store enforces it between processes. */
+export function claims(resource: Resource): readonly string[] {
+  if (resource.kind !== 'instance') return [];
+  const claimed = [`ip:${resource.vpc}/${resource.ip}`];
+  if (resource.publicIp !== undefined) claimed.push(`public-ip:${resource.publicIp}`);
+  return claimed;
+}
+
+/** The resource in a person's words: `subnet web of vpc a`. */
+export function describe(resource: Resource): string {
+  switch (resource.kind) {
+    case 'installation':
+      return 'settings';
+    case 'edge':
+      return 'edge';
+    case 'vpc':
+      return `vpc ${resource.name}`;
+    case 'igw':
+      return `internet gateway of vpc ${resource.vpc}`;
+    case 'subnet':
+      return `subnet ${resource.vpc}/${resource.name}`;
+    case 'group':
+      return `security group ${resource.vpc}/${resource.name}`;
+    case 'instance':
+      return `instance ${resource.vpc}/${resource.name}`;
+    case 'profile':
+      return `rules of ${resource.vpc}/{${resource.groups.join(', ')}}${resource.policySubnet === undefined ? '' : ` with the policy of ${resource.policySubnet}`}`;
+    case 'peering':
+      return `peering ${resource.vpcs.join(' - ')}`;
+  }
+}

@@ -1,0 +1,146 @@
+/** Rules of security groups and policies: from what a user writes to the normal form. */
+import { invalid } from '../errors.js';
+import { type Cidr, contains, parseIpOrCidr } from '../net/cidr.js';
+import { parseName } from '../net/name.js';
+import { ANY_PORT, parsePort, parseProtocol } from '../net/ports.js';
+import type {
+  EgressRuleSpec,
+  IngressRuleSpec,
+  PartySpec,
+  PolicyRuleSpec,
+  PolicySpec,
+  SecurityGroupSpec,
+} from '../spec/types.js';
+import type { GroupRule, Party, SecurityGroup } from './resources.js';
+
+export const DEFAULT_GROUP = 'default';
+
+/**
+ * The rules of a VPC's `default` group where the spec does not give others: AWS's (everything from its own members, everything out;
+ * VPC User Guide, "Default security groups"), and besides the machine itself and the peered VPCs, which on one machine are the
+ * operator's own.
+ */
+export const DEFAULT_GROUP_RULES: Pick<SecurityGroup, 'ingress' | 'egress'> = {
+  ingress: [{ party: { type: 'self' } }, { party: { type: 'host' } }, { party: { type: 'peers' } }],
+  egress: [{ party: { type: 'any' } }],
+};
+
+const KEYWORDS = ['any', 'self', 'vpc', 'peers', 'host'] as const;
+
+function parseParty(party: PartySpec | undefined, direction: 'ingress' | 'egress'): Party {
+  if (party === undefined) return { type: 'any' };
+  if (typeof party !== 'string') return { type: 'group', group: parseName(party.group, 'security group') };
+  const keyword = KEYWORDS.find((word) => word === party);
+  if (keyword === 'host' && direction === 'egress') {
+    throw invalid('an egress rule cannot name the host: its own services are not reachable from a workload', {
+      hint: 'leave the rule out',
+    });
+  }
+  if (keyword !== undefined) return { type: keyword };
+  if (!/^[0-9]/.test(party) && !party.includes(':')) {
+    throw invalid(`${JSON.stringify(party)} is no source or destination`, {
+      hint: `write a CIDR, one of ${KEYWORDS.join(', ')}, or {group: NAME}`,
+    });
+  }
+  const cidr = parseIpOrCidr(party);
+  return cidr === '0.0.0.0/0' ? { type: 'any' } : { type: 'cidr', cidr };
+}
+
+function parseRule(rule: IngressRuleSpec & EgressRuleSpec, direction: 'ingress' | 'egress'): GroupRule {
+  const protocol = parseProtocol(rule.protocol);
+  const ports = parsePort(rule.port, protocol);
+  return {
+    ...(protocol.number === 'any' ? {} : { protocol: protocol.number }),
+    ...(ports === ANY_PORT ? {} : { ports: { from: ports.from, to: ports.to } }),
+    party: parseParty(direction === 'ingress' ? rule.from : rule.to, direction),
+    ...(rule.description === undefined ? {} : { description: rule.description }),
+  };
+}
+
+/** A group's rules in normal form. AWS: a group without egress rules in its definition lets everything out. */
+export function parseGroup(vpc: string, name: string, spec: SecurityGroupSpec): SecurityGroup {
+  return {
+    kind: 'group',
+    vpc,
+    name: parseName(name, 'security group'),
+    ...(spec.description === undefined ? {} : { description: spec.description }),
+    ingress: (spec.ingress ?? []).map((rule) => parseRule(rule, 'ingress')),
+    egress: spec.egress?.map((rule) => parseRule(rule, 'egress')) ?? [{ party: { type: 'any' } }],
+  };
+}
+
+function formatParty(party: Party): PartySpec | undefined {
+  switch (party.type) {
+    case 'any':
+      return undefined;
+    case 'cidr':
+      return party.cidr;
+    case 'group':
+      return { group: party.group };
+    default:
+      return party.type;
+  }
+}
+
+const PROTOCOL_NAMES: ReadonlyMap<number, 'tcp' | 'udp' | 'icmp'> = new Map([
+  [6, 'tcp'],
+  [17, 'udp'],
+  [1, 'icmp'],
+]);
+
+/** Inverse of {@link parseGroup}, rule by rule. */
+export function formatRule(rule: GroupRule, direction: 'from' | 'to'): IngressRuleSpec & EgressRuleSpec {
+  const party = formatParty(rule.party);
+  const { ports, protocol } = rule;
+  return {
+    ...(protocol === undefined ? {} : { protocol: PROTOCOL_NAMES.get(protocol) ?? protocol }),
+    ...(ports === undefined ? {} : { port: ports.from === ports.to ? ports.from : `${ports.from}-${ports.to}` }),
+    ...(party === undefined ? {} : { [direction]: party }),
+    ...(rule.description === undefined ? {} : { description: rule.description }),
+  };
+}
+
+/** One rule of a policy in normal form. Ranges are inclusive; absent protocol: any; absent ports: all. */
+export interface PolicyRule {
+  readonly allow: boolean;
+  readonly protocol?: number;
+  readonly ports?: { readonly from: number; readonly to: number };
+  readonly source?: Cidr;
+  readonly destination?: Cidr;
+}
+
+export function parsePolicyRule(rule: PolicyRuleSpec): PolicyRule {
+  const protocol = parseProtocol(rule.protocol);
+  const ports = parsePort(rule.port, protocol);
+  return {
+    allow: rule.action === 'allow' || rule.action === 'accept',
+    ...(protocol.number === 'any' ? {} : { protocol: protocol.number }),
+    ...(ports === ANY_PORT ? {} : { ports: { from: ports.from, to: ports.to } }),
+    ...(rule.source === undefined ? {} : { source: parseIpOrCidr(rule.source) }),
+    ...(rule.destination === undefined ? {} : { destination: parseIpOrCidr(rule.destination) }),
+  };
+}
+
+/**
+ * Reads every rule once, so that a policy with a bad one is refused before anything happens. The subnet's own side of a rule (an ingress rule's
+ * destination, an egress rule's source) may only be named so as to hold the whole subnet: a policy is the subnet's, not an instance's.
+ */
+export function checkPolicy(policy: PolicySpec, subnet: Cidr): PolicySpec {
+  for (const [direction, own] of [
+    ['ingress', 'destination'],
+    ['egress', 'source'],
+  ] as const) {
+    for (const [index, rule] of (policy[direction] ?? []).entries()) {
+      const block = parsePolicyRule(rule)[own];
+      if (block !== undefined && !contains(block, subnet)) {
+        throw invalid(`${direction} rule ${index + 1}: ${own} ${block} does not hold the whole subnet ${subnet}`, {
+          hint: `leave the ${own} out, or use security groups for single instances`,
+        });
+      }
+    }
+  }
+  return {
+    ...(policy.ingress === undefined ? {} : { ingress: policy.ingress }),
+    ...(policy.egress === undefined ? {} : { egress: policy.egress }),
+  };
+}

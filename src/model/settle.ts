@@ -1,0 +1,234 @@
+/**
+ * What follows from the user's edits: internet gateways, the edge, profiles, and which resources must be lowered again
+ * because something they depend on changed. Pure; what it must know of the machine is passed in.
+ */
+import { VpcctlError } from '../errors.js';
+import { type Cidr, overlaps } from '../net/cidr.js';
+import { hash32 } from '../net/name.js';
+import { type Draft, type Edit, findKind, getKind, has } from './reader.js';
+import { EDGE_ID, type Instance, idOf, ids, type Profile, type Subnet } from './resources.js';
+import { installationOf, otherVpc, peeringsOf, subnetsOf } from './verbs.js';
+
+/** What the model must know of the machine. */
+export interface HostFacts {
+  /** Link of the default route with the lowest metric. */
+  readonly defaultLink?: string;
+  /** MTU of each link. */
+  readonly linkMtu: ReadonlyMap<string, number>;
+  /** Blocks that routes of the host other than ours and the default one lead to. */
+  readonly routes: readonly Cidr[];
+}
+
+/** Whether {@link settle} will look at the machine. */
+export function needsHostFacts(draft: Draft): boolean {
+  return draft.edits().some(({ before, after }) => {
+    if (after?.kind === 'vpc') return after.mtu === 0;
+    if (after?.kind === 'installation') return true;
+    return after?.kind === 'subnet' && after.public && !(before?.kind === 'subnet' && before.public);
+  });
+}
+
+const DEFAULT_MTU = 1500;
+/** IPv4 needs 68 (RFC 791); below 576 hosts may not cope; a jumbo frame is 9000. */
+const LEAST_MTU = 576;
+
+/** Completes the draft. `facts` may be absent only when {@link needsHostFacts} says so. */
+export function settle(draft: Draft, facts?: HostFacts): void {
+  const mtu = () => uplinkMtu(draft, facts);
+  settleVpcs(draft, mtu);
+  settleGateways(draft);
+  settleEdge(draft, facts, mtu);
+  settleHostRoutes(draft, facts);
+  settleProfiles(draft);
+  touchDependents(draft);
+}
+
+function resolveUplink(draft: Draft, facts: HostFacts | undefined): string | undefined {
+  const { uplink } = installationOf(draft);
+  if (uplink === 'none') return undefined;
+  if (uplink === 'auto') return facts?.defaultLink;
+  return uplink;
+}
+
+function uplinkMtu(draft: Draft, facts: HostFacts | undefined): number {
+  const uplink = resolveUplink(draft, facts);
+  const mtu = uplink === undefined ? undefined : facts?.linkMtu.get(uplink);
+  return Math.max(mtu ?? DEFAULT_MTU, LEAST_MTU);
+}
+
+function settleVpcs(draft: Draft, mtu: () => number): void {
+  for (const { after } of draft.edits()) {
+    if (after?.kind === 'vpc' && after.mtu === 0) draft.put({ ...after, mtu: mtu() });
+  }
+}
+
+function settleGateways(draft: Draft): void {
+  const vpcs = new Set<string>();
+  for (const { before, after } of draft.edits()) {
+    for (const subnet of [before, after]) if (subnet?.kind === 'subnet') vpcs.add(subnet.vpc);
+  }
+  for (const name of vpcs) {
+    const id = ids.igw(name);
+    const vpc = getKind(draft, 'vpc', ids.vpc(name));
+    const wanted = vpc !== undefined && has(draft, `public:${name}`);
+    if (wanted && draft.get(id) === undefined) draft.put({ kind: 'igw', vpc: name, mtu: vpc.mtu });
+    if (!wanted && draft.get(id) !== undefined) draft.remove(id);
+  }
+}
+
+function settleEdge(draft: Draft, facts: HostFacts | undefined, mtu: () => number): void {
+  const edge = getKind(draft, 'edge', EDGE_ID);
+  if (!has(draft, 'kind:igw')) {
+    if (edge !== undefined) draft.remove(EDGE_ID);
+    return;
+  }
+  const reconfigured = draft.edits().some(({ after }) => after?.kind === 'installation');
+  if (edge !== undefined && !reconfigured) return;
+  const { publicPool, poolRouted, uplink: asked } = installationOf(draft);
+  const uplink = resolveUplink(draft, facts);
+  if (asked === 'auto' && uplink === undefined) {
+    throw new VpcctlError('ENVIRONMENT', 'the host has no default route, so no uplink was found for public subnets', {
+      hint: 'name it with --uplink LINK, or use --uplink none (public then means reachable from this host only)',
+    });
+  }
+  if (uplink !== undefined && facts?.linkMtu.has(uplink) !== true) {
+    throw new VpcctlError('ENVIRONMENT', `the host has no link ${uplink} to use as uplink`, {
+      hint: 'name an existing link with --uplink, or use --uplink none',
+    });
+  }
+  if (edge === undefined) {
+    const clash = facts?.routes.find((route) => overlaps(route, publicPool));
+    if (clash !== undefined) {
+      throw new VpcctlError(
+        'CONFLICT',
+        `the host routes ${clash}, which overlaps the pool of public addresses ${publicPool}`,
+        {
+          hint: 'configure another publicPool',
+        },
+      );
+    }
+  }
+  draft.put({
+    kind: 'edge',
+    publicPool,
+    poolRouted,
+    ...(uplink === undefined ? {} : { uplink }),
+    mtu: edge?.mtu ?? mtu(),
+  });
+}
+
+/** A public subnet's block is routed from the host where nothing else on the host, and no other VPC, claims it. */
+function settleHostRoutes(draft: Draft, facts: HostFacts | undefined): void {
+  for (const { before, after } of draft.edits()) {
+    if (after?.kind !== 'subnet') continue;
+    const subnet = getKind(draft, 'subnet', idOf(after)) ?? after;
+    const was = before?.kind === 'subnet' && before.public;
+    if (!subnet.public && subnet.hostRoute) draft.put({ ...subnet, hostRoute: false });
+    if (subnet.public && !was) draft.put({ ...subnet, hostRoute: isFree(draft, subnet, facts) });
+  }
+}
+
+function isFree(draft: Draft, subnet: Subnet, facts: HostFacts | undefined): boolean {
+  if (facts === undefined || facts.routes.some((route) => overlaps(route, subnet.cidr))) return false;
+  return !findKind(draft, 'subnet', 'hostroute').some(
+    (other) => idOf(other) !== idOf(subnet) && overlaps(other.cidr, subnet.cidr),
+  );
+}
+
+// --- profiles --------------------------------------------------------------------------------------------------------
+
+function settleProfiles(draft: Draft): void {
+  const unsettled = new Map<string, Instance>();
+  const left = new Set<string>();
+  for (const { id, before, after } of draft.edits()) {
+    if (before?.kind === 'instance') left.add(ids.profile(before.vpc, before.profile));
+    if (after?.kind === 'instance') unsettled.set(id, after);
+    if (after?.kind === 'subnet' && hasPolicy(after) !== (before?.kind === 'subnet' && hasPolicy(before))) {
+      for (const instance of findKind(draft, 'instance', `subnet:${after.vpc}/${after.name}`)) {
+        unsettled.set(idOf(instance), instance);
+      }
+    }
+  }
+  for (const instance of unsettled.values()) {
+    const profile = profileOf(draft, instance);
+    if (instance.profile === profile.number) continue;
+    left.add(ids.profile(instance.vpc, instance.profile));
+    draft.put({ ...instance, profile: profile.number });
+  }
+  for (const id of left) {
+    const profile = getKind(draft, 'profile', id);
+    if (profile !== undefined && !has(draft, `profile:${profile.vpc}/${profile.number}`)) draft.remove(id);
+  }
+}
+
+function hasPolicy(subnet: Subnet): boolean {
+  return subnet.policy?.ingress !== undefined || subnet.policy?.egress !== undefined;
+}
+
+/** Finds or makes the profile of an instance. Its number is a hash of what it stands for, so that equal models number alike. */
+function profileOf(draft: Draft, instance: Instance): Profile {
+  const subnet = getKind(draft, 'subnet', ids.subnet(instance.vpc, instance.subnet));
+  const policySubnet = subnet !== undefined && hasPolicy(subnet) ? subnet.name : undefined;
+  const text = `${instance.groups.join(',')};${policySubnet ?? ''}`;
+  for (let salt = 0; ; salt += 1) {
+    // 1 to 2^31: 0 is the mark of a packet that no profile claims.
+    const number = (hash32(salt === 0 ? text : `${text};${salt}`) >>> 1) + 1;
+    const known = getKind(draft, 'profile', ids.profile(instance.vpc, number));
+    if (known !== undefined) {
+      if (`${known.groups.join(',')};${known.policySubnet ?? ''}` === text) return known;
+      continue;
+    }
+    const profile: Profile = {
+      kind: 'profile',
+      vpc: instance.vpc,
+      number,
+      groups: instance.groups,
+      ...(policySubnet === undefined ? {} : { policySubnet }),
+    };
+    draft.put(profile);
+    return profile;
+  }
+}
+
+// --- dependents ------------------------------------------------------------------------------------------------------
+
+/** Marks what was not edited but lowers to other rows now. */
+function touchDependents(draft: Draft): void {
+  for (const edit of draft.edits()) {
+    for (const id of dependents(draft, edit)) draft.touched.add(id);
+  }
+}
+
+function dependents(draft: Draft, { before, after }: Edit): string[] {
+  const resource = after ?? before;
+  switch (resource?.kind) {
+    case 'vpc': {
+      const peerings = peeringsOf(draft, resource.name);
+      return [
+        ...peerings.map(idOf),
+        ...profilesOfGroups(draft, `refers-vpc:${resource.name}`),
+        ...peerings.flatMap((peering) => profilesOfGroups(draft, `refers-peers:${otherVpc(peering, resource.name)}`)),
+      ];
+    }
+    case 'peering':
+      return resource.vpcs.flatMap((vpc) => profilesOfGroups(draft, `refers-peers:${vpc}`));
+    case 'group':
+      return draft.find(`profile-of:${resource.vpc}/${resource.name}`).map(idOf);
+    case 'subnet':
+      return draft.find(`policy-of:${resource.vpc}/${resource.name}`).map(idOf);
+    case 'profile':
+      if (before !== undefined && after !== undefined) return [];
+      return resource.groups.flatMap((group) => profilesOfGroups(draft, `refers:${resource.vpc}/${group}`));
+    case 'igw':
+      return subnetsOf(draft, resource.vpc).map(idOf);
+    default:
+      return [];
+  }
+}
+
+/** Ids of the profiles that contain a group with this term. */
+function profilesOfGroups(draft: Draft, term: string): string[] {
+  return findKind(draft, 'group', term).flatMap((group) =>
+    draft.find(`profile-of:${group.vpc}/${group.name}`).map(idOf),
+  );
+}

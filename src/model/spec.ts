@@ -1,0 +1,237 @@
+/** Spec → edits of a draft, and a model → spec. */
+
+import { canonicalText } from '../canonical.js';
+import { VpcctlError } from '../errors.js';
+import { parseCidr } from '../net/cidr.js';
+import type {
+  IngressRuleSpec,
+  InstanceSpec,
+  PeeringSpec,
+  SecurityGroupSpec,
+  Spec,
+  SubnetSpec,
+  VpcSpec,
+} from '../spec/types.js';
+import { type Draft, findKind, type Reader } from './reader.js';
+import type { SecurityGroup, Subnet, Vpc } from './resources.js';
+import { DEFAULT_GROUP, DEFAULT_GROUP_RULES, formatRule } from './rules.js';
+import {
+  addInstance,
+  addSubnet,
+  applyPolicy,
+  checkGroupReferences,
+  clearPolicy,
+  configure,
+  createVpc,
+  DEFAULT_POOL,
+  deleteGroup,
+  deleteInstance,
+  deleteSubnet,
+  deleteVpc,
+  installationOf,
+  peer,
+  peeringsOf,
+  putGroup,
+  retainVpcBlocks,
+  subnetsOf,
+  unpeer,
+} from './verbs.js';
+
+/** Gives the errors of `body` the path of what it was about, so that a message can name the line. */
+function at<T>(path: readonly (string | number)[], body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (!(error instanceof VpcctlError) || error.facts.path !== undefined) throw error;
+    throw new VpcctlError(error.code, error.message, { ...error.facts, path: path.join('.') });
+  }
+}
+
+/**
+ * Makes the draft what the spec says. A VPC in the spec becomes just what it says: what is not listed inside it is removed; so are peerings
+ * between two VPCs of the spec. Other VPCs stay, except those that an earlier spec of the same `name` listed.
+ */
+export function applySpec(draft: Draft, spec: Spec): void {
+  if (spec.settings !== undefined) at(['settings'], () => configure(draft, spec.settings ?? {}));
+  const names = Object.keys(spec.vpcs);
+  removePeerings(draft, spec);
+  if (spec.name !== undefined) {
+    for (const vpc of findKind(draft, 'vpc', `origin:${spec.name}`)) {
+      if (!names.includes(vpc.name)) deleteVpc(draft, vpc.name, true);
+    }
+  }
+  for (const [name, vpc] of Object.entries(spec.vpcs)) applyVpc(draft, name, vpc, spec.name);
+  for (const [index, peering] of (spec.peerings ?? []).entries()) {
+    at(['peerings', index], () => peer(draft, ...peering.vpcs, peering.allowCidrs));
+  }
+}
+
+function removePeerings(draft: Draft, spec: Spec): void {
+  const wanted = new Set((spec.peerings ?? []).map(({ vpcs }) => [...vpcs].sort().join('/')));
+  for (const name of Object.keys(spec.vpcs)) {
+    for (const { vpcs } of peeringsOf(draft, name)) {
+      if (vpcs.every((vpc) => vpc in spec.vpcs) && !wanted.has(vpcs.join('/'))) unpeer(draft, ...vpcs);
+    }
+  }
+}
+
+function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | undefined): void {
+  const path = ['vpcs', name];
+  at([...path, 'cidr'], () =>
+    createVpc(draft, { name, cidr: parseCidr(spec.cidr).cidr, ...(origin === undefined ? {} : { origin }) }),
+  );
+  const subnets = spec.subnets ?? {};
+  const instances = spec.instances ?? {};
+  for (const instance of findKind(draft, 'instance', `instances:${name}`)) {
+    if (!(instance.name in instances)) deleteInstance(draft, name, instance.name);
+  }
+  for (const subnet of subnetsOf(draft, name)) if (!(subnet.name in subnets)) deleteSubnet(draft, name, subnet.name);
+  at([...path, 'secondaryCidrs'], () => {
+    const keep = (spec.secondaryCidrs ?? []).map((text) => parseCidr(text).cidr);
+    retainVpcBlocks(draft, name, keep);
+    createVpc(draft, { name, cidr: spec.cidr, secondaryCidrs: keep });
+  });
+  for (const [subnet, wanted] of Object.entries(subnets)) {
+    at([...path, 'subnets', subnet], () => applySubnet(draft, name, subnet, wanted));
+  }
+  for (const [group, wanted] of Object.entries(spec.securityGroups ?? {})) {
+    at([...path, 'securityGroups', group], () => putGroup(draft, name, group, wanted));
+  }
+  for (const [instance, wanted] of Object.entries(instances)) {
+    at([...path, 'instances', instance], () => addInstance(draft, { vpc: name, name: instance, ...explicit(wanted) }));
+  }
+  removeGroups(draft, name, spec);
+  at([...path, 'securityGroups'], () => checkGroupReferences(draft, name));
+}
+
+/** What a spec leaves out is the default, not what was before. */
+function explicit(spec: InstanceSpec): InstanceSpec {
+  return { ...spec, securityGroups: spec.securityGroups ?? [DEFAULT_GROUP] };
+}
+
+function removeGroups(draft: Draft, vpc: string, spec: VpcSpec): void {
+  const wanted = spec.securityGroups ?? {};
+  const unlisted = findKind(draft, 'group', `groups:${vpc}`).filter(({ name }) => !(name in wanted));
+  // Groups may name each other: empty them first.
+  for (const group of unlisted) {
+    draft.put(
+      group.name === DEFAULT_GROUP
+        ? { kind: 'group', vpc, name: DEFAULT_GROUP, ...DEFAULT_GROUP_RULES }
+        : { ...group, ingress: [], egress: [] },
+    );
+  }
+  for (const { name } of unlisted) if (name !== DEFAULT_GROUP) deleteGroup(draft, vpc, name);
+}
+
+function applySubnet(draft: Draft, vpc: string, name: string, spec: SubnetSpec): void {
+  addSubnet(draft, {
+    vpc,
+    name,
+    cidr: spec.cidr,
+    public: spec.public ?? false,
+    addressing: spec.addressing ?? 'cloud',
+    ...(spec.gateway === undefined ? {} : { gateway: spec.gateway }),
+  });
+  if (spec.policy === undefined) clearPolicy(draft, vpc, name);
+  else applyPolicy(draft, vpc, name, spec.policy);
+}
+
+/** Removes every VPC of the spec. */
+export function destroySpec(draft: Draft, spec: Spec): void {
+  for (const name of Object.keys(spec.vpcs)) deleteVpc(draft, name, true);
+}
+
+// --- model → spec ----------------------------------------------------------------------------------------------------
+
+/** The whole model as a spec that makes the same again: every address is written out. */
+export function exportSpec(reader: Reader): Spec {
+  const vpcs = findKind(reader, 'vpc', 'kind:vpc');
+  const settings = installationOf(reader);
+  const peerings = findKind(reader, 'peering', 'kind:peering').map(
+    (peering): PeeringSpec => ({
+      vpcs: peering.vpcs,
+      ...(peering.allowCidrs === undefined ? {} : { allowCidrs: peering.allowCidrs }),
+    }),
+  );
+  const own = {
+    ...(settings.publicPool === DEFAULT_POOL ? {} : { publicPool: settings.publicPool }),
+    ...(settings.poolRouted ? { poolRouted: true } : {}),
+    ...(settings.uplink === 'auto' ? {} : { uplink: settings.uplink }),
+  };
+  return {
+    ...(Object.keys(own).length === 0 ? {} : { settings: own }),
+    vpcs: Object.fromEntries(vpcs.map((vpc) => [vpc.name, exportVpc(reader, vpc)])),
+    ...(peerings.length === 0 ? {} : { peerings }),
+  };
+}
+
+function record<T>(entries: readonly (readonly [string, T])[]): Record<string, T> | undefined {
+  return entries.length === 0 ? undefined : Object.fromEntries(entries);
+}
+
+function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
+  const [primary, ...secondary] = vpc.cidrs;
+  const subnets = record(subnetsOf(reader, vpc.name).map((subnet) => [subnet.name, exportSubnet(subnet)] as const));
+  const groups = record(
+    findKind(reader, 'group', `groups:${vpc.name}`)
+      .filter((group) => group.name !== DEFAULT_GROUP || !isDefault(group))
+      .map((group) => [group.name, exportGroup(group)] as const),
+  );
+  const instances = record(
+    findKind(reader, 'instance', `instances:${vpc.name}`).map((instance): readonly [string, InstanceSpec] => [
+      instance.name,
+      {
+        subnet: instance.subnet,
+        ip: instance.ip,
+        publicIp: instance.publicIp ?? false,
+        ...(instance.groups.join() === DEFAULT_GROUP ? {} : { securityGroups: instance.groups }),
+      },
+    ]),
+  );
+  return {
+    cidr: primary ?? '',
+    ...(secondary.length === 0 ? {} : { secondaryCidrs: secondary }),
+    ...(subnets === undefined ? {} : { subnets }),
+    ...(groups === undefined ? {} : { securityGroups: groups }),
+    ...(instances === undefined ? {} : { instances: forSubnets(instances, subnets ?? {}) }),
+  };
+}
+
+/** `publicIp: false` is said only where the subnet would give one. */
+function forSubnets(
+  instances: Record<string, InstanceSpec>,
+  subnets: Record<string, SubnetSpec>,
+): Record<string, InstanceSpec> {
+  return Object.fromEntries(
+    Object.entries(instances).map(([name, { publicIp, ...rest }]) => [
+      name,
+      publicIp === false && subnets[rest.subnet]?.public !== true ? rest : { ...rest, publicIp: publicIp ?? false },
+    ]),
+  );
+}
+
+function exportSubnet(subnet: Subnet): SubnetSpec {
+  return {
+    cidr: subnet.cidr,
+    ...(subnet.public ? { public: true } : {}),
+    gateway: subnet.gateway,
+    ...(subnet.addressing === 'plain' ? { addressing: 'plain' } : {}),
+    ...(subnet.policy === undefined ? {} : { policy: subnet.policy }),
+  };
+}
+
+function isDefault(group: SecurityGroup): boolean {
+  return (
+    canonicalText([group.ingress, group.egress]) ===
+    canonicalText([DEFAULT_GROUP_RULES.ingress, DEFAULT_GROUP_RULES.egress])
+  );
+}
+
+function exportGroup(group: SecurityGroup): SecurityGroupSpec {
+  const ingress: IngressRuleSpec[] = group.ingress.map((rule) => formatRule(rule, 'from'));
+  return {
+    ...(group.description === undefined ? {} : { description: group.description }),
+    ingress,
+    egress: group.egress.map((rule) => formatRule(rule, 'to')),
+  };
+}

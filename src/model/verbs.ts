@@ -1,0 +1,709 @@
+/**
+ * The verbs: edits of a draft that keep the rules of the cloud. Each is idempotent (asked again with the same arguments it
+ * changes nothing) and refuses with one line what breaks a rule. Source of the numbers: Amazon VPC User Guide, "VPC CIDR blocks" (a block is
+ * /16 to /28) and "Subnet CIDR blocks" (the first four addresses and the last are reserved).
+ */
+import { canonicalText } from '../canonical.js';
+import { invalid, VpcctlError } from '../errors.js';
+import {
+  addressAt,
+  type Cidr,
+  contains,
+  type Ipv4,
+  intersect,
+  isSpecialUse,
+  networkOf,
+  offsetOf,
+  overlaps,
+  parseCidr,
+  parseIp,
+  prefixLength,
+  sizeOf,
+} from '../net/cidr.js';
+import { hash32, parseName } from '../net/name.js';
+import type { PolicyFile, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
+import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
+import {
+  describe,
+  INSTALLATION_ID,
+  type Installation,
+  type Instance,
+  idOf,
+  ids,
+  type Peering,
+  type SecurityGroup,
+  type Subnet,
+  type Vpc,
+} from './resources.js';
+import { checkPolicy, DEFAULT_GROUP, DEFAULT_GROUP_RULES, parseGroup } from './rules.js';
+
+const MIN_PREFIX = 16;
+const MAX_PREFIX = 28;
+
+/** Public addresses of an installation that says nothing: TEST-NET-2, RFC 5737. */
+export const DEFAULT_POOL = '198.51.100.0/24' as Cidr;
+
+function conflict(message: string, hint?: string): VpcctlError {
+  return new VpcctlError('CONFLICT', message, hint === undefined ? {} : { hint });
+}
+
+function notFound(what: string, known: readonly string[]): VpcctlError {
+  const hint = known.length === 0 ? 'there are none yet' : `there are: ${known.slice(0, 8).join(', ')}`;
+  return new VpcctlError('NOT_FOUND', `${what} does not exist`, { hint });
+}
+
+// --- reading ---------------------------------------------------------------------------------------------------------
+
+export function installationOf(reader: Reader): Installation {
+  return (
+    getKind(reader, 'installation', INSTALLATION_ID) ?? {
+      kind: 'installation',
+      publicPool: DEFAULT_POOL,
+      poolRouted: false,
+      uplink: 'auto',
+    }
+  );
+}
+
+export function requireVpc(reader: Reader, name: string): Vpc {
+  const vpc = getKind(reader, 'vpc', ids.vpc(parseName(name, 'vpc')));
+  if (vpc !== undefined) return vpc;
+  throw notFound(
+    `vpc ${name}`,
+    findKind(reader, 'vpc', 'kind:vpc').map((known) => known.name),
+  );
+}
+
+export function requireSubnet(reader: Reader, vpc: string, name: string): Subnet {
+  requireVpc(reader, vpc);
+  const subnet = getKind(reader, 'subnet', ids.subnet(vpc, parseName(name, 'subnet')));
+  if (subnet !== undefined) return subnet;
+  throw notFound(
+    `subnet ${name} of vpc ${vpc}`,
+    subnetsOf(reader, vpc).map((known) => known.name),
+  );
+}
+
+export function requireInstance(reader: Reader, vpc: string, name: string): Instance {
+  requireVpc(reader, vpc);
+  const instance = getKind(reader, 'instance', ids.instance(vpc, parseName(name, 'instance')));
+  if (instance !== undefined) return instance;
+  throw notFound(
+    `instance ${name} of vpc ${vpc}`,
+    findKind(reader, 'instance', `instances:${vpc}`).map((known) => known.name),
+  );
+}
+
+export function subnetsOf(reader: Reader, vpc: string): Subnet[] {
+  return findKind(reader, 'subnet', `subnets:${vpc}`);
+}
+
+export function peeringsOf(reader: Reader, vpc: string): Peering[] {
+  return findKind(reader, 'peering', `peerings:${vpc}`);
+}
+
+/** The other VPC of a peering. */
+export function otherVpc(peering: Peering, vpc: string): string {
+  return peering.vpcs[0] === vpc ? peering.vpcs[1] : peering.vpcs[0];
+}
+
+/** The blocks of `vpc` that take part in the peering. */
+export function peeredCidrs(peering: Peering, vpc: Vpc): Cidr[] {
+  const { allowCidrs } = peering;
+  if (allowCidrs === undefined) return [...vpc.cidrs];
+  return vpc.cidrs.flatMap((cidr) => allowCidrs.flatMap((allowed) => intersect(cidr, allowed) ?? []));
+}
+
+// --- settings --------------------------------------------------------------------------------------------------------
+
+/** Changes settings of the installation. CONFLICT while public addresses of the old pool are in use. */
+export function configure(draft: Draft, settings: SettingsSpec): void {
+  const before = installationOf(draft);
+  const pool = settings.publicPool === undefined ? before.publicPool : parseCidr(settings.publicPool).cidr;
+  if (prefixLength(pool) > 30)
+    throw invalid(`public pool ${pool} is smaller than a /30`, { hint: 'give a larger block' });
+  refuseSpecial(pool, 'public pool');
+  const after: Installation = {
+    kind: 'installation',
+    publicPool: pool,
+    poolRouted: settings.poolRouted ?? before.poolRouted,
+    uplink: settings.uplink ?? before.uplink,
+  };
+  if (!/^[^\s/]{1,15}$/.test(after.uplink)) {
+    throw invalid(`${JSON.stringify(after.uplink)} cannot be the name of a link`, {
+      hint: 'name the uplink as the kernel does, or write auto or none',
+    });
+  }
+  if (canonicalText(before) === canonicalText(after)) return;
+  if (before.publicPool !== pool) {
+    for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) {
+      for (const cidr of vpc.cidrs) refusePool(cidr, pool, `vpc ${vpc.name}`);
+      const user = findKind(draft, 'instance', `instances:${vpc.name}`).find((one) => one.publicIp !== undefined);
+      if (user !== undefined) {
+        throw conflict(
+          `the public pool ${before.publicPool} is in use: instance ${vpc.name}/${user.name} has ${user.publicIp}`,
+          'delete the public instances first',
+        );
+      }
+    }
+  }
+  draft.put(after);
+}
+
+// --- vpc -------------------------------------------------------------------------------------------------------------
+
+function refuseSpecial(cidr: Cidr, what: string): void {
+  const special = isSpecialUse(cidr);
+  if (special !== undefined) {
+    throw invalid(`${what} ${cidr} overlaps ${special.cidr} (${special.purpose})`, {
+      hint: 'use a private block such as 10.0.0.0/16',
+    });
+  }
+}
+
+function refusePool(cidr: Cidr, pool: Cidr, what: string): void {
+  if (overlaps(cidr, pool)) {
+    throw invalid(`${what}: ${cidr} overlaps the pool of public addresses ${pool}`, { hint: 'choose another block' });
+  }
+}
+
+function checkBlock(draft: Draft, cidr: Cidr, what: string): void {
+  const prefix = prefixLength(cidr);
+  if (prefix < MIN_PREFIX || prefix > MAX_PREFIX) {
+    throw invalid(`${what}: ${cidr} is a /${prefix}, a block must be between /${MIN_PREFIX} and /${MAX_PREFIX}`, {
+      hint: 'choose another prefix length',
+    });
+  }
+  refuseSpecial(cidr, what);
+  refusePool(cidr, installationOf(draft).publicPool, what);
+}
+
+export interface CreateVpc {
+  readonly name: string;
+  /** The block, or the gateway's address with its prefix length (`10.0.1.1/24`). */
+  readonly cidr: string;
+  readonly secondaryCidrs?: readonly string[];
+  readonly origin?: string;
+}
+
+/** Creates a VPC with its `default` group. CONFLICT when it exists with another primary block. */
+export function createVpc(draft: Draft, args: CreateVpc): Vpc {
+  const name = parseName(args.name, 'vpc');
+  const parsed = parseCidr(args.cidr, { hostBits: 'allow' });
+  const gateway = parsed.address === networkAddress(parsed.cidr) ? undefined : parsed.address;
+  if (gateway !== undefined && offsetOf(parsed.cidr, gateway) !== 1) {
+    throw invalid(`${args.cidr} has host bits set: the network is ${parsed.cidr}`, {
+      hint: `write ${parsed.cidr}, or ${addressAt(parsed.cidr, 1)}/${parsed.prefix} to name the gateway`,
+    });
+  }
+  checkBlock(draft, parsed.cidr, `vpc ${name}`);
+  const existing = getKind(draft, 'vpc', ids.vpc(name));
+  if (existing !== undefined && existing.cidrs[0] !== parsed.cidr) {
+    throw conflict(
+      `vpc ${name} exists with block ${existing.cidrs[0]}, not ${parsed.cidr}`,
+      `a VPC's primary block never changes: delete the VPC first, or choose another name`,
+    );
+  }
+  let vpc: Vpc = existing ?? {
+    kind: 'vpc',
+    name,
+    cidrs: [parsed.cidr],
+    mtu: 0,
+    ...(gateway === undefined ? {} : { gatewayHint: gateway }),
+  };
+  if (args.origin !== undefined) vpc = { ...vpc, origin: args.origin };
+  draft.put(vpc);
+  if (existing === undefined) draft.put({ kind: 'group', vpc: name, name: DEFAULT_GROUP, ...DEFAULT_GROUP_RULES });
+  for (const secondary of args.secondaryCidrs ?? []) vpc = addVpcBlock(draft, name, parseCidr(secondary).cidr);
+  return vpc;
+}
+
+function networkAddress(cidr: Cidr): Ipv4 {
+  return addressAt(cidr, 0);
+}
+
+/** Adds a secondary block. INVALID when it overlaps a block of the VPC or of a peer. */
+export function addVpcBlock(draft: Draft, name: string, cidr: Cidr): Vpc {
+  const vpc = requireVpc(draft, name);
+  if (vpc.cidrs.includes(cidr)) return vpc;
+  checkBlock(draft, cidr, `vpc ${name}`);
+  for (const own of vpc.cidrs) {
+    if (overlaps(own, cidr)) {
+      throw invalid(`block ${cidr} overlaps ${own} of the same vpc ${name}`, { hint: 'choose a block that is free' });
+    }
+  }
+  for (const peering of peeringsOf(draft, name)) {
+    const other = requireVpc(draft, otherVpc(peering, name));
+    const clash = other.cidrs.find((theirs) => overlaps(theirs, cidr));
+    if (clash !== undefined) {
+      throw invalid(`block ${cidr} of vpc ${name} overlaps ${clash} of its peer ${other.name}`, {
+        hint: 'choose another block, or unpeer first',
+      });
+    }
+  }
+  const after = { ...vpc, cidrs: [...vpc.cidrs, cidr] };
+  draft.put(after);
+  return after;
+}
+
+/** Drops secondary blocks that are not in `keep`. CONFLICT while a subnet lies in one. */
+export function retainVpcBlocks(draft: Draft, name: string, keep: readonly Cidr[]): void {
+  const vpc = requireVpc(draft, name);
+  const dropped = vpc.cidrs.filter((cidr, index) => index > 0 && !keep.includes(cidr));
+  if (dropped.length === 0) return;
+  for (const subnet of subnetsOf(draft, name)) {
+    const home = dropped.find((cidr) => contains(cidr, subnet.cidr));
+    if (home !== undefined)
+      throw conflict(`block ${home} of vpc ${name} holds subnet ${subnet.name}`, 'delete it first');
+  }
+  draft.put({ ...vpc, cidrs: vpc.cidrs.filter((cidr) => !dropped.includes(cidr)) });
+}
+
+/** Deletes a VPC and all in it; false when there is none. CONFLICT while it is peered, unless `force`, which unpeers. */
+export function deleteVpc(draft: Draft, name: string, force = false): boolean {
+  const vpc = getKind(draft, 'vpc', ids.vpc(parseName(name, 'vpc')));
+  if (vpc === undefined) return false;
+  const peerings = peeringsOf(draft, name);
+  if (peerings.length > 0 && !force) {
+    const others = peerings.map((peering) => otherVpc(peering, name)).join(', ');
+    throw conflict(`vpc ${name} is peered with ${others}`, 'unpeer-vpcs first, or use --force');
+  }
+  for (const term of [
+    `instances:${name}`,
+    `profiles:${name}`,
+    `subnets:${name}`,
+    `groups:${name}`,
+    `peerings:${name}`,
+  ]) {
+    for (const resource of draft.find(term)) draft.remove(idOf(resource));
+  }
+  draft.remove(ids.igw(name));
+  draft.remove(ids.vpc(name));
+  return true;
+}
+
+// --- subnet ----------------------------------------------------------------------------------------------------------
+
+export interface AddSubnet {
+  readonly vpc: string;
+  readonly name: string;
+  /** The block. Default: the network of `gateway` and `ip`: the VPC's block when it is a /24 or smaller, else their /24. */
+  readonly cidr?: string;
+  readonly gateway?: string;
+  readonly public?: boolean;
+  readonly addressing?: 'cloud' | 'plain';
+  /** An address the caller is going to use; decides the block when no `cidr` does. */
+  readonly ip?: string;
+  /** Add the subnet's block to the VPC when it lies outside (as a secondary block). */
+  readonly extendVpc?: boolean;
+}
+
+/** Adds a subnet, or changes the public flag and addressing of one. CONFLICT when it exists with another block or gateway. */
+export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
+  let vpc = requireVpc(draft, args.vpc);
+  const name = parseName(args.name, 'subnet');
+  const cidr = args.cidr === undefined ? impliedBlock(vpc, args) : parseCidr(args.cidr).cidr;
+  const what = `subnet ${name} of vpc ${vpc.name}`;
+  checkBlock(draft, cidr, what);
+  if (!vpc.cidrs.some((block) => contains(block, cidr))) {
+    if (args.extendVpc !== true) {
+      throw invalid(`${what}: ${cidr} is outside the VPC's blocks ${vpc.cidrs.join(', ')}`, {
+        hint: 'choose a block inside, or add a secondary block to the VPC',
+      });
+    }
+    vpc = addVpcBlock(draft, vpc.name, cidr);
+  }
+  for (const sibling of subnetsOf(draft, vpc.name)) {
+    if (sibling.name !== name && overlaps(sibling.cidr, cidr)) {
+      throw invalid(`${what}: ${cidr} overlaps ${sibling.cidr} of subnet ${sibling.name}`, {
+        hint: 'choose a free block',
+      });
+    }
+  }
+  const gateway = chooseGateway(vpc, cidr, args.gateway, what);
+  const existing = getKind(draft, 'subnet', ids.subnet(vpc.name, name));
+  if (existing !== undefined && (existing.cidr !== cidr || existing.gateway !== gateway)) {
+    throw conflict(
+      `${what} exists as ${existing.cidr} with gateway ${existing.gateway}, not ${cidr} with ${gateway}`,
+      'delete it first, or choose another name',
+    );
+  }
+  const subnet: Subnet = {
+    kind: 'subnet',
+    vpc: vpc.name,
+    name,
+    cidr,
+    gateway,
+    public: args.public ?? existing?.public ?? false,
+    addressing: args.addressing ?? existing?.addressing ?? 'cloud',
+    hostRoute: existing?.hostRoute ?? false,
+    cursor: existing?.cursor ?? 0,
+    ...(existing?.policy === undefined ? {} : { policy: existing.policy }),
+  };
+  draft.put(subnet);
+  if (existing !== undefined && existing.public !== subnet.public) readdress(draft, subnet);
+  return subnet;
+}
+
+/** The instances of a subnet that became public get a public address each; of one that became private, lose theirs. */
+function readdress(draft: Draft, subnet: Subnet): void {
+  for (const instance of findKind(draft, 'instance', `subnet:${subnet.vpc}/${subnet.name}`)) {
+    const { publicIp: _dropped, ...rest } = instance;
+    const pool = installationOf(draft).publicPool;
+    draft.put(subnet.public ? { ...rest, publicIp: allocatePublic(draft, pool, idOf(instance)) } : rest);
+  }
+}
+
+function impliedBlock(vpc: Vpc, args: AddSubnet): Cidr {
+  const anchor = args.gateway ?? args.ip;
+  if (anchor === undefined) {
+    throw new VpcctlError('USAGE', `subnet ${args.name} of vpc ${vpc.name} has no block`, {
+      hint: 'give --cidr, or --ip with --gateway',
+    });
+  }
+  const address = parseIp(anchor);
+  const home = vpc.cidrs.find((cidr) => contains(cidr, address));
+  const block = home !== undefined && prefixLength(home) >= 24 ? home : networkOf(address, 24);
+  for (const given of [args.ip, args.gateway]) {
+    if (given !== undefined && !contains(block, parseIp(given))) {
+      throw invalid(`${given} and ${anchor} are not in one /24`, { hint: 'give --cidr' });
+    }
+  }
+  return block;
+}
+
+function chooseGateway(vpc: Vpc, cidr: Cidr, asked: string | undefined, what: string): Ipv4 {
+  if (asked === undefined) {
+    return vpc.gatewayHint !== undefined && contains(cidr, vpc.gatewayHint) ? vpc.gatewayHint : addressAt(cidr, 1);
+  }
+  const gateway = parseIp(asked);
+  if (!contains(cidr, gateway))
+    throw invalid(`${what}: gateway ${gateway} is outside ${cidr}`, { hint: `use ${addressAt(cidr, 1)}` });
+  const offset = offsetOf(cidr, gateway);
+  if (offset === 0 || offset === sizeOf(cidr) - 1) {
+    throw invalid(`${what}: gateway ${gateway} is the ${offset === 0 ? 'network' : 'broadcast'} address of ${cidr}`, {
+      hint: `use ${addressAt(cidr, 1)}`,
+    });
+  }
+  return gateway;
+}
+
+/** Deletes a subnet with its own-named instance; false when there is none. CONFLICT while other instances are in it, unless `force`. */
+export function deleteSubnet(draft: Draft, vpc: string, name: string, force = false): boolean {
+  if (draft.get(ids.vpc(parseName(vpc, 'vpc'))) === undefined) return false;
+  const subnet = getKind(draft, 'subnet', ids.subnet(vpc, parseName(name, 'subnet')));
+  if (subnet === undefined) return false;
+  const instances = findKind(draft, 'instance', `subnet:${vpc}/${name}`);
+  const others = instances.filter((instance) => instance.name !== name).map((instance) => instance.name);
+  if (others.length > 0 && !force) {
+    throw conflict(`subnet ${vpc}/${name} holds ${list(others)}`, 'delete-instance first, or use --force');
+  }
+  for (const instance of instances) draft.remove(idOf(instance));
+  draft.remove(idOf(subnet));
+  return true;
+}
+
+function list(names: readonly string[]): string {
+  return names.length <= 5 ? names.join(', ') : `${names.slice(0, 5).join(', ')} and ${names.length - 5} more`;
+}
+
+// --- instance --------------------------------------------------------------------------------------------------------
+
+export interface AddInstance {
+  readonly vpc: string;
+  readonly subnet: string;
+  readonly name: string;
+  readonly ip?: string;
+  /** true: allocate; false: none; an address: that one. Default: as the subnet. */
+  readonly publicIp?: boolean | string;
+  readonly securityGroups?: readonly string[];
+}
+
+/** Adds an instance, or changes its groups and public address. CONFLICT when it exists elsewhere or with another address. */
+export function addInstance(draft: Draft, args: AddInstance): Instance {
+  const subnet = requireSubnet(draft, args.vpc, args.subnet);
+  const name = parseName(args.name, 'instance');
+  const id = ids.instance(subnet.vpc, name);
+  const existing = getKind(draft, 'instance', id);
+  if (existing !== undefined && existing.subnet !== subnet.name) {
+    throw conflict(
+      `instance ${subnet.vpc}/${name} exists in subnet ${existing.subnet}`,
+      'names of instances are unique in their VPC: choose another, or delete it first',
+    );
+  }
+  const ip = args.ip === undefined ? existing?.ip : checkAddress(draft, subnet, parseIp(args.ip), id);
+  if (existing !== undefined && existing.ip !== ip) {
+    throw conflict(`instance ${subnet.vpc}/${name} exists with address ${existing.ip}, not ${ip}`, 'delete it first');
+  }
+  const groups = [...new Set(args.securityGroups ?? existing?.groups ?? [DEFAULT_GROUP])].sort();
+  if (groups.length === 0)
+    throw invalid(`instance ${subnet.vpc}/${name} has no security group`, {
+      hint: `name one, or leave it out for \`${DEFAULT_GROUP}\``,
+    });
+  for (const group of groups) requireGroup(draft, subnet.vpc, group);
+  const publicIp = choosePublicIp(draft, subnet, id, args.publicIp, existing);
+  const instance: Instance = {
+    kind: 'instance',
+    vpc: subnet.vpc,
+    name,
+    subnet: subnet.name,
+    ip: ip ?? allocate(draft, subnet),
+    ...(publicIp === undefined ? {} : { publicIp }),
+    groups,
+    profile: existing?.profile ?? 0,
+  };
+  draft.put(instance);
+  return instance;
+}
+
+function reservedWord(subnet: Subnet, offset: number): string | undefined {
+  const size = sizeOf(subnet.cidr);
+  if (offset === 0) return 'the network address';
+  if (offset === size - 1) return 'the broadcast address';
+  if (offset === offsetOf(subnet.cidr, subnet.gateway)) return 'the gateway';
+  if (subnet.addressing === 'cloud' && offset < 4) return 'reserved (the first four addresses of a subnet are)';
+  return undefined;
+}
+
+function checkAddress(draft: Draft, subnet: Subnet, ip: Ipv4, id: string): Ipv4 {
+  const what = `subnet ${subnet.vpc}/${subnet.name}`;
+  if (!contains(subnet.cidr, ip)) {
+    throw invalid(`address ${ip} is outside ${subnet.cidr} of ${what}`, { hint: 'choose one inside, or leave it out' });
+  }
+  const reserved = reservedWord(subnet, offsetOf(subnet.cidr, ip));
+  if (reserved !== undefined) {
+    throw invalid(`address ${ip} of ${what} is ${reserved}`, { hint: 'choose another, or leave it out' });
+  }
+  const holder = draft.find(`ip:${subnet.vpc}/${ip}`)[0];
+  if (holder !== undefined && idOf(holder) !== id)
+    throw conflict(`address ${ip} is taken by ${describe(holder)}`, 'choose another, or leave it out');
+  return ip;
+}
+
+/** The next free address, searched from where the last search ended: a freed address rests before it is used again. */
+function allocate(draft: Draft, subnet: Subnet): Ipv4 {
+  const size = sizeOf(subnet.cidr);
+  for (let tried = 0; tried < size; tried += 1) {
+    const offset = (subnet.cursor + tried) % size;
+    if (reservedWord(subnet, offset) !== undefined) continue;
+    const ip = addressAt(subnet.cidr, offset);
+    if (has(draft, `ip:${subnet.vpc}/${ip}`)) continue;
+    draft.put({ ...subnet, cursor: (offset + 1) % size });
+    return ip;
+  }
+  throw conflict(`subnet ${subnet.vpc}/${subnet.name} has no free address left in ${subnet.cidr}`, 'add a subnet');
+}
+
+function choosePublicIp(
+  draft: Draft,
+  subnet: Subnet,
+  id: string,
+  asked: boolean | string | undefined,
+  existing: Instance | undefined,
+): Ipv4 | undefined {
+  const wanted = asked ?? (existing === undefined ? subnet.public : existing.publicIp !== undefined);
+  if (wanted === false) return undefined;
+  if (!subnet.public) {
+    if (asked === undefined) return undefined;
+    throw invalid(`subnet ${subnet.vpc}/${subnet.name} is private: its instances have no public address`, {
+      hint: 'put the instance into a public subnet',
+    });
+  }
+  const pool = installationOf(draft).publicPool;
+  if (typeof wanted === 'string') {
+    const ip = parseIp(wanted);
+    if (!contains(pool, ip))
+      throw invalid(`public address ${ip} is outside the pool ${pool}`, {
+        hint: 'choose one of the pool, or leave it out',
+      });
+    const holder = draft.find(`public-ip:${ip}`)[0];
+    if (holder !== undefined && idOf(holder) !== id)
+      throw conflict(`public address ${ip} is taken by ${describe(holder)}`, 'choose another, or leave it out');
+    return ip;
+  }
+  return existing?.publicIp ?? allocatePublic(draft, pool, id);
+}
+
+/** From a place that the instance's name decides, so that processes allocating at once rarely meet. */
+function allocatePublic(draft: Draft, pool: Cidr, id: string): Ipv4 {
+  const usable = sizeOf(pool) - 2;
+  const start = hash32(id) % usable;
+  for (let tried = 0; tried < usable; tried += 1) {
+    const ip = addressAt(pool, 1 + ((start + tried) % usable));
+    if (!has(draft, `public-ip:${ip}`)) return ip;
+  }
+  throw conflict(`the pool of public addresses ${pool} is exhausted`, 'configure a larger publicPool');
+}
+
+/** Deletes an instance; false when there is none. */
+export function deleteInstance(draft: Draft, vpc: string, name: string): boolean {
+  const id = ids.instance(parseName(vpc, 'vpc'), parseName(name, 'instance'));
+  if (draft.get(id) === undefined) return false;
+  draft.remove(id);
+  return true;
+}
+
+// --- security groups -------------------------------------------------------------------------------------------------
+
+export function requireGroup(reader: Reader, vpc: string, name: string): SecurityGroup {
+  const group = getKind(reader, 'group', ids.group(vpc, parseName(name, 'security group')));
+  if (group !== undefined) return group;
+  throw notFound(
+    `security group ${name} of vpc ${vpc}`,
+    findKind(reader, 'group', `groups:${vpc}`).map((known) => known.name),
+  );
+}
+
+/** Creates a group or replaces its rules. */
+export function putGroup(draft: Draft, vpc: string, name: string, spec: SecurityGroupSpec): SecurityGroup {
+  requireVpc(draft, vpc);
+  const group = parseGroup(vpc, name, spec);
+  draft.put(group);
+  return group;
+}
+
+/** NOT_FOUND when a rule of the VPC's groups names a group that is not there. Called once all groups are put. */
+export function checkGroupReferences(reader: Reader, vpc: string): void {
+  for (const group of findKind(reader, 'group', `groups:${vpc}`)) {
+    for (const { party } of [...group.ingress, ...group.egress]) {
+      if (party.type === 'group' && reader.get(ids.group(vpc, party.group)) === undefined) {
+        throw notFound(
+          `security group ${party.group}, which a rule of ${vpc}/${group.name} names,`,
+          findKind(reader, 'group', `groups:${vpc}`).map((known) => known.name),
+        );
+      }
+    }
+  }
+}
+
+/** Deletes a group; false when there is none. CONFLICT while an instance has it or a rule names it, and for `default`. */
+export function deleteGroup(draft: Draft, vpc: string, name: string): boolean {
+  const id = ids.group(parseName(vpc, 'vpc'), parseName(name, 'security group'));
+  if (draft.get(id) === undefined) return false;
+  if (name === DEFAULT_GROUP)
+    throw conflict(`security group ${DEFAULT_GROUP} of vpc ${vpc} cannot be deleted`, 'it goes with its VPC');
+  const member = draft.find(`member:${vpc}/${name}`)[0];
+  if (member !== undefined)
+    throw conflict(`security group ${vpc}/${name} is in use by ${describe(member)}`, 'give it other groups first');
+  for (const other of findKind(draft, 'group', `groups:${vpc}`)) {
+    const names = [...other.ingress, ...other.egress].some(
+      ({ party }) => party.type === 'group' && party.group === name,
+    );
+    if (names && other.name !== name)
+      throw conflict(`a rule of security group ${vpc}/${other.name} names ${name}`, 'change that rule first');
+  }
+  draft.remove(id);
+  return true;
+}
+
+// --- peering ---------------------------------------------------------------------------------------------------------
+
+/** Peers two VPCs. INVALID when blocks overlap: of the two, or of two peers of one of them. */
+export function peer(draft: Draft, first: string, second: string, allowCidrs?: readonly string[]): Peering {
+  const a = requireVpc(draft, first);
+  const b = requireVpc(draft, second);
+  if (a.name === b.name) throw invalid(`vpc ${a.name} cannot be peered with itself`, { hint: 'name two VPCs' });
+  refusePeerOverlap(a, b, `vpc ${a.name} and vpc ${b.name} cannot be peered`);
+  for (const [one, other] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    for (const peering of peeringsOf(draft, one.name)) {
+      const third = otherVpc(peering, one.name);
+      if (third === other.name) continue;
+      refusePeerOverlap(
+        other,
+        requireVpc(draft, third),
+        `vpc ${one.name} is peered with ${third} already, so ${other.name} cannot be peered with it`,
+      );
+    }
+  }
+  const allowed = allowCidrs?.map((text) => parseCidr(text).cidr);
+  for (const cidr of allowed ?? []) {
+    if (![...a.cidrs, ...b.cidrs].some((block) => overlaps(block, cidr))) {
+      throw invalid(
+        `allowed block ${cidr} is in neither VPC: ${a.name} has ${a.cidrs.join(', ')}; ${b.name} has ${b.cidrs.join(', ')}`,
+        {
+          hint: 'name blocks of the two VPCs',
+        },
+      );
+    }
+  }
+  const vpcs: [string, string] = a.name < b.name ? [a.name, b.name] : [b.name, a.name];
+  const peering: Peering = { kind: 'peering', vpcs, ...(allowed === undefined ? {} : { allowCidrs: allowed }) };
+  for (const side of [a, b]) {
+    if (peeredCidrs(peering, side).length === 0) {
+      throw invalid(`the allowed blocks leave out all of vpc ${side.name} (${side.cidrs.join(', ')})`, {
+        hint: 'name blocks of both VPCs',
+      });
+    }
+  }
+  draft.put(peering);
+  return peering;
+}
+
+function refusePeerOverlap(a: Vpc, b: Vpc, why: string): void {
+  for (const mine of a.cidrs) {
+    const clash = b.cidrs.find((theirs) => overlaps(mine, theirs));
+    if (clash !== undefined) {
+      throw invalid(`${why}: ${mine} of ${a.name} overlaps ${clash} of ${b.name}`, {
+        hint: 'peered blocks must not overlap',
+      });
+    }
+  }
+}
+
+/** Removes a peering; false when there is none. */
+export function unpeer(draft: Draft, first: string, second: string): boolean {
+  const id = ids.peering(parseName(first, 'vpc'), parseName(second, 'vpc'));
+  if (draft.get(id) === undefined) return false;
+  draft.remove(id);
+  return true;
+}
+
+// --- policy ----------------------------------------------------------------------------------------------------------
+
+/** Sets the policy of a subnet, given by name or by the file's `subnet` (name or CIDR). Replaces the one before. */
+export function applyPolicy(draft: Draft, vpc: string, subnet: string | undefined, policy: PolicyFile): Subnet {
+  const target = policyTarget(draft, vpc, subnet, policy.subnet);
+  const after: Subnet = { ...target, policy: checkPolicy(policy, target.cidr) };
+  draft.put(after);
+  return after;
+}
+
+function policyTarget(draft: Draft, vpc: string, named: string | undefined, inFile: string | undefined): Subnet {
+  const fromFile = inFile === undefined ? undefined : subnetNamed(draft, vpc, inFile);
+  if (named === undefined) {
+    if (fromFile !== undefined) return fromFile;
+    throw new VpcctlError('USAGE', 'the policy names no subnet', { hint: 'give --subnet, or "subnet" in the file' });
+  }
+  const target = requireSubnet(draft, vpc, named);
+  if (fromFile !== undefined && fromFile.name !== target.name) {
+    throw invalid(`the policy is for subnet ${inFile}, not for ${named} (${target.cidr})`, {
+      hint: 'correct "subnet" in the file, or leave it out',
+    });
+  }
+  return target;
+}
+
+function subnetNamed(draft: Draft, vpc: string, text: string): Subnet {
+  requireVpc(draft, vpc);
+  if (!text.includes('/')) return requireSubnet(draft, vpc, text);
+  const { cidr } = parseCidr(text);
+  const subnets = subnetsOf(draft, vpc);
+  const found = subnets.find((subnet) => subnet.cidr === cidr);
+  if (found === undefined)
+    throw notFound(
+      `a subnet with block ${cidr} in vpc ${vpc}`,
+      subnets.map((subnet) => `${subnet.name} ${subnet.cidr}`),
+    );
+  return found;
+}
+
+/** Removes the policy of a subnet; false when it has none. */
+export function clearPolicy(draft: Draft, vpc: string, subnet: string): boolean {
+  const { policy, ...rest } = requireSubnet(draft, vpc, subnet);
+  if (policy === undefined) return false;
+  draft.put(rest);
+  return true;
+}

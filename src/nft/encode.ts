@@ -1,0 +1,107 @@
+/** Rows → one nft JSON document: one transaction. libnftables-json(5). */
+import { VpcctlError } from '../errors.js';
+import type { Change } from '../objects/change.js';
+import type { NftElementRow, NftRow, NftValue } from '../objects/kernel-object.js';
+
+type Command = Readonly<Record<string, unknown>>;
+
+export interface NftDocument {
+  readonly nftables: readonly Command[];
+}
+
+export function isNftRow(row: { readonly kind: string }): row is NftRow {
+  return row.kind.startsWith('nft-');
+}
+
+/**
+ * The document that makes all `changes` at once. Tables, sets, chains, then rules in order, then elements; deletions of elements before additions,
+ * so that an element may change its data. Chains and rules are only ever made and unmade with their table.
+ */
+export function encodeTransaction(changes: readonly Change[]): NftDocument {
+  const doomed = new Set<string>();
+  for (const { op, row } of changes) if (op === 'delete' && row.kind === 'nft-table') doomed.add(tableKey(row));
+  const structure: Command[] = [];
+  const removed: NftElementRow[] = [];
+  const added: NftElementRow[] = [];
+  for (const change of changes) {
+    const { op, row } = change;
+    if (!isNftRow(row)) throw new Error(`not a firewall row: ${row.kind}`);
+    if (row.kind === 'nft-element') {
+      if (op === 'update') removed.push(change.old as NftElementRow);
+      if (op === 'create' || op === 'update') added.push(row);
+      else if (!doomed.has(tableKey(row))) removed.push(row);
+    } else if (op === 'create') {
+      structure.push({ [row.kind === 'nft-table' ? 'create' : 'add']: structural(row) });
+    } else if (row.kind === 'nft-table' && op === 'delete') {
+      structure.push({ delete: structural(row) });
+    } else if (op !== 'delete' || !doomed.has(tableKey(row))) {
+      throw new VpcctlError(
+        'KERNEL',
+        `${row.kind} ${row.table} of ${row.ns || 'the host'} can only change with its whole table`,
+        {
+          netns: row.ns,
+        },
+      );
+    }
+  }
+  structure.sort((a, b) => rank(a) - rank(b));
+  return { nftables: [...structure, ...elements('delete', removed), ...elements('add', added)] };
+}
+
+function tableKey(row: NftRow): string {
+  return `${row.family} ${row.table}`;
+}
+
+const RANKS = ['table', 'set', 'map', 'chain', 'rule'];
+
+function rank(command: Command): number {
+  const object = Object.values(command)[0] as Command;
+  return RANKS.indexOf(Object.keys(object)[0] ?? '');
+}
+
+function structural(row: Exclude<NftRow, NftElementRow>): Command {
+  const { family, table } = row;
+  switch (row.kind) {
+    case 'nft-table':
+      return { table: { family, name: table } };
+    case 'nft-chain':
+      return { chain: { family, table, name: row.chain, ...(row.base ?? {}) } };
+    case 'nft-set': {
+      const type = row.type.length === 1 ? row.type[0] : row.type;
+      const flags = row.interval === true ? { flags: ['interval'] } : {};
+      if (row.data !== undefined) return { map: { family, table, name: row.set, type, map: row.data, ...flags } };
+      return { set: { family, table, name: row.set, type, ...flags } };
+    }
+    case 'nft-rule':
+      return { rule: { family, table, chain: row.chain, expr: row.expr } };
+  }
+}
+
+function elements(verb: 'add' | 'delete', rows: readonly NftElementRow[]): Command[] {
+  const bySet = new Map<string, NftElementRow[]>();
+  for (const row of rows) {
+    const key = `${tableKey(row)} ${row.set}`;
+    const known = bySet.get(key);
+    if (known === undefined) bySet.set(key, [row]);
+    else known.push(row);
+  }
+  return [...bySet.values()].map((members) => {
+    const { family, table, set } = members[0] as NftElementRow;
+    return { [verb]: { element: { family, table, name: set, elem: members.map(element) } } };
+  });
+}
+
+function element({ key, data }: NftElementRow): unknown {
+  const encoded = key.length === 1 ? value(key[0] as NftValue) : { concat: key.map(value) };
+  return data === undefined ? encoded : [encoded, value(data)];
+}
+
+function value(part: NftValue): unknown {
+  if (typeof part === 'number') return part;
+  const prefix = /^([0-9.]+)\/([0-9]+)$/.exec(part);
+  if (prefix !== null) return { prefix: { addr: prefix[1], len: Number(prefix[2]) } };
+  const range = /^([0-9.]+)-([0-9.]+)$/.exec(part);
+  if (range === null) return part;
+  const bound = (text: string): string | number => (text.includes('.') ? text : Number(text));
+  return { range: [bound(range[1] as string), bound(range[2] as string)] };
+}

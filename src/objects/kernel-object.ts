@@ -1,0 +1,218 @@
+import { canonicalText } from '../canonical.js';
+
+/**
+ * The one shape of state. What we want, what we recorded and what we observe are all sets of rows of these kinds; a diff
+ * is a set difference over {@link rowKey}. A row says everything that is compared and nothing that the kernel chooses
+ * (no ifindex, no handle), so that two hosts built from one model have equal rows.
+ */
+
+/**
+ * A network namespace: `''` is the host's (the namespace vpcctl itself runs in); any other name is pinned as
+ * `/run/netns/<name>`.
+ */
+export type NsName = string;
+
+/** A namespace of ours, with its loopback up. */
+export interface NetnsRow {
+  readonly kind: 'netns';
+  readonly ns: NsName;
+}
+
+/** A bridge: fixed MAC, no multicast snooping, no default VLAN, IPv6 address generation off. */
+export interface BridgeRow {
+  readonly kind: 'link';
+  readonly ns: NsName;
+  readonly name: string;
+  readonly type: 'bridge';
+  readonly mac: string;
+  readonly mtu: number;
+  /** Owner mark, kept in the interface alias. */
+  readonly alias: string;
+}
+
+/**
+ * One end of a veth pair. Both ends are rows; each names the other. The pair is created by whichever row comes first.
+ * IPv6 address generation is off on both.
+ */
+export interface VethRow {
+  readonly kind: 'link';
+  readonly ns: NsName;
+  readonly name: string;
+  readonly type: 'veth';
+  readonly mac: string;
+  readonly mtu: number;
+  readonly alias: string;
+  readonly peer: { readonly ns: NsName; readonly name: string };
+  /** Bridge of the same namespace that this end is a port of. */
+  readonly master?: string;
+  /** The port forwards only to the bridge itself, never to another isolated port. */
+  readonly isolated?: boolean;
+}
+
+export type LinkRow = BridgeRow | VethRow;
+
+/** An address of a link: `10.0.1.1/24`. */
+export interface AddrRow {
+  readonly kind: 'addr';
+  readonly ns: NsName;
+  readonly link: string;
+  readonly addr: string;
+}
+
+/** A route of ours (`rtm_protocol` 201). `dst` is a CIDR or `default`. */
+export interface RouteRow {
+  readonly kind: 'route';
+  readonly ns: NsName;
+  /** 254 is main. */
+  readonly table: number;
+  readonly dst: string;
+  readonly type: 'unicast' | 'unreachable' | 'blackhole';
+  readonly via?: string;
+  readonly link?: string;
+  /** Preferred source address. */
+  readonly src?: string;
+  /** The next hop is on the link though no address says so. */
+  readonly onlink?: boolean;
+}
+
+/** A policy rule: packets from `from` are looked up in `table`. */
+export interface RuleRow {
+  readonly kind: 'rule';
+  readonly ns: NsName;
+  readonly priority: number;
+  readonly from: string;
+  readonly table: number;
+}
+
+/** A permanent neighbour entry. */
+export interface NeighRow {
+  readonly kind: 'neigh';
+  readonly ns: NsName;
+  readonly link: string;
+  readonly ip: string;
+  readonly mac: string;
+}
+
+/** A sysctl, by its path below /proc/sys: `net/ipv4/conf/br0/proxy_arp_pvlan`. In the host's namespace deletion restores what was there before. */
+export interface SysctlRow {
+  readonly kind: 'sysctl';
+  readonly ns: NsName;
+  readonly key: string;
+  readonly value: string;
+  /** Absent from kernels without the module behind it (br_netfilter, nf_conntrack): then there is nothing to set. */
+  readonly optional?: boolean;
+  /** What was there before us, for the host's own sysctls. Recorded, not compared. */
+  readonly restore?: string;
+}
+
+export type NftFamily = 'inet' | 'bridge' | 'ip' | 'ip6';
+
+export interface NftTableRow {
+  readonly kind: 'nft-table';
+  readonly ns: NsName;
+  readonly family: NftFamily;
+  readonly table: string;
+}
+
+export interface NftChainRow {
+  readonly kind: 'nft-chain';
+  readonly ns: NsName;
+  readonly family: NftFamily;
+  readonly table: string;
+  readonly chain: string;
+  /** A base chain's hook; absent for a chain that is only jumped to. */
+  readonly base?: {
+    readonly type: 'filter' | 'nat';
+    readonly hook: string;
+    readonly prio: number;
+    readonly policy: 'accept' | 'drop';
+  };
+}
+
+/** A named set, or with `data` a map. Types are nft's: `ipv4_addr`, `mark`, `inet_proto`, `inet_service`, `ifname`, `ether_addr`. */
+export interface NftSetRow {
+  readonly kind: 'nft-set';
+  readonly ns: NsName;
+  readonly family: NftFamily;
+  readonly table: string;
+  readonly set: string;
+  readonly type: readonly string[];
+  readonly data?: string;
+  /** Elements may be prefixes and ranges. */
+  readonly interval?: boolean;
+}
+
+/** A rule of a static chain. `expr` is nft's JSON as `nft -j list` prints it. */
+export interface NftRuleRow {
+  readonly kind: 'nft-rule';
+  readonly ns: NsName;
+  readonly family: NftFamily;
+  readonly table: string;
+  readonly chain: string;
+  /** Position in the chain, from 0. */
+  readonly index: number;
+  readonly expr: readonly unknown[];
+}
+
+/** One component of an element: number (mark, protocol, port), `a-b` range, address, prefix or name. */
+export type NftValue = string | number;
+
+export interface NftElementRow {
+  readonly kind: 'nft-element';
+  readonly ns: NsName;
+  readonly family: NftFamily;
+  readonly table: string;
+  readonly set: string;
+  readonly key: readonly NftValue[];
+  readonly data?: NftValue;
+}
+
+export type NftRow = NftTableRow | NftChainRow | NftSetRow | NftRuleRow | NftElementRow;
+
+export type KernelObject = NetnsRow | LinkRow | AddrRow | RouteRow | RuleRow | NeighRow | SysctlRow | NftRow;
+
+/** Identity of a row: two rows with one key cannot both exist in a kernel. */
+export function rowKey(row: KernelObject): string {
+  switch (row.kind) {
+    case 'netns':
+      return `netns|${row.ns}`;
+    case 'link':
+      return `link|${row.ns}|${row.name}`;
+    case 'addr':
+      return `addr|${row.ns}|${row.link}|${row.addr}`;
+    case 'route':
+      return `route|${row.ns}|${row.table}|${row.dst}`;
+    case 'rule':
+      return `rule|${row.ns}|${row.priority}|${row.from}`;
+    case 'neigh':
+      return `neigh|${row.ns}|${row.link}|${row.ip}`;
+    case 'sysctl':
+      return `sysctl|${row.ns}|${row.key}`;
+    case 'nft-table':
+      return `nft-table|${row.ns}|${row.family}|${row.table}`;
+    case 'nft-chain':
+      return `nft-chain|${row.ns}|${row.family}|${row.table}|${row.chain}`;
+    case 'nft-set':
+      return `nft-set|${row.ns}|${row.family}|${row.table}|${row.set}`;
+    case 'nft-rule':
+      return `nft-rule|${row.ns}|${row.family}|${row.table}|${row.chain}|${String(row.index).padStart(3, '0')}`;
+    case 'nft-element':
+      return `nft-element|${row.ns}|${row.family}|${row.table}|${row.set}|${row.key.join(' . ')}`;
+  }
+}
+
+/** Canonical text of a row (keys sorted, absent and undefined alike): equal text, equal state. */
+export function rowText(row: KernelObject): string {
+  if (row.kind !== 'sysctl') return canonicalText(row);
+  const { restore: _recorded, optional: _wanted, ...state } = row;
+  return canonicalText(state);
+}
+
+/** `rtm_protocol` of every route and rule we make. */
+export const ROUTE_PROTOCOL = 201;
+
+/** The nft table we own, in every family and namespace. */
+export const NFT_TABLE = 'vpcctl';
+
+/** Where namespaces are pinned: iproute2's directory, so that its users find them. */
+export const NETNS_DIR = '/run/netns';

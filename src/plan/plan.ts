@@ -1,0 +1,144 @@
+/**
+ * Changes → ordered stages. The kernel forces the order: an address needs its link, a route a link that is up; the design adds that no packet
+ * passes before its filter. So: namespaces → settings → links, down, with addresses → settings of links → firewall → links up → routes.
+ *
+ * What can be undone comes first (`forward`); what cannot, the end of namespaces and links, comes last (`teardown`), after the new state is
+ * recorded: a failure before that point leaves the old state, one after it is carried on with.
+ */
+import { type Change, invert } from '../objects/change.js';
+import type { KernelObject, LinkRow } from '../objects/kernel-object.js';
+
+export type StageName =
+  | 'namespaces'
+  | 'settings'
+  | 'links'
+  | 'link settings'
+  | 'firewall'
+  | 'raise'
+  | 'routes'
+  | 'teardown';
+
+export interface Stage {
+  readonly name: StageName;
+  readonly changes: readonly Change[];
+}
+
+export interface Plan {
+  readonly forward: readonly Stage[];
+  readonly teardown: Stage;
+}
+
+const FORWARD = ['namespaces', 'settings', 'links', 'link settings', 'firewall', 'raise', 'routes'] as const;
+
+/** A sysctl below conf/<link> or neigh/<link> exists once the link does. */
+function settingLink(key: string): string | undefined {
+  const link = /^net\/ipv[46]\/(?:conf|neigh)\/([^/]+)\//.exec(key)?.[1];
+  return link === 'all' || link === 'default' ? undefined : link;
+}
+
+function stageOf(change: Change): StageName {
+  if (change.op === 'raise') return 'raise';
+  const { row } = change;
+  switch (row.kind) {
+    case 'netns':
+      return change.op === 'delete' ? 'teardown' : 'namespaces';
+    case 'link':
+      return change.op === 'delete' ? 'teardown' : 'links';
+    case 'addr':
+      return 'links';
+    case 'sysctl':
+      return settingLink(row.key) === undefined ? 'settings' : 'link settings';
+    case 'route':
+    case 'rule':
+    case 'neigh':
+      return 'routes';
+    default:
+      return 'firewall';
+  }
+}
+
+/** Orders changes. Rows that vanish with their namespace or link are not deleted one by one. */
+export function plan(changes: readonly Change[]): Plan {
+  const gone = vanishing(changes);
+  const stages = new Map<StageName, Change[]>();
+  const push = (name: StageName, change: Change): void => {
+    const known = stages.get(name);
+    if (known === undefined) stages.set(name, [change]);
+    else known.push(change);
+  };
+  for (const change of changes) {
+    if (change.op === 'delete' && gone(change.row)) continue;
+    push(stageOf(change), change);
+    if (change.op === 'create' && change.row.kind === 'link') push('raise', { op: 'raise', row: change.row });
+  }
+  return {
+    forward: FORWARD.flatMap((name) => {
+      const found = stages.get(name);
+      return found === undefined ? [] : [{ name, changes: found }];
+    }),
+    teardown: { name: 'teardown', changes: stages.get('teardown') ?? [] },
+  };
+}
+
+/** Whether a row goes by itself when the rest of the plan is carried out. */
+function vanishing(changes: readonly Change[]): (row: KernelObject) => boolean {
+  const namespaces = new Set<string>();
+  const links = new Set<string>();
+  const tables = new Set<string>();
+  for (const change of changes) {
+    if (change.op !== 'delete') continue;
+    const { row } = change;
+    if (row.kind === 'netns') namespaces.add(row.ns);
+    if (row.kind === 'link') links.add(`${row.ns}/${row.name}`);
+    if (row.kind === 'nft-table') tables.add(`${row.ns}/${row.family}/${row.table}`);
+  }
+  const linkGoes = (ns: string, link: string | undefined): boolean => link !== undefined && links.has(`${ns}/${link}`);
+  return (row) => {
+    switch (row.kind) {
+      case 'netns':
+        return false;
+      case 'link':
+        return vanishesWithOther(row, namespaces, links);
+      case 'addr':
+      case 'neigh':
+        return namespaces.has(row.ns) || linkGoes(row.ns, row.link);
+      case 'route':
+        return namespaces.has(row.ns) || linkGoes(row.ns, row.link);
+      case 'sysctl':
+        return namespaces.has(row.ns) || linkGoes(row.ns, settingLink(row.key));
+      case 'rule':
+      case 'nft-table':
+        return namespaces.has(row.ns);
+      default:
+        return namespaces.has(row.ns) || tables.has(`${row.ns}/${row.family}/${row.table}`);
+    }
+  };
+}
+
+/**
+ * A veth goes with its peer. The end in a namespace that stays is deleted by name (a namespace's own end is asynchronous); of
+ * two ends in namespaces that both go, neither; of two that both stay, the first by name.
+ */
+function vanishesWithOther(row: LinkRow, namespaces: ReadonlySet<string>, links: ReadonlySet<string>): boolean {
+  if (namespaces.has(row.ns)) return true;
+  if (row.type !== 'veth') return false;
+  const { peer } = row;
+  if (!links.has(`${peer.ns}/${peer.name}`) || namespaces.has(peer.ns)) return false;
+  return `${peer.ns}/${peer.name}` < `${row.ns}/${row.name}`;
+}
+
+/** The stages that undo `done`, latest first. */
+export function rollback(done: readonly Stage[]): Stage[] {
+  return [...done].reverse().map(({ name, changes }) => ({
+    name,
+    changes: [...changes].reverse().flatMap((change) => invert(change) ?? []),
+  }));
+}
+
+export function countChanges(plan: Plan): { create: number; update: number; delete: number } {
+  const count = { create: 0, update: 0, delete: 0 };
+  for (const { changes } of [...plan.forward, plan.teardown]) {
+    for (const { op } of changes) if (op !== 'raise') count[op] += 1;
+  }
+  return count;
+}
