@@ -69,6 +69,13 @@ describe('walking messages', () => {
     for (const [, decode] of decoders) expect(() => decode(bytes)).toThrow(malformed);
   });
 
+  it('finds the next message behind the padding of an odd length', () => {
+    const bytes = Buffer.concat([header(18, 7, [1, 2, 0, 0]), header(17, 8, [1, 0, 0, 0]), header(19, 9, [1, 2, 3])]);
+    const seen: number[][] = [];
+    eachMessage(viewOf(bytes), (type, start, end) => seen.push([type, end - start]));
+    expect(seen.map(([type, length]) => `${type}:${length}`)).toEqual(['7:2', '8:1', '9:3']);
+  });
+
   it('allows the last message to lack its padding', () => {
     const lengths: number[] = [];
     eachMessage(viewOf(header(18, 99, [1, 2])), (_type, start, end) => lengths.push(end - start));
