@@ -14,7 +14,7 @@ import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
 import { loadNative, type Native, type NativeOp } from './native.js';
 import { nftErrno, runNft } from './nft.js';
 import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
-import { compile, netnsPath } from './program.js';
+import { compile, netnsPath, type Outcome } from './program.js';
 
 /** nft processes at once: more gain nothing on the one nfnetlink lock of each namespace. */
 const NFT_AT_ONCE = 4;
@@ -29,16 +29,37 @@ export class RealKernel implements Kernel {
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
     const firewall = changes.filter(({ row }) => isNftRow(row));
     const rest = changes.filter(({ row }) => !isNftRow(row) && !this.#absent(row));
-    const program = compile(rest);
-    // A deletion of what is gone already is no failure, and must not stop the ops behind it.
-    const keepGoing = tolerant || rest.some(({ op }) => op === 'delete');
-    const results = rest.length === 0 ? [] : await this.#native.run(program.ops(), keepGoing);
-    const outcome = program.outcome(results, tolerant, (errno) => this.#native.errnoName(errno));
+    // What makes first, stopping at the first refusal, so that nothing is done to a thing of somebody else's that has our name. Then what
+    // unmakes: a deletion of what is gone already is no failure, and must not stop the ops behind it.
+    const made = await this.#run(
+      rest.filter(({ op }) => op !== 'delete'),
+      tolerant,
+      tolerant,
+    );
+    if (made.error !== undefined && !tolerant) return { error: made.error, applied: made.applied };
+    const unmade = await this.#run(
+      rest.filter(({ op }) => op === 'delete'),
+      tolerant,
+      true,
+    );
+    const outcome: Outcome = {
+      applied: [...made.applied, ...unmade.applied],
+      ...(made.error === undefined && unmade.error === undefined
+        ? {}
+        : { error: (made.error ?? unmade.error) as VpcctlError }),
+    };
     if (outcome.error !== undefined && !tolerant) return { error: outcome.error, applied: outcome.applied };
     const failure = await this.#applyFirewall(firewall, tolerant);
     const error = outcome.error ?? failure?.error;
     if (error === undefined) return undefined;
     return { error, applied: [...outcome.applied, ...(failure?.applied ?? firewall)] };
+  }
+
+  async #run(changes: readonly Change[], tolerant: boolean, keepGoing: boolean): Promise<Outcome> {
+    if (changes.length === 0) return { applied: [] };
+    const program = compile(changes);
+    const results = await this.#native.run(program.ops(), keepGoing);
+    return program.outcome(results, tolerant, (errno) => this.#native.errnoName(errno));
   }
 
   /** A sysctl of a module that is not loaded. Seen in our own namespace: such a directory is there in all or in none. */
