@@ -8,11 +8,12 @@
       # One list for this file and native/CMakeLists.txt.
       'sources': ['<!@(cat native/sources.txt)'],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
-      'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', '_GNU_SOURCE'],
+      'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS'],
       'cflags': ['-Wall', '-Wextra', '-Werror', '-fvisibility=hidden', '-ffunction-sections', '-fdata-sections'],
       'cflags_cc': ['-std=c++17', '-fvisibility-inlines-hidden'],
-      # With the C++ runtime inside, a prebuild asks of the user's machine nothing but its C library.
-      'ldflags': ['-static-libstdc++', '-static-libgcc', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections'],
+      # With the C++ runtime inside, a prebuild asks of the user's machine only what Node itself does. Not libgcc: its static
+      # form wants glibc 2.35.
+      'ldflags': ['-static-libstdc++', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections'],
     },
     {
       'target_name': 'vpcctl-launch',

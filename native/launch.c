@@ -6,7 +6,9 @@
  * none. Exit status: 125 the launcher failed, 126 PROGRAM cannot be executed, 127 PROGRAM was not found; otherwise
  * PROGRAM's own.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -126,7 +126,8 @@ void UniqueFd::reset(int fd) {
 }
 
 Status Status::fromErrno(std::string where) {
-  return {errno, std::move(where)};
+  /* A failed call that set no errno must not read as success. */
+  return {errno == 0 ? EIO : errno, std::move(where)};
 }
 
 Status openThreadNetns(UniqueFd* out) {

@@ -1,0 +1,75 @@
+// @ts-check
+/**
+ * Builds what the package ships for this machine's architecture: prebuilds/linux-<arch>/ with the addon (one for all versions
+ * of Node, by Node-API) and the launcher, both stripped.
+ *
+ *   node scripts/prebuild.mjs
+ *
+ * prebuildify rebuilds from scratch and moves the addon out of build/Release, so it works in a copy: the developer's own build stays.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const require = createRequire(import.meta.url);
+
+/** @param {string} program @param {readonly string[]} args @param {import('node:child_process').SpawnSyncOptions} [options] */
+function must(program, args, options = {}) {
+  const done = spawnSync(program, args, { stdio: 'inherit', ...options });
+  if (done.error !== undefined) throw done.error;
+  if (done.status !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${done.status ?? done.signal}`);
+}
+
+if (process.platform !== 'linux') throw new Error('prebuilds are for Linux, made on Linux');
+const stage = join(root, 'build', 'prebuild');
+const folder = join(root, 'prebuilds', `linux-${process.arch}`);
+rmSync(stage, { recursive: true, force: true });
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(stage, { recursive: true });
+mkdirSync(folder, { recursive: true });
+for (const name of ['binding.gyp', 'native', 'package.json', 'node_modules'])
+  symlinkSync(join(root, name), join(stage, name));
+
+// npm passes its setting `nodedir` on; without npm, headers installed beside this very Node spare node-gyp the download.
+function nodedir() {
+  const prefix = join(dirname(process.execPath), '..');
+  const header = join(prefix, 'include', 'node', 'node_version.h');
+  if (!existsSync(header)) return {};
+  const text = readFileSync(header, 'utf8');
+  const part = (/** @type {string} */ name) => text.match(new RegExp(`#define NODE_${name}_VERSION (\\d+)`))?.[1];
+  const version = ['MAJOR', 'MINOR', 'PATCH'].map(part).join('.');
+  return version === process.versions.node ? { npm_config_nodedir: prefix } : {};
+}
+
+// The C library is in the file's name: node-gyp-build gives a musl system no addon that was linked with glibc.
+const prebuildify = join(root, 'node_modules', 'prebuildify', 'bin.js');
+const target = process.versions.node;
+must(
+  process.execPath,
+  [prebuildify, '--napi', '--strip', '--tag-libc', '--target', target, '--cwd', stage, '--out', root],
+  { cwd: stage, env: { ...nodedir(), ...process.env } },
+);
+const launcher = join(folder, 'vpcctl-launch');
+copyFileSync(join(stage, 'build', 'Release', 'vpcctl-launch'), launcher);
+must('strip', ['--strip-all', launcher]);
+chmodSync(launcher, 0o755);
+rmSync(stage, { recursive: true });
+
+// It must load by the way that users take, and the launcher must start.
+const check = `const addon = require(${JSON.stringify(require.resolve('node-gyp-build'))}).path(${JSON.stringify(root)});
+  if (!addon.startsWith(${JSON.stringify(folder)}) || require(addon).errnoName(17) !== 'EEXIST') throw new Error(addon);`;
+must(process.execPath, ['-e', check], { env: { ...process.env, PREBUILDS_ONLY: '1' } });
+must(launcher, ['', '--', 'true']);
+for (const name of readdirSync(folder).sort()) console.log(join('prebuilds', `linux-${process.arch}`, name));

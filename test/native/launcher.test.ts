@@ -1,0 +1,133 @@
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { launcherPath, loadNative } from '../../src/kernel/native.js';
+
+const native = loadNative();
+const launcher = launcherPath();
+const A = '/run/netns/a';
+
+/** The default set of Docker: 14 capabilities. */
+const CONTAINER_CAPS = 0xa80425fbn;
+
+function launch(...args: readonly string[]) {
+  const { status, signal, stdout, stderr } = spawnSync(launcher, args, { encoding: 'utf8' });
+  return { status, signal, stdout, stderr };
+}
+
+function statusFields(text: string): Record<string, string> {
+  return Object.fromEntries(text.split('\n').map((line) => line.split(':\t') as [string, string]));
+}
+
+beforeAll(async () => {
+  expect(await native.run([{ op: 'netns-create', path: A }])).toEqual([{ errno: 0 }]);
+});
+
+afterAll(async () => {
+  await native.run([{ op: 'netns-delete', path: A }]);
+});
+
+describe('vpcctl-launch', () => {
+  it('becomes the program inside the namespace, with its arguments as they are', () => {
+    expect(launch(A, '--', 'readlink', '/proc/self/ns/net').stdout).toBe(`net:[${statSync(A).ino}]\n`);
+    expect(launch(A, '--', 'printf', '<%s>', 'a b', '', '--', '$HOME').stdout).toBe('<a b><><--><$HOME>');
+  });
+
+  it('is gone: the program has its process id', () => {
+    const done = spawnSync(launcher, [A, '--', 'sh', '-c', 'echo $$'], { encoding: 'utf8' });
+    expect(done.stdout.trim()).toBe(String(done.pid));
+  });
+
+  it('an empty namespace is the present one', () => {
+    expect(launch('', '--', 'readlink', '/proc/self/ns/net').stdout.trim()).toBe(readlinkSync('/proc/self/ns/net'));
+  });
+
+  it('passes the program’s status on', () => {
+    expect(launch(A, '--', 'sh', '-c', 'exit 42').status).toBe(42);
+    expect(launch(A, '--', 'sh', '-c', 'kill -TERM $$').signal).toBe('SIGTERM');
+  });
+
+  it('lets no descriptor but 0, 1 and 2 through', () => {
+    const extra = openSync('/etc/passwd', 'r');
+    const stdio = ['pipe', 'pipe', 'pipe', extra, 'pipe', extra] as const;
+    // Of what ls finds, the last is the folder that it reads.
+    const list = ['ls', '/proc/self/fd'];
+    const through = spawnSync('env', list, { encoding: 'utf8', stdio: [...stdio] }).stdout;
+    const launched = spawnSync(launcher, [A, '--', ...list], { encoding: 'utf8', stdio: [...stdio] }).stdout;
+    closeSync(extra);
+    expect(through.trim().split('\n')).toEqual(['0', '1', '2', '3', '4', '5', '6']);
+    expect(launched.trim().split('\n')).toEqual(['0', '1', '2', '3']);
+  });
+});
+
+describe('capabilities', () => {
+  it('are kept without --drop-caps', () => {
+    const own = spawnSync('cat', ['/proc/self/status'], { encoding: 'utf8' }).stdout;
+    const launched = launch(A, '--', 'cat', '/proc/self/status').stdout;
+    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs']) {
+      expect([set, statusFields(launched)[set]]).toEqual([set, statusFields(own)[set]]);
+    }
+  });
+
+  it('are a container’s with --drop-caps, and none can be gained', () => {
+    const own = statusFields(spawnSync('cat', ['/proc/self/status'], { encoding: 'utf8' }).stdout);
+    const kept = statusFields(launch('--drop-caps', A, '--', 'cat', '/proc/self/status').stdout);
+    const set = (fields: Record<string, string>, name: string) => BigInt(`0x${fields[name]}`);
+    expect(set(own, 'CapBnd') & ~CONTAINER_CAPS).not.toBe(0n);
+    for (const name of ['CapPrm', 'CapEff', 'CapBnd']) {
+      expect([name, set(kept, name)]).toEqual([name, set(own, name) & CONTAINER_CAPS]);
+    }
+    expect(set(kept, 'CapInh') & ~CONTAINER_CAPS).toBe(0n);
+    expect(set(kept, 'CapAmb')).toBe(0n);
+    expect(kept.NoNewPrivs).toBe('1');
+  });
+
+  it('are dropped for real: no link can be made, no namespace entered, and the loopback still answers', () => {
+    const denied = launch('--drop-caps', A, '--', 'ip', 'link', 'add', 'br9', 'type', 'bridge');
+    expect([denied.status, denied.stderr]).toEqual([2, expect.stringContaining('Operation not permitted') as string]);
+    expect(launch(A, '--', 'ip', 'link', 'add', 'br9', 'type', 'bridge').status).toBe(0);
+    const nested = launch('--drop-caps', A, '--', launcher, A, '--', 'true');
+    expect(nested.status).toBe(125);
+    expect(nested.stderr).toBe(`vpcctl-launch: setns ${A}: EPERM (Operation not permitted)\n`);
+    expect(launch('--drop-caps', A, '--', 'ip', 'link', 'show', 'lo').status).toBe(0);
+  });
+});
+
+describe('failures', () => {
+  it.each([
+    ['no argument', []],
+    ['no program', [A, '--']],
+    ['no separator', [A, 'true', 'x']],
+    ['an unknown option', ['--keep-caps', A, '--', 'true']],
+  ])('%s is 125 and the usage', (_name, args) => {
+    const { status, stderr } = launch(...args);
+    expect([status, stderr]).toEqual([125, 'usage: vpcctl-launch [--drop-caps] NETNS -- PROGRAM [ARG...]\n']);
+  });
+
+  it('a namespace that is not there is 125', () => {
+    expect(launch('/run/netns/nope', '--', 'true')).toMatchObject({
+      status: 125,
+      stderr: 'vpcctl-launch: open /run/netns/nope: ENOENT (No such file or directory)\n',
+    });
+  });
+
+  it('a file that is no namespace is 125', () => {
+    writeFileSync('/run/netns/plain', '');
+    expect(launch('/run/netns/plain', '--', 'true')).toMatchObject({
+      status: 125,
+      stderr: 'vpcctl-launch: setns /run/netns/plain: EINVAL (Invalid argument)\n',
+    });
+    rmSync('/run/netns/plain');
+  });
+
+  it('a program that is not there is 127, one that cannot be executed 126', () => {
+    expect(launch(A, '--', 'no-such-program')).toMatchObject({
+      status: 127,
+      stderr: 'vpcctl-launch: exec no-such-program: ENOENT (No such file or directory)\n',
+    });
+    expect(launch(A, '--', '/etc/passwd')).toMatchObject({
+      status: 126,
+      stderr: 'vpcctl-launch: exec /etc/passwd: EACCES (Permission denied)\n',
+    });
+  });
+});
