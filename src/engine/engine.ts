@@ -3,7 +3,7 @@
  * stage by stage → commit → tear down. A failure before the commit undoes what was done; after it, the journal carries on at the next chance.
  *
  * Edits run before any lock is taken, on a snapshot, to learn which VPCs they touch. With the locks held they run again if one of those VPCs has
- * changed since: so the edits of a transaction must depend on nothing but the draft.
+ * changed since (if anything has): so the edits of a transaction must depend on nothing but the draft.
  */
 import { VpcctlError } from '../errors.js';
 import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
@@ -90,20 +90,19 @@ export class Engine {
 
   /** Works a transaction out and carries it out. Nothing to change: nothing is locked, written or done. */
   async transact<T>(edit: (draft: Draft) => T, options: EngineOptions = {}): Promise<Prepared<T>> {
-    let scopes: readonly string[] = [];
+    this.#checkAborted(options.signal);
+    const stamp = this.store.stamp();
+    const first = await this.prepare(edit);
+    if (first.edits.length === 0 && first.changes.length === 0) return first;
+    let scopes: readonly string[] = [...first.versions.keys()];
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       this.#checkAborted(options.signal);
-      if (attempt === 0) {
-        const first = await this.prepare(edit);
-        if (first.edits.length === 0 && first.changes.length === 0) return first;
-        scopes = [...first.versions.keys()];
-      }
       const release = await this.locks.acquire(scopes, options.signal).catch((error: unknown) => {
         throw options.signal?.aborted === true ? aborted() : error;
       });
       try {
         await this.#recover(scopes, options);
-        const prepared = await this.prepare(edit, scopes);
+        const prepared = this.store.stamp() === stamp ? first : await this.prepare(edit, scopes);
         const missing = [...prepared.versions.keys()].filter((scope) => !scopes.includes(scope));
         if (missing.length > 0) {
           scopes = [...new Set([...scopes, ...missing])];

@@ -107,6 +107,8 @@ export class Store implements Reader {
   readonly #db: Database;
   readonly #path: string;
   readonly #statements = new Map<string, Statement>();
+  /** Our own transactions: PRAGMA data_version counts those of others only. */
+  #commits = 0;
 
   /** Opens or creates `dir/state.db`. STATE when it is damaged, newer than this program, or not writable. */
   constructor(readonly dir: string) {
@@ -179,6 +181,7 @@ export class Store implements Reader {
     try {
       const result = body();
       this.#run('COMMIT');
+      this.#commits += 1;
       return result;
     } catch (error) {
       // After some failures (a full disk) SQLite has rolled back already and refuses to do it again.
@@ -232,6 +235,12 @@ export class Store implements Reader {
       owner,
       row: this.#parse<KernelObject>(body),
     }));
+  }
+
+  /** Differs from one call to the next when anything was written between them, by whomever. */
+  stamp(): string {
+    const [found] = this.#all<{ data_version: number }>('PRAGMA data_version');
+    return `${found?.data_version}.${this.#commits}`;
   }
 
   versions(scopes: readonly string[]): Map<string, number> {

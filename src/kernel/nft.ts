@@ -67,6 +67,12 @@ function nameless(text: string): number {
   });
 }
 
+/** Loads what {@link runNft} needs, so that the loading (0.1 s) overlaps with what the kernel does meanwhile. */
+export function preloadNft(): void {
+  // A failure to load is runNft's to report.
+  import('execa').catch(() => {});
+}
+
 /** Runs `nft` with these arguments in a namespace, `input` as what `-f -` reads. */
 export async function runNft(ns: string, args: readonly string[], input?: string): Promise<NftResult> {
   const { execa } = await import('execa');

@@ -12,7 +12,7 @@ import type { Change } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
 import { loadNative, type Native, type NativeOp } from './native.js';
-import { nftErrno, runNft } from './nft.js';
+import { nftErrno, preloadNft, runNft } from './nft.js';
 import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome } from './program.js';
 
@@ -195,6 +195,7 @@ export class RealKernel implements Kernel {
   }
 
   async prepareDirectory(): Promise<boolean> {
+    preloadNft();
     try {
       return this.#native.netnsDirPrepare(NETNS_DIR);
     } catch (cause) {

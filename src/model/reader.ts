@@ -87,8 +87,10 @@ export interface Edit {
 export class Draft implements Reader {
   readonly base: Reader;
   readonly #puts = new MemoryReader();
-  readonly #hidden = new Set<string>();
-  readonly #order = new Set<string>();
+  /** What the base has under each edited id, in the order of first edit. */
+  readonly #before = new Map<string, Resource | undefined>();
+  /** How many of those have a term. */
+  readonly #hiddenTerms = new Map<string, number>();
   /** Ids whose lowering depends on something that was edited, without being edited themselves. */
   readonly touched = new Set<string>();
 
@@ -97,43 +99,46 @@ export class Draft implements Reader {
   }
 
   get(id: string): Resource | undefined {
-    return this.#hidden.has(id) ? this.#puts.get(id) : this.base.get(id);
+    return this.#before.has(id) ? this.#puts.get(id) : this.base.get(id);
   }
 
   find(term: string): Resource[] {
-    const found = this.base.find(term).filter((resource) => !this.#hidden.has(idOf(resource)));
+    const found = this.base.find(term).filter((resource) => !this.#before.has(idOf(resource)));
     const edited = this.#puts.find(term);
     if (edited.length === 0) return found;
     return [...found, ...edited].sort((a, b) => (idOf(a) < idOf(b) ? -1 : 1));
   }
 
   count(term: string, limit: number): number {
-    let hidden = 0;
-    for (const id of this.#hidden) {
-      const resource = this.base.get(id);
-      if (resource !== undefined && terms(resource).includes(term)) hidden += 1;
-    }
-    return Math.min(this.base.count(term, limit + hidden) - hidden + this.#puts.count(term, limit), limit);
+    const edited = this.#puts.count(term, limit);
+    if (edited >= limit) return limit;
+    const hidden = this.#hiddenTerms.get(term) ?? 0;
+    return Math.min(this.base.count(term, limit + hidden) - hidden + edited, limit);
   }
 
   put(resource: Resource): void {
-    const id = idOf(resource);
-    this.#hidden.add(id);
-    this.#order.add(id);
+    this.#hide(idOf(resource));
     this.#puts.put(resource);
   }
 
   remove(id: string): void {
-    this.#hidden.add(id);
-    this.#order.add(id);
+    this.#hide(id);
     this.#puts.remove(id);
+  }
+
+  #hide(id: string): void {
+    if (this.#before.has(id)) return;
+    const before = this.base.get(id);
+    this.#before.set(id, before);
+    for (const term of before === undefined ? [] : new Set(terms(before))) {
+      this.#hiddenTerms.set(term, (this.#hiddenTerms.get(term) ?? 0) + 1);
+    }
   }
 
   /** What differs from the base, in the order of first edit. */
   edits(): Edit[] {
     const edits: Edit[] = [];
-    for (const id of this.#order) {
-      const before = this.base.get(id);
+    for (const [id, before] of this.#before) {
       const after = this.#puts.get(id);
       if (before === undefined && after === undefined) continue;
       if (before !== undefined && after !== undefined && canonicalText(before) === canonicalText(after)) continue;
