@@ -203,12 +203,14 @@ function packagesInstalled() {
 
 /** @returns {boolean} the addon loads and its launcher is there, neither older than the sources */
 function nativeBuilt() {
-  const built = join('build', 'Release', 'vpcctl-launch');
-  const launcher = [built, join('prebuilds', `linux-${process.arch}`, 'vpcctl-launch')].find(
-    (path) => newest(path) > 0,
-  );
-  if (launcher === undefined || !runs("require('node-gyp-build')(process.cwd())")) return false;
-  return newest(launcher) >= Math.max(newest('binding.gyp'), newest('native'));
+  const made = [join('build', 'Release'), join('prebuilds', `linux-${process.arch}`)];
+  const dir = made.find((path) => newest(join(path, 'vpcctl-launch')) > 0);
+  if (dir === undefined || !runs("require('node-gyp-build')(process.cwd())")) return false;
+  // make leaves what did not change as it is, so the newer of the two tells when it last ran.
+  const addon = readdirSync(join(root, dir)).find((name) => name.endsWith('.node'));
+  const last = Math.max(newest(join(dir, 'vpcctl-launch')), addon === undefined ? 0 : newest(join(dir, addon)));
+  const sources = readdirSync(join(root, 'native')).filter((name) => /\.(cc|c|h|def|txt|sh)$/.test(name));
+  return last >= Math.max(newest('binding.gyp'), ...sources.map((name) => newest(join('native', name))));
 }
 
 /** @returns {boolean} dist is complete and newer than its sources */
