@@ -62,8 +62,8 @@ async function shellStart() {
 /** The clock of a phase: `start` is when its work began, not its interpreter. */
 function clock({ spawned, exited, stdout }, own, shell) {
   if (!own) return { start: spawned + shell, end: exited };
-  const { start, opened, end } = JSON.parse(stdout.trim().split('\n').at(-1));
-  return { start: BigInt(start), opened: BigInt(opened), end: BigInt(end) };
+  const { opening, start, end } = JSON.parse(stdout.trim().split('\n').at(-1));
+  return { opening: BigInt(opening), start: BigInt(start), end: BigInt(end) };
 }
 
 /**
@@ -129,7 +129,7 @@ process.stdout.write(
     teardown: ms(downClock.start, downClock.end),
     teardownProcess: ms(down.spawned, down.exited),
     gone: ms(downClock.start, goneAt),
-    ...(upClock.opened === undefined ? {} : { open: ms(upClock.start, upClock.opened) }),
+    ...(upClock.opening === undefined ? {} : { open: ms(upClock.opening, upClock.start) }),
     checked,
   })}\n`,
 );

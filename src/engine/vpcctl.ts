@@ -29,6 +29,8 @@ export interface OpenOptions {
   readonly lockTimeoutMs?: number;
   /** Progress of every operation. */
   readonly onEvent?: (event: VpcctlEvent) => void;
+  /** Load at once what the first change needs (about 0.1 s), so that it is as fast as the next. Default: when it is needed. */
+  readonly warm?: boolean;
   /** In place of this machine's kernel: see `MemoryKernel`. */
   readonly kernel?: Kernel;
 }
@@ -174,6 +176,7 @@ export class Vpcctl {
     const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
     const vpcctl = new Vpcctl(store, engine, kernel, options);
     try {
+      if (options.warm === true) await kernel.warm?.();
       await engine.recoverAll(vpcctl.#options({}));
       await vpcctl.#sweepApps();
     } catch (error) {

@@ -34,6 +34,8 @@ export interface Kernel {
   apply(changes: readonly Change[], options?: ApplyOptions): Promise<StageFailure | undefined>;
   /** The rows of these namespaces (`''`: the host's, where only what is marked ours is read). A namespace that is not there has none. */
   observe(namespaces: readonly string[]): Promise<KernelObject[]>;
+  /** Loads what the first change needs. */
+  warm?(): Promise<void>;
   host(): Promise<HostView>;
   /** Which of these namespaces are pinned. */
   pinned(namespaces: readonly string[]): Promise<string[]>;

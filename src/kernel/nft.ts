@@ -68,9 +68,8 @@ function nameless(text: string): number {
 }
 
 /** Loads what {@link runNft} needs, so that the loading (0.1 s) overlaps with what the kernel does meanwhile. */
-export function preloadNft(): void {
-  // A failure to load is runNft's to report.
-  import('execa').catch(() => {});
+export async function preloadNft(): Promise<void> {
+  await import('execa');
 }
 
 /** Runs `nft` with these arguments in a namespace, `input` as what `-f -` reads. */

@@ -39,10 +39,26 @@ const OURS = 'vpcctl:';
 
 /** Rows of all the namespaces together: a veth's peer is found among them. */
 export function observedRows(dumps: readonly NamespaceDump[]): KernelObject[] {
-  return dumps.flatMap((dump) => namespaceRows(dump, dumps));
+  const peers = new Map(
+    dumps.flatMap(({ ns, links }) =>
+      links.map((link) => [endKey(link, link.peerIndex, link.index), { ns, name: link.name }]),
+    ),
+  );
+  return dumps.flatMap((dump) => namespaceRows(dump, peers));
 }
 
-function namespaceRows(dump: NamespaceDump, all: readonly NamespaceDump[]): KernelObject[] {
+/** Where a veth's ends are, by what the other end says of them. */
+type Ends = ReadonlyMap<string, { readonly ns: string; readonly name: string }>;
+
+/**
+ * Names the end of a pair whose own index is `index` and whose peer's is `peerIndex`. Indices of different namespaces may agree by chance, so
+ * the alias, which both ends share, belongs to it.
+ */
+function endKey({ alias }: LinkInfo, peerIndex: number | undefined, index: number): string {
+  return `${peerIndex} ${index} ${alias}`;
+}
+
+function namespaceRows(dump: NamespaceDump, peers: Ends): KernelObject[] {
   const { ns } = dump;
   const host = ns === '';
   const names = new Map(dump.links.map((link) => [link.index, link.name]));
@@ -50,7 +66,7 @@ function namespaceRows(dump: NamespaceDump, all: readonly NamespaceDump[]): Kern
   const ownIndices = new Set(ownLinks.map((link) => link.index));
   const rows: KernelObject[] = host ? [] : [{ kind: 'netns', ns }];
   for (const link of ownLinks) {
-    const row = linkRow(dump, link, names, all);
+    const row = linkRow(dump, link, names, peers);
     if (row !== undefined) rows.push(row);
   }
   for (const addr of dump.addrs) {
@@ -79,7 +95,7 @@ function linkRow(
   { ns }: NamespaceDump,
   link: LinkInfo,
   names: ReadonlyMap<number, string>,
-  all: readonly NamespaceDump[],
+  peers: Ends,
 ): LinkRow | undefined {
   const common = {
     kind: 'link',
@@ -96,26 +112,11 @@ function linkRow(
   return {
     ...common,
     type: 'veth',
-    peer: peerOf(ns, link, all),
+    // The other end names this one's index as its peer's.
+    peer: peers.get(endKey(link, link.index, link.peerIndex ?? 0)) ?? { ns: '?', name: '?' },
     ...(master === undefined ? {} : { master }),
     ...(link.isolated === true ? { isolated: true } : {}),
   };
-}
-
-/**
- * The other end: the link that names this one's index as its peer's and whose index this one names. Indices of different namespaces may
- * agree by chance, so the alias, which both ends share, decides.
- */
-function peerOf(ns: string, link: LinkInfo, all: readonly NamespaceDump[]): { ns: string; name: string } {
-  for (const other of all) {
-    if (other.ns === ns) continue;
-    for (const candidate of other.links) {
-      if (candidate.peerIndex === link.index && candidate.index === link.peerIndex && candidate.alias === link.alias) {
-        return { ns: other.ns, name: candidate.name };
-      }
-    }
-  }
-  return { ns: '?', name: '?' };
 }
 
 function routeRow(ns: string, route: RouteInfo, names: ReadonlyMap<number, string>): KernelObject {

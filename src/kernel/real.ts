@@ -75,17 +75,13 @@ export class RealKernel implements Kernel {
       else known.push(change);
     }
     const applied: Change[] = [];
-    const queue = [...byNs];
     let error: VpcctlError | undefined;
-    const worker = async (): Promise<void> => {
-      for (let next = queue.shift(); next !== undefined && (tolerant || error === undefined); next = queue.shift()) {
-        const [ns, own] = next;
-        const refused = await this.#transact(ns, own);
-        if (refused === undefined) applied.push(...own);
-        else if (!(tolerant && isMoot(refused))) error ??= refused;
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(NFT_AT_ONCE, queue.length) }, worker));
+    await inParallel([...byNs], async ([ns, own]) => {
+      if (error !== undefined && !tolerant) return;
+      const refused = await this.#transact(ns, own);
+      if (refused === undefined) applied.push(...own);
+      else if (!(tolerant && isMoot(refused))) error ??= refused;
+    });
     return error === undefined ? undefined : { error, applied };
   }
 
@@ -115,10 +111,10 @@ export class RealKernel implements Kernel {
       ...(ns === '' ? [] : SYSCTL_KEYS.map((key): NativeOp => ({ op: 'sysctl-read', netns: netnsPath(ns), key }))),
     ]);
     const results = await this.#native.run(ops, true);
+    const firewalls = await inParallel(there, (ns) => this.#ruleset(ns));
     let at = 0;
     const take = () => results[at++];
-    const views: NamespaceDump[] = [];
-    for (const ns of there) {
+    const views = there.map((ns, index): NamespaceDump => {
       const [links, addrs, routes, rules, neighs] = dumps.map(() => {
         const result = take();
         if (result?.data !== undefined && result.errno === 0) return result.data;
@@ -128,13 +124,11 @@ export class RealKernel implements Kernel {
         });
       }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
       const sysctls = new Map<string, string>();
-      if (ns !== '') {
-        for (const key of SYSCTL_KEYS) {
-          const result = take();
-          if (result?.errno === 0 && result.value !== undefined) sysctls.set(key, result.value);
-        }
+      for (const key of ns === '' ? [] : SYSCTL_KEYS) {
+        const result = take();
+        if (result?.errno === 0 && result.value !== undefined) sysctls.set(key, result.value);
       }
-      views.push({
+      return {
         ns,
         links: decodeLinks(links),
         addrs: decodeAddrs(addrs),
@@ -142,9 +136,9 @@ export class RealKernel implements Kernel {
         rules: decodeRules(rules),
         neighs: decodeNeighs(neighs),
         sysctls,
-        firewall: await this.#ruleset(ns),
-      });
-    }
+        firewall: firewalls[index] ?? [],
+      };
+    });
     return observedRows(views);
   }
 
@@ -155,6 +149,10 @@ export class RealKernel implements Kernel {
       netns: ns,
       extack: refusal,
     });
+  }
+
+  async warm(): Promise<void> {
+    await preloadNft();
   }
 
   async host(): Promise<HostView> {
@@ -195,7 +193,8 @@ export class RealKernel implements Kernel {
   }
 
   async prepareDirectory(): Promise<boolean> {
-    preloadNft();
+    // Not waited for: a failure to load is runNft's to report.
+    preloadNft().catch(() => {});
     try {
       return this.#native.netnsDirPrepare(NETNS_DIR);
     } catch (cause) {
@@ -210,6 +209,17 @@ export class RealKernel implements Kernel {
   async releaseDirectory(): Promise<void> {
     this.#native.netnsDirRelease(NETNS_DIR);
   }
+}
+
+/** Runs `work` on every item, a few nft processes at a time. Results in the order of the items. */
+async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const queue = [...items.entries()];
+  const worker = async (): Promise<void> => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) results[next[0]] = await work(next[1]);
+  };
+  await Promise.all(Array.from({ length: Math.min(NFT_AT_ONCE, items.length) }, worker));
+  return results;
 }
 
 /** A transaction is all or nothing: what it was to undo is not there, or was undone before. */
