@@ -39,16 +39,23 @@ const OURS = 'vpcctl:';
 
 /** Rows of all the namespaces together: a veth's peer is found among them. */
 export function observedRows(dumps: readonly NamespaceDump[]): KernelObject[] {
-  const peers = new Map(
-    dumps.flatMap(({ ns, links }) =>
-      links.map((link) => [endKey(link, link.peerIndex, link.index), { ns, name: link.name }]),
-    ),
-  );
-  return dumps.flatMap((dump) => namespaceRows(dump, peers));
+  const ends = new Map<string, End[]>();
+  for (const { ns, links } of dumps) {
+    for (const link of links) {
+      const key = endKey(link, link.peerIndex, link.index);
+      ends.set(key, [...(ends.get(key) ?? []), { ns, name: link.name }]);
+    }
+  }
+  return dumps.flatMap((dump) => namespaceRows(dump, ends));
 }
 
 /** Where a veth's ends are, by what the other end says of them. */
-type Ends = ReadonlyMap<string, { readonly ns: string; readonly name: string }>;
+type Ends = ReadonlyMap<string, readonly End[]>;
+
+interface End {
+  readonly ns: string;
+  readonly name: string;
+}
 
 /**
  * Names the end of a pair whose own index is `index` and whose peer's is `peerIndex`. Indices of different namespaces may agree by chance, so
@@ -58,7 +65,7 @@ function endKey({ alias }: LinkInfo, peerIndex: number | undefined, index: numbe
   return `${peerIndex} ${index} ${alias}`;
 }
 
-function namespaceRows(dump: NamespaceDump, peers: Ends): KernelObject[] {
+function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   const { ns } = dump;
   const host = ns === '';
   const names = new Map(dump.links.map((link) => [link.index, link.name]));
@@ -66,7 +73,7 @@ function namespaceRows(dump: NamespaceDump, peers: Ends): KernelObject[] {
   const ownIndices = new Set(ownLinks.map((link) => link.index));
   const rows: KernelObject[] = host ? [] : [{ kind: 'netns', ns }];
   for (const link of ownLinks) {
-    const row = linkRow(dump, link, names, peers);
+    const row = linkRow(dump, link, names, ends);
     if (row !== undefined) rows.push(row);
   }
   for (const addr of dump.addrs) {
@@ -95,7 +102,7 @@ function linkRow(
   { ns }: NamespaceDump,
   link: LinkInfo,
   names: ReadonlyMap<number, string>,
-  peers: Ends,
+  ends: Ends,
 ): LinkRow | undefined {
   const common = {
     kind: 'link',
@@ -113,7 +120,10 @@ function linkRow(
     ...common,
     type: 'veth',
     // The other end names this one's index as its peer's.
-    peer: peers.get(endKey(link, link.index, link.peerIndex ?? 0)) ?? { ns: '?', name: '?' },
+    // The other end names this one's index as its peer's; where both indices are the same, this end does so too.
+    peer: ends
+      .get(endKey(link, link.index, link.peerIndex ?? 0))
+      ?.find((end) => end.ns !== ns || end.name !== link.name) ?? { ns: '?', name: '?' },
     ...(master === undefined ? {} : { master }),
     ...(link.isolated === true ? { isolated: true } : {}),
   };
