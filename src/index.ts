@@ -48,6 +48,7 @@ export {
   type ParsedSpec,
   type ParseOptions,
   parsePolicyFile,
+  parseSecurityGroupFile,
   parseSpec,
 } from './spec/parse.js';
 export { policyJsonSchema, specJsonSchema } from './spec/schema.js';

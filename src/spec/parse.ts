@@ -6,7 +6,14 @@
  */
 import { invalid, type Problem, type VpcctlError } from '../errors.js';
 import { readJson } from './json.js';
-import { type CheckResult, checkPolicies, checkSpec, issueMessage, validateSpec } from './schema.js';
+import {
+  type CheckResult,
+  checkPolicies,
+  checkSecurityGroup,
+  checkSpec,
+  issueMessage,
+  validateSpec,
+} from './schema.js';
 import {
   formatPath,
   type MapNode,
@@ -19,7 +26,7 @@ import {
   type TreeNode,
   toValue,
 } from './tree.js';
-import type { PolicyFile, Spec } from './types.js';
+import type { PolicyFile, SecurityGroupSpec, Spec } from './types.js';
 import { readYaml } from './yaml.js';
 
 export type Format = 'yaml' | 'json';
@@ -52,6 +59,12 @@ export async function parseSpec(text: string, options: ParseOptions): Promise<Pa
 export async function parsePolicyFile(text: string, options: ParseOptions): Promise<PolicyFile[]> {
   const tree = await readTree(text, options, 'a policy or a list of policies');
   return accept(checkPolicies(toValue(tree)), tree, positionsOf(text), options.file);
+}
+
+/** Reads the rules of one security group: a map with `ingress` and `egress`. Errors as {@link parseSpec}'s. */
+export async function parseSecurityGroupFile(text: string, options: ParseOptions): Promise<SecurityGroupSpec> {
+  const tree = await readTree(text, options, 'a security group: a map with ingress and egress');
+  return accept(checkSecurityGroup(toValue(tree)), tree, positionsOf(text), options.file);
 }
 
 /**

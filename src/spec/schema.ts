@@ -11,7 +11,7 @@ import { parsePort, parseProtocol } from '../net/ports.js';
 import { quote } from '../net/quote.js';
 import { closest } from './suggest.js';
 import { formatPath, type Path } from './tree.js';
-import type { PolicyFile, Spec } from './types.js';
+import type { PolicyFile, SecurityGroupSpec, Spec } from './types.js';
 
 /** Something wrong with a value, and where in it. */
 export interface Issue {
@@ -503,6 +503,11 @@ export function checkPolicies(value: unknown): CheckResult<PolicyFile[]> {
     return result.ok ? { ok: true, value: [result.value] } : result;
   }
   return check<PolicyFile[]>(list('policies', policyFile), value, []);
+}
+
+/** Checks the rules of one security group. */
+export function checkSecurityGroup(value: unknown): CheckResult<SecurityGroupSpec> {
+  return check<SecurityGroupSpec>(securityGroup, value, []);
 }
 
 /** The value as a spec; INVALID, with a path and all problems, when it is none. For specs that come as objects. */
