@@ -1,0 +1,66 @@
+/** `list`, `show`, `inspect`, `doctor`. */
+import type { Command } from 'commander';
+import type { VpcView } from '../../index.js';
+import { UsageError } from '../failure.js';
+import type { Library } from '../host.js';
+import { doctorText, installationText, listText, vpcText } from '../render.js';
+import type { Session } from '../session.js';
+
+/** Exit status: this machine lacks something. */
+const LACKING = 7;
+
+function printVpc(session: Session, library: Library, name: string): void {
+  const vpc: VpcView = library.inspect(name);
+  const apps = library.apps(name);
+  const peerings = library.list().peerings.filter(({ vpcs }) => vpcs.includes(name));
+  session.print({ json: { ...vpc, peerings, apps }, text: () => vpcText(vpc, peerings, apps, session.colors) });
+}
+
+export function addInspection(program: Command, session: Session): void {
+  program
+    .command('list')
+    .description('list VPCs, subnets, instances and peerings; with --quiet the names of VPCs')
+    .action(async () => {
+      const view = (await session.open()).list();
+      session.print({
+        json: view,
+        text: () => (session.quiet ? view.vpcs.map(({ name }) => name) : listText(view, session.colors)),
+      });
+    });
+
+  program
+    .command('show')
+    .description('show everything, or one VPC, as a tree')
+    .argument('[vpc]', 'only this VPC')
+    .action(async (name: string | undefined) => {
+      const library = await session.open();
+      if (name !== undefined) return printVpc(session, library, name);
+      const view = library.list();
+      const apps = library.apps();
+      session.print({ json: { ...view, apps }, text: () => installationText(view, apps, session.colors) });
+    });
+
+  program
+    .command('inspect')
+    .description('show all of one VPC')
+    .argument('[vpc]', 'the VPC')
+    .option('--vpc <name>', 'the same')
+    .action(async (argument: string | undefined, { vpc }: { vpc?: string }) => {
+      const name = argument ?? vpc;
+      if (name === undefined) throw new UsageError('no VPC is named', 'give --vpc');
+      if (argument !== undefined && vpc !== undefined && argument !== vpc) {
+        throw new UsageError('two VPCs are named', 'inspect one at a time');
+      }
+      printVpc(session, await session.open(), name);
+    });
+
+  program
+    .command('doctor')
+    .description(`examine what this machine has and lacks; exit with ${LACKING} when something is missing`)
+    .action(async () => {
+      const { doctor } = await import('../../index.js');
+      const report = await doctor();
+      session.print({ json: report, text: () => doctorText(report, session.colors) });
+      if (!report.ok) session.exitCode = LACKING;
+    });
+}

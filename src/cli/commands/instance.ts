@@ -1,0 +1,85 @@
+/** `add-instance`, `delete-instance`. */
+import type { Command } from 'commander';
+import { type DryRun, dryRunOption, readList } from '../options.js';
+import type { Session } from '../session.js';
+import { verbOf } from './vpc.js';
+
+interface AddInstanceOptions extends DryRun {
+  readonly vpc: string;
+  readonly subnet: string;
+  readonly name: string;
+  readonly ip?: string;
+  readonly publicIp?: string;
+  readonly securityGroup?: readonly string[];
+}
+
+interface DeleteInstanceOptions extends DryRun {
+  readonly vpc: string;
+  readonly name: string;
+}
+
+function publicIpOf(text: string): boolean | string {
+  if (text === 'auto') return true;
+  return text === 'none' ? false : text;
+}
+
+export function addInstances(program: Command, session: Session): void {
+  program
+    .command('add-instance')
+    .description('add an instance to a subnet')
+    .requiredOption('--vpc <name>', 'VPC it belongs to')
+    .requiredOption('--subnet <name>', 'subnet it is in')
+    .requiredOption('--name <name>', 'its name, the only one in the VPC')
+    .option('--ip <address>', 'its address (default: the next free one)')
+    .option('--public-ip <address>', 'its public address, auto or none (default: as the subnet)')
+    .option('--security-group <name...>', 'its security groups (default: default)', readList)
+    .addOption(dryRunOption())
+    .addHelpText(
+      'after',
+      `
+Example:
+  vpcctl add-instance --vpc a --subnet web --name web-2 --security-group web default`,
+    )
+    .action(async (options: AddInstanceOptions) => {
+      const { vpc, subnet, name, ip, publicIp, securityGroup } = options;
+      await session.change(
+        (tx) =>
+          tx.addInstance({
+            vpc,
+            subnet,
+            name,
+            ...(ip === undefined ? {} : { ip }),
+            ...(publicIp === undefined ? {} : { publicIp: publicIpOf(publicIp) }),
+            ...(securityGroup === undefined ? {} : { securityGroups: securityGroup }),
+          }),
+        options,
+        (result) => {
+          const verb = verbOf(result, `instance ${vpc}/${name}`);
+          const { value } = result;
+          const shownPublic = value.publicIp === null ? '' : `, public ${value.publicIp}`;
+          return {
+            text: [`${verb === 'unchanged' ? 'unchanged:' : verb} instance ${vpc}/${name}  ${value.ip}${shownPublic}`],
+            json: { instance: { vpc, subnet, name, ...value } },
+          };
+        },
+      );
+    });
+
+  program
+    .command('delete-instance')
+    .description('delete an instance')
+    .requiredOption('--vpc <name>', 'VPC it belongs to')
+    .requiredOption('--name <name>', 'name of the instance')
+    .addOption(dryRunOption())
+    .action(async (options: DeleteInstanceOptions) => {
+      const { vpc, name } = options;
+      await session.change(
+        (tx) => tx.deleteInstance(vpc, name),
+        options,
+        ({ value }) => ({
+          text: [value ? `deleted instance ${vpc}/${name}` : `no instance ${name} in VPC ${vpc}: nothing to delete`],
+          json: { deleted: value },
+        }),
+      );
+    });
+}

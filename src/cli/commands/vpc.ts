@@ -1,0 +1,120 @@
+/** `create-vpc`, `delete-vpc`, `cleanup-all`. */
+import type { Command } from 'commander';
+import type { PlanView, SettingsSpec } from '../../index.js';
+import { type DryRun, dryRunOption, type Yes, yesOption } from '../options.js';
+import { isEmpty, planText } from '../plan-text.js';
+import type { Session } from '../session.js';
+import { count } from '../text.js';
+
+interface CreateVpcOptions extends DryRun {
+  readonly name: string;
+  readonly cidr: string;
+  readonly uplink?: string;
+  readonly publicPool?: string;
+  readonly poolRouted?: boolean;
+}
+
+interface DeleteVpcOptions extends DryRun {
+  readonly name: string;
+  readonly force?: boolean;
+}
+
+/** `created`, `changed` or `unchanged`: what the plan says of a resource. */
+export function verbOf(plan: PlanView, resource: string): 'created' | 'changed' | 'unchanged' {
+  const change = plan.changes.find((one) => one.resource === resource);
+  if (change === undefined) return isEmpty(plan) ? 'unchanged' : 'changed';
+  return change.action === 'create' ? 'created' : 'changed';
+}
+
+function settingsOf({ uplink, publicPool, poolRouted }: CreateVpcOptions): SettingsSpec | undefined {
+  const settings = {
+    ...(uplink === undefined ? {} : { uplink }),
+    ...(publicPool === undefined ? {} : { publicPool }),
+    ...(poolRouted === undefined ? {} : { poolRouted }),
+  };
+  return Object.keys(settings).length === 0 ? undefined : settings;
+}
+
+export function addVpcs(program: Command, session: Session): void {
+  program
+    .command('create-vpc')
+    .description('create a VPC')
+    .requiredOption('--name <name>', 'name of the VPC')
+    .requiredOption(
+      '--cidr <cidr>',
+      "its block, /16 to /28, or the gateway's address with the prefix length (10.0.1.1/24)",
+    )
+    .option('--uplink <link>', 'link to the internet for the whole installation: a name, auto or none')
+    .option('--public-pool <cidr>', 'public addresses of the whole installation (default 198.51.100.0/24)')
+    .option('--pool-routed', 'the pool is routed to this host by its network: do not masquerade')
+    .addOption(dryRunOption())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vpcctl create-vpc --name a --cidr 10.1.0.0/16
+  vpcctl create-vpc --name production --cidr 10.0.1.1/24
+  vpcctl create-vpc --name lab --cidr 10.9.0.0/16 --uplink none`,
+    )
+    .action(async (options: CreateVpcOptions) => {
+      const { name, cidr } = options;
+      const settings = settingsOf(options);
+      await session.change(
+        (tx) => {
+          if (settings !== undefined) tx.configure(settings);
+          tx.createVpc({ name, cidr });
+        },
+        options,
+        (result, library) => {
+          const vpc = library.inspect(name);
+          const blocks = vpc.cidrs.join(', ');
+          const verb = verbOf(result, `vpc ${name}`);
+          const words = {
+            created: `created vpc ${name}`,
+            changed: `changed the settings; vpc ${name}`,
+            unchanged: `unchanged: vpc ${name}`,
+          };
+          return { text: [`${words[verb]}  ${blocks}`], json: { vpc } };
+        },
+      );
+    });
+
+  program
+    .command('delete-vpc')
+    .description('delete a VPC with all that is in it')
+    .requiredOption('--name <name>', 'name of the VPC')
+    .option('--force', 'even while it is peered')
+    .addOption(dryRunOption())
+    .action(async (options: DeleteVpcOptions) => {
+      const { name, force = false } = options;
+      await session.change(
+        (tx) => tx.deleteVpc(name, { force }),
+        options,
+        ({ value }) => ({
+          text: [value ? `deleted vpc ${name}` : `no VPC named ${name}: nothing to delete`],
+          json: { deleted: value },
+        }),
+      );
+    });
+
+  program
+    .command('cleanup-all')
+    .description('delete everything of this installation: VPCs, programs and settings')
+    .addOption(yesOption())
+    .addOption(dryRunOption())
+    .action(async (options: DryRun & Yes) => destroyAll(session, options));
+}
+
+/** Deletes every VPC, once somebody has agreed. */
+export async function destroyAll(session: Session, { dryRun = false, yes }: DryRun & Yes): Promise<void> {
+  const library = await session.open();
+  const plan = await library.destroy(undefined, { dryRun: true });
+  if (dryRun) return session.reportChange(plan, true);
+  if (isEmpty(plan)) return session.reportChange(plan, false, { text: ['nothing to delete'], json: { deleted: [] } });
+  const names = library.list().vpcs.map(({ name }) => name);
+  const question = `Delete ${count(names.length, 'VPC')} and all that is in them?`;
+  if (!(await session.confirm(question, yes, planText(plan, session.colors)))) return;
+  const result = await library.destroy(undefined, { signal: session.signal });
+  const what = names.length === 0 ? 'the settings' : names.map((name) => `vpc ${name}`).join(', ');
+  session.reportChange(result, false, { text: [`deleted ${what}`], json: { deleted: names } });
+}

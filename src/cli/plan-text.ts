@@ -1,0 +1,92 @@
+/** Plans and drift as text. */
+import type { Drift, PlannedChange, PlanView } from '../index.js';
+import { type Colors, count, formatValue, oneLine } from './text.js';
+
+const GLYPHS = { create: '+', update: '~', delete: '-' } as const;
+
+/** Whether carrying the plan out would change anything. */
+export function isEmpty({ changes, kernel }: PlanView): boolean {
+  return changes.length === 0 && kernel.create + kernel.update + kernel.delete === 0;
+}
+
+/** The plan: a line a resource, what changes of it below, and the sums. */
+export function planText(plan: PlanView, c: Colors): string[] {
+  const paint = { create: c.green, update: c.yellow, delete: c.red } as const;
+  const lines = plan.changes.flatMap((change) => [
+    paint[change.action](`${GLYPHS[change.action]} ${change.resource}`),
+    ...propertyLines(change, c),
+  ]);
+  return [...lines, sumText(plan)];
+}
+
+/** `3 to add, 0 to change, 1 to remove; kernel objects: …`. */
+export function sumText({ changes, kernel }: PlanView): string {
+  const of = (action: PlannedChange['action']): number => changes.filter((change) => change.action === action).length;
+  return (
+    `${of('create')} to add, ${of('update')} to change, ${of('delete')} to remove; ` +
+    `kernel objects: ${kernel.create} to make, ${kernel.update} to change, ${kernel.delete} to delete`
+  );
+}
+
+function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function propertyLines({ properties = {} }: PlannedChange, c: Colors): string[] {
+  return Object.entries(properties).flatMap(([key, [before, after]]) => differenceLines(key, before, after, c));
+}
+
+/** `key: before → after`; a list of rules by the rules that go and come. */
+function differenceLines(key: string, before: unknown, after: unknown, c: Colors): string[] {
+  if ((isMap(before) || isMap(after)) && [before, after].every((value) => value === undefined || isMap(value))) {
+    const was = isMap(before) ? before : {};
+    const is = isMap(after) ? after : {};
+    return [...new Set([...Object.keys(was), ...Object.keys(is)])]
+      .filter((inner) => formatValue(was[inner]) !== formatValue(is[inner]))
+      .flatMap((inner) => differenceLines(`${key}.${inner}`, was[inner], is[inner], c));
+  }
+  const was = asRules(before);
+  const is = asRules(after);
+  if (was === undefined || is === undefined || was.length + is.length === 0) {
+    return [`    ${key}: ${formatValue(before)} → ${formatValue(after)}`];
+  }
+  const gone = without(was, is).map((rule) => c.red(`      - ${rule}`));
+  const come = without(is, was).map((rule) => c.green(`      + ${rule}`));
+  return [`    ${key}:`, ...(gone.length + come.length === 0 ? ['      (the order)'] : [...gone, ...come])];
+}
+
+/** A list that has maps in it, or none, each item as text; undefined when it is something else. */
+function asRules(value: unknown): string[] | undefined {
+  if (value === undefined) return [];
+  return Array.isArray(value) && value.every(isMap) ? value.map(formatValue) : undefined;
+}
+
+/** `items` less those of `others`, one for one. */
+function without(items: readonly string[], others: readonly string[]): string[] {
+  const left = [...others];
+  return items.filter((item) => {
+    const at = left.indexOf(item);
+    if (at !== -1) left.splice(at, 1);
+    return at === -1;
+  });
+}
+
+/** A line a difference between what was recorded and what the kernel has. */
+export function driftText(drift: readonly Drift[], c: Colors): string[] {
+  if (drift.length === 0) return ['no drift: the kernel has what was recorded'];
+  const paint = { missing: c.red, changed: c.yellow, foreign: c.yellow } as const;
+  const lines = drift.flatMap((one) => [
+    `${paint[one.what](one.what.padEnd(7))}  ${one.resource ?? 'nothing of ours'}: ${oneLine(one.object)}`,
+    ...fieldLines(one),
+  ]);
+  return [...lines, `${count(drift.length, 'difference')} between what was recorded and what the kernel has`];
+}
+
+function fieldLines({ recorded, observed }: Drift): string[] {
+  if (recorded === undefined || observed === undefined) return [];
+  const was: Readonly<Record<string, unknown>> = { ...recorded };
+  const is: Readonly<Record<string, unknown>> = { ...observed };
+  return [...new Set([...Object.keys(was), ...Object.keys(is)])]
+    .filter((key) => formatValue(was[key]) !== formatValue(is[key]))
+    .map((key) => `    ${key}: ${formatValue(was[key])} → ${formatValue(is[key])}`);
+}

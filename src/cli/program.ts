@@ -1,0 +1,123 @@
+/** The tree of commands, and one run of it: arguments in, exit status out. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import { addCompletion } from './commands/completion.js';
+import { addDeclarative } from './commands/declarative.js';
+import { addGroups } from './commands/groups.js';
+import { addInspection } from './commands/inspect.js';
+import { addInstances } from './commands/instance.js';
+import { addPeerings } from './commands/peering.js';
+import { addPolicies } from './commands/policy.js';
+import { addPrograms } from './commands/programs.js';
+import { addSubnets } from './commands/subnet.js';
+import { addVpcs } from './commands/vpc.js';
+import { describeFailure, UsageError } from './failure.js';
+import type { Host } from './host.js';
+import { readFilled } from './options.js';
+import { Session } from './session.js';
+
+const EXIT_CODES_HELP = `
+Exit status:
+  0  done, or nothing to do      5  conflict: exists otherwise, or in use
+  1  unexpected failure          6  the kernel refused: all was undone
+  2  wrong command line          7  privilege or program missing: see doctor
+  3  a value breaks a rule       8  differences found (drift, plan --detailed-exitcode)
+  4  no such thing               9  the state cannot be read or written
+  130, 143  interrupted: what had been done was undone
+
+Example:
+  vpcctl create-vpc --name a --cidr 10.1.0.0/16
+  vpcctl add-subnet --vpc a --subnet web --cidr 10.1.1.0/24 --nat
+  vpcctl deploy-app --vpc a --subnet web --port 8080
+  vpcctl show`;
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+/** Builds the commands. Nothing is loaded or opened before one of them runs. */
+export function buildProgram(session: Session, write: (text: string) => void): Command {
+  const program = new Command('vpcctl')
+    .description('Cloud VPCs made of real Linux kernel objects: routed, translated and filtered by the kernel itself.')
+    .version(version(), '--version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
+    .addOption(
+      new Option('--state <dir>', 'directory of the state (default: $VPCCTL_STATE, else /var/lib/vpcctl)').argParser(
+        readFilled,
+      ),
+    )
+    .option('--json', 'print one JSON document')
+    .option('--quiet', 'print only what was asked for')
+    .option('--no-color', 'print without colours (as with NO_COLOR)')
+    .exitOverride()
+    // Help goes to standard output; what commander would say of errors is said by describeFailure.
+    .configureOutput({ writeOut: write, writeErr: () => {}, outputError: () => {} })
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText('after', EXIT_CODES_HELP)
+    .hook('preAction', (_program, command) => session.configure(command.optsWithGlobals()));
+  program.commandsGroup('Make and delete:');
+  addVpcs(program, session);
+  addSubnets(program, session);
+  addInstances(program, session);
+  addPeerings(program, session);
+  addGroups(program, session);
+  addPolicies(program, session);
+  program.commandsGroup('Programs:');
+  addPrograms(program, session);
+  program.commandsGroup('Whole networks from files:');
+  addDeclarative(program, session);
+  program.commandsGroup('Look:');
+  addInspection(program, session);
+  program.commandsGroup('Help:');
+  addCompletion(program, session);
+  return program;
+}
+
+/** The arguments that are ours: those before `--`. */
+function own(argv: readonly string[]): readonly string[] {
+  const end = argv.indexOf('--');
+  return end === -1 ? argv : argv.slice(0, end);
+}
+
+/** What commander refused, in our form. */
+function usageError(error: CommanderError, argv: readonly string[]): UsageError {
+  if (error.code === 'commander.help') {
+    const word = own(argv).find((argument) => !argument.startsWith('-') && argument !== 'help');
+    return word === undefined
+      ? new UsageError('no command is given', 'see vpcctl --help')
+      : new UsageError(`there is no command ${JSON.stringify(word)}`, 'see vpcctl --help');
+  }
+  const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
+  const suggestion = /\(Did you mean (.*)\?\)/s.exec(rest.join(' '))?.[1];
+  const command = own(argv).includes('exec') || own(argv).includes('deploy-app');
+  if (suggestion !== undefined) return new UsageError(first, `did you mean ${suggestion}?`);
+  if (command && (error.code === 'commander.unknownOption' || error.code === 'commander.excessArguments')) {
+    return new UsageError(first, 'write the command after --');
+  }
+  return new UsageError(first, rest.length === 0 ? undefined : rest.join(' '));
+}
+
+/** Runs the command; never throws. */
+export async function run(argv: readonly string[], host: Host): Promise<number> {
+  const session = new Session(host);
+  const program = buildProgram(session, (text) => host.stdout.write(text));
+  try {
+    if (argv.length === 0) program.outputHelp();
+    else await program.parseAsync(argv, { from: 'user' });
+    return session.exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const failure = await describeFailure(error instanceof CommanderError ? usageError(error, argv) : error, {
+      debug: (host.env.VPCCTL_DEBUG ?? '') !== '',
+      ...(host.signal.aborted ? { signal: String(host.signal.reason) } : {}),
+      exitCodes: async () => (await import('../index.js')).EXIT_CODES,
+    });
+    if (own(argv).includes('--json')) host.stdout.write(`${JSON.stringify({ error: failure.error }, null, 2)}\n`);
+    for (const line of failure.lines) host.stderr.write(`${line}\n`);
+    return failure.exitCode;
+  } finally {
+    await session.close();
+  }
+}

@@ -1,0 +1,175 @@
+/** The installation as text: tables for `list`, a tree for `show` and `inspect`. */
+import type {
+  AppRecord,
+  DoctorReport,
+  EgressRuleSpec,
+  IngressRuleSpec,
+  InstallationView,
+  PeeringView,
+  PolicyRuleSpec,
+  PolicySpec,
+  SubnetView,
+  VpcView,
+} from '../index.js';
+import { type Colors, formatValue, oneLine, table } from './text.js';
+
+export type AppView = AppRecord & { readonly running: boolean };
+
+const NOTHING = '-';
+
+/** `list`: a line an instance, and one for what has none; then the peerings. */
+export function listText({ vpcs, peerings }: InstallationView, c: Colors): string[] {
+  if (vpcs.length === 0) return ['no VPCs'];
+  const [head = '', ...rows] = table([
+    ['VPC', 'BLOCKS', 'SUBNET', 'BLOCK', 'KIND', 'INSTANCE', 'ADDRESS', 'PUBLIC'],
+    ...vpcs.flatMap(vpcRows),
+  ]);
+  const peered = peerings.length === 0 ? [] : ['', c.bold('PEERINGS'), ...peerings.map(peeringText)];
+  return [c.bold(head), ...rows, ...peered];
+}
+
+function vpcRows({ name, cidrs, subnets }: VpcView): string[][] {
+  const own = [name, cidrs.join(',')];
+  if (subnets.length === 0) return [[...own, ...Array<string>(6).fill(NOTHING)]];
+  return subnets.flatMap((subnet) => {
+    const where = [...own, subnet.name, subnet.cidr, subnet.kind];
+    if (subnet.instances.length === 0) return [[...where, NOTHING, NOTHING, NOTHING]];
+    return subnet.instances.map((instance) => [...where, instance.name, instance.ip, instance.publicIp ?? NOTHING]);
+  });
+}
+
+function peeringText({ vpcs, allowCidrs }: PeeringView): string {
+  return `${vpcs.join(' - ')}  ${allowCidrs === null ? 'all blocks' : `only ${allowCidrs.join(', ')}`}`;
+}
+
+// --- the tree --------------------------------------------------------------------------------------------------------
+
+interface Branch {
+  readonly text: string;
+  readonly branches: readonly Branch[];
+}
+
+function leaf(text: string): Branch {
+  return { text, branches: [] };
+}
+
+function draw(branches: readonly Branch[], indent = ''): string[] {
+  return branches.flatMap(({ text, branches: inner }, index) => {
+    const last = index === branches.length - 1;
+    return [`${indent}${last ? '└─' : '├─'} ${text}`, ...draw(inner, `${indent}${last ? '   ' : '│  '}`)];
+  });
+}
+
+/** `show`: the whole installation. */
+export function installationText(view: InstallationView, apps: readonly AppView[], c: Colors): string[] {
+  const { publicPool, poolRouted, uplink, edge } = view;
+  const found = edge !== null && edge.uplink !== null && edge.uplink !== uplink ? ` (${edge.uplink})` : '';
+  const pool = `public addresses ${publicPool}, ${poolRouted ? 'routed to this host' : 'behind this host'}; uplink ${uplink}${found}`;
+  if (view.vpcs.length === 0) return [pool, 'no VPCs'];
+  return [pool, ...view.vpcs.flatMap((vpc) => ['', ...vpcText(vpc, view.peerings, apps, c)])];
+}
+
+/** One VPC with all that is in it. */
+export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: readonly AppView[], c: Colors): string[] {
+  const own = peerings.filter(({ vpcs }) => vpcs.includes(vpc.name));
+  return [
+    `${c.bold(`vpc ${vpc.name}`)}  ${vpc.cidrs.join(', ')}  ${c.dim(`mtu ${vpc.mtu}, router ${vpc.namespace}`)}`,
+    ...draw([
+      ...vpc.subnets.map((subnet) => subnetBranch(vpc.name, subnet, apps, c)),
+      ...vpc.securityGroups.map((group) => ({
+        text: `security group ${group.name}${group.description === null ? '' : `  ${c.dim(oneLine(group.description))}`}`,
+        branches: [
+          ...group.ingress.map((rule) => leaf(`ingress ${groupRuleText(rule, 'from')}`)),
+          ...group.egress.map((rule) => leaf(`egress ${groupRuleText(rule, 'to')}`)),
+        ],
+      })),
+      ...own.map(({ vpcs: [first, second], allowCidrs }) =>
+        leaf(
+          `peered with ${first === vpc.name ? second : first}${allowCidrs === null ? '' : `  only ${allowCidrs.join(', ')}`}`,
+        ),
+      ),
+    ]),
+  ];
+}
+
+function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[], c: Colors): Branch {
+  return {
+    text: `subnet ${subnet.name}  ${subnet.cidr}  ${subnet.kind}, gateway ${subnet.gateway}`,
+    branches: [
+      ...subnet.instances.map((instance) => ({
+        text: [
+          `instance ${instance.name}  ${instance.ip}`,
+          ...(instance.publicIp === null ? [] : [`public ${instance.publicIp}`]),
+          `groups ${instance.securityGroups.join(', ')}`,
+          c.dim(`namespace ${instance.namespace}`),
+        ].join('  '),
+        branches: apps
+          .filter((app) => app.vpc === vpc && app.instance === instance.name)
+          .map((app) => leaf(appText(app))),
+      })),
+      ...(subnet.policy === null ? [] : [{ text: 'policy', branches: policyLines(subnet.policy).map(leaf) }]),
+    ],
+  };
+}
+
+/** `app on port 8080: node hello.js (pid 7, running)`. */
+export function appText({ port, command, pid, running }: AppView): string {
+  const where = port === undefined ? '' : ` on port ${port}`;
+  return `app${where}: ${oneLine(command.join(' '))} (${running ? `pid ${pid}` : 'ended'})`;
+}
+
+function groupRuleText(rule: IngressRuleSpec & EgressRuleSpec, side: 'from' | 'to'): string {
+  const party = rule[side] ?? 'any';
+  const whom = typeof party === 'string' ? party : `security group ${party.group}`;
+  return `${matchText(rule)} ${side} ${whom}${note(rule.description)}`;
+}
+
+function matchText({ protocol, port }: { protocol?: string | number; port?: string | number }): string {
+  return [protocol ?? 'any', ...(port === undefined || port === 'any' ? [] : [port])].join(' ');
+}
+
+function note(description: string | undefined): string {
+  return description === undefined ? '' : `  # ${oneLine(description)}`;
+}
+
+/** The rules of a policy in their order, and what happens to the rest. */
+export function policyLines(policy: PolicySpec): string[] {
+  return (['ingress', 'egress'] as const).flatMap((direction) => {
+    const rules = policy[direction];
+    if (rules === undefined) return [`${direction}: no list, security groups decide`];
+    return [
+      ...rules.map((rule, index) => `${direction} ${index + 1}: ${policyRuleText(rule)}`),
+      `${direction}: everything else is denied`,
+    ];
+  });
+}
+
+function policyRuleText(rule: PolicyRuleSpec): string {
+  const verdict = rule.action === 'allow' || rule.action === 'accept' ? 'allow' : 'deny';
+  const parties = [
+    ...(rule.source === undefined ? [] : [`from ${rule.source}`]),
+    ...(rule.destination === undefined ? [] : [`to ${rule.destination}`]),
+  ];
+  return `${[verdict, matchText(rule), ...parties].join(' ')}${note(rule.description)}`;
+}
+
+/** `doctor`: a line a check, what to do below. */
+export function doctorText({ ok, checks }: DoctorReport, c: Colors): string[] {
+  const paint = { ok: c.green, warning: c.yellow, missing: c.red } as const;
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  return [
+    ...checks.flatMap(({ name, status, detail, hint }) => [
+      `${paint[status](status.padEnd(7))}  ${name.padEnd(width)}  ${oneLine(detail)}`,
+      ...(hint === undefined ? [] : [`${' '.repeat(width + 11)}${oneLine(hint)}`]),
+    ]),
+    ok ? 'this machine has what vpcctl needs' : 'something that vpcctl needs is missing',
+  ];
+}
+
+/** Facts of a result on one line: `name  key value, key value`. */
+export function factsText(facts: Readonly<Record<string, unknown>>): string {
+  return Object.entries(facts)
+    .filter(([, value]) => value !== null && value !== undefined)
+    .map(([key, value]) => `${key} ${formatValue(value)}`)
+    .join(', ');
+}

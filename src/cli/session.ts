@@ -1,0 +1,266 @@
+/** One run of the command: its global options, what it prints, and the library once it is open. */
+import { resolve } from 'node:path';
+import type { Format, ParsedSpec, PlanView, Spec, Transaction, TransactionResult, VpcctlEvent } from '../index.js';
+import { UsageError } from './failure.js';
+import { nameOf, readText } from './files.js';
+import type { Host, Library } from './host.js';
+import { isEmpty, planText } from './plan-text.js';
+import { type Colors, colors, oneLine } from './text.js';
+
+/** Options that every command takes. */
+export interface Globals {
+  readonly state?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly color?: boolean;
+}
+
+/** Something to print: the document of `--json`, and the same for people. */
+export interface Report {
+  readonly json: unknown;
+  readonly text: () => readonly string[];
+}
+
+/** A file of VPCs, read. */
+export interface SpecFile {
+  readonly spec: Spec;
+  /** Runs `body`; a rule that the spec breaks is told with file, line and column. */
+  located<T>(body: () => Promise<T>): Promise<T>;
+}
+
+/** Work that is over sooner is not worth a line. */
+const PROGRESS_AFTER_MS = 300;
+
+export class Session {
+  readonly #host: Host;
+  #globals: Globals = {};
+  #library: Library | undefined;
+  #progress: Progress | undefined;
+  /** What the command ends with. */
+  exitCode = 0;
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  configure(globals: Globals): void {
+    this.#globals = globals;
+  }
+
+  get json(): boolean {
+    return this.#globals.json === true;
+  }
+
+  get quiet(): boolean {
+    return this.#globals.quiet === true;
+  }
+
+  get signal(): AbortSignal {
+    return this.#host.signal;
+  }
+
+  /** Before a program of the user's runs on our terminal, if there is one. */
+  yieldTerminal(): void {
+    if (this.#host.stdin.isTTY === true) this.#host.yieldTerminal();
+  }
+
+  get colors(): Colors {
+    return this.#colors(this.#host.stdout);
+  }
+
+  #colors(stream: { readonly isTTY?: boolean }): Colors {
+    const { NO_COLOR = '', TERM } = this.#host.env;
+    return colors(this.#globals.color !== false && NO_COLOR === '' && TERM !== 'dumb' && stream.isTTY === true);
+  }
+
+  // --- the library ---------------------------------------------------------------------------------------------------
+
+  async open(): Promise<Library> {
+    if (this.#library !== undefined) return this.#library;
+    const { state } = this.#globals;
+    this.#progress = new Progress(this.#host.stderr, this.#host.stderr.isTTY === true && !this.quiet && !this.json);
+    const progress = this.#progress;
+    this.#library = await this.#host.open({
+      ...(state === undefined ? {} : { state: resolve(state) }),
+      onEvent: (event) => progress.on(event),
+    });
+    return this.#library;
+  }
+
+  async close(): Promise<void> {
+    this.#progress?.end();
+    await this.#library?.close();
+  }
+
+  /** Runs verbs as one transaction and reports it: the plan alone with `dryRun`, else what `done` says. */
+  async change<T>(
+    edit: (tx: Transaction) => T,
+    options: { readonly dryRun?: boolean | undefined },
+    done: (result: TransactionResult<T>, library: Library) => { text: readonly string[]; json?: object },
+  ): Promise<void> {
+    const library = await this.open();
+    const dryRun = options.dryRun === true;
+    const result = await library.transaction(edit, { signal: this.signal, dryRun });
+    this.reportChange(result, dryRun, dryRun ? undefined : done(result, library));
+  }
+
+  /** Reports a change, or what it would be. */
+  reportChange(plan: PlanView, dryRun: boolean, done?: { text: readonly string[]; json?: object }): void {
+    const { changes, kernel } = plan;
+    const json = { unchanged: isEmpty(plan), dryRun, changes, kernel, ...done?.json };
+    const text = (): readonly string[] => done?.text ?? [...this.planText(plan), 'dry run: nothing was changed'];
+    if (dryRun) this.print({ json, text });
+    else this.report({ json, text });
+  }
+
+  planText(plan: PlanView): string[] {
+    return isEmpty(plan) ? ['no changes'] : planText(plan, this.colors);
+  }
+
+  // --- printing ------------------------------------------------------------------------------------------------------
+
+  /** What was asked for. */
+  print({ json, text }: Report): void {
+    if (this.json) this.write(`${JSON.stringify(json, null, 2)}\n`);
+    else
+      this.write(
+        text()
+          .map((line) => `${line}\n`)
+          .join(''),
+      );
+  }
+
+  /** What was done: not said with `--quiet`. */
+  report(report: Report): void {
+    if (this.json || !this.quiet) this.print(report);
+  }
+
+  write(text: string): void {
+    this.#host.stdout.write(text);
+  }
+
+  note(line: string): void {
+    this.#host.stderr.write(`${oneLine(line)}\n`);
+  }
+
+  // --- asking --------------------------------------------------------------------------------------------------------
+
+  /**
+   * Whether to go on: `--yes` says so, else a person does. Refused where nobody can be asked. `summary` is shown before the question.
+   */
+  async confirm(question: string, yes: boolean | undefined, summary: readonly string[]): Promise<boolean> {
+    if (yes === true) return true;
+    const { stdin, stderr } = this.#host;
+    if (this.json || stdin.isTTY !== true || stderr.isTTY !== true) {
+      throw new UsageError(
+        'nobody can be asked whether to go on: standard input is not a terminal',
+        'give --yes, or --dry-run to look only',
+      );
+    }
+    for (const line of summary) stderr.write(`${line}\n`);
+    const { createInterface } = await import('node:readline/promises');
+    const readline = createInterface({ input: stdin, output: stderr });
+    // A terminal in readline's hands turns ^C into an event of its own.
+    readline.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+    try {
+      const closed = new Promise<string>((end) => readline.once('close', () => end('')));
+      const answer = await Promise.race([readline.question(`${question} [y/N] `, { signal: this.signal }), closed]);
+      if (/^y(es)?$/i.test(answer.trim())) return true;
+    } catch (error) {
+      if (!this.signal.aborted) throw error;
+      const { VpcctlError } = await import('../index.js');
+      throw new VpcctlError('ABORTED', 'interrupted: nothing was changed');
+    } finally {
+      readline.close();
+    }
+    this.note('vpcctl: not confirmed: nothing was changed');
+    this.exitCode = 1;
+    return false;
+  }
+
+  // --- reading files -------------------------------------------------------------------------------------------------
+
+  async readText(file: string): Promise<string> {
+    return readText(file, this.#host.stdin, this.signal);
+  }
+
+  async readSpec(file: string): Promise<SpecFile> {
+    const text = await this.readText(file);
+    const { parseSpec, VpcctlError } = await import('../index.js');
+    const name = nameOf(file);
+    const parsed = await parseSpec(text, { file: name, ...formatOption(file) });
+    return {
+      spec: parsed.spec,
+      located: async (body) => {
+        try {
+          return await body();
+        } catch (error) {
+          if (!(error instanceof VpcctlError) || error.facts.path === undefined || error.facts.line !== undefined)
+            throw error;
+          const where = locate(parsed, error.facts.path);
+          throw new VpcctlError(error.code, error.message, { ...error.facts, file: name, ...where });
+        }
+      },
+    };
+  }
+}
+
+/** Of standard input the format shows in the text alone. */
+function formatOption(file: string): { format?: Format | 'auto' } {
+  return file === '-' ? { format: 'auto' } : {};
+}
+
+function locate(parsed: ParsedSpec, path: string): { line: number; column: number } | undefined {
+  return parsed.locate(path.split('.').map((step) => (/^(0|[1-9]\d{0,8})$/.test(step) ? Number(step) : step)));
+}
+
+/** Lines on standard error: stages of long work on a terminal, and always what was recovered. */
+export class Progress {
+  readonly #stream: NodeJS.WritableStream;
+  readonly #stages: boolean;
+  #begun: number | undefined;
+  #pending: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(stream: NodeJS.WritableStream, stages: boolean) {
+    this.#stream = stream;
+    this.#stages = stages;
+  }
+
+  on(event: VpcctlEvent): void {
+    switch (event.type) {
+      case 'recovered': {
+        const whose = event.scopes.filter((scope) => scope !== '').join(', ');
+        this.#line(`vpcctl: an earlier command was interrupted: ${event.what}${whose === '' ? '' : ` (vpc ${whose})`}`);
+        return;
+      }
+      case 'rollback':
+        this.#stage(`undoing ${event.stage} (${event.reason})`);
+        return;
+      case 'stage':
+        this.#stage(`${event.index + 1}/${event.total} ${event.stage} (${event.changes})`);
+    }
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#pending = undefined;
+  }
+
+  /** Kept until the work has lasted, so that short work says nothing. */
+  #stage(text: string): void {
+    if (!this.#stages) return;
+    this.#begun ??= Date.now();
+    const left = this.#begun + PROGRESS_AFTER_MS - Date.now();
+    clearTimeout(this.#timer);
+    if (left <= 0) this.#line(text);
+    else {
+      this.#pending = text;
+      this.#timer = setTimeout(() => this.#line(this.#pending ?? text), left).unref();
+    }
+  }
+
+  #line(text: string): void {
+    this.#stream.write(`${oneLine(text)}\n`);
+  }
+}
