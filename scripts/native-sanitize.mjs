@@ -4,7 +4,7 @@
  *
  *   node scripts/native-sanitize.mjs [--fuzz SECONDS]
  *
- *   1. native_test, which makes system calls fail, under Address- and UndefinedBehaviorSanitizer, then under ThreadSanitizer
+ *   1. native_test, which makes system calls fail, under Address- and UndefinedBehaviorSanitizer, then ThreadSanitizer
  *   2. fuzz_msg for some seconds (default 5); its corpus is kept in build/sanitize/corpus
  *   3. test/native, Node with the instrumented addon
  *

@@ -1,11 +1,12 @@
 // @ts-check
 /**
- * Builds what the package ships for this machine's architecture: prebuilds/linux-<arch>/ with the addon (one for all versions
- * of Node, by Node-API) and the launcher, both stripped.
+ * Builds what the package ships for this machine's architecture: prebuilds/linux-<arch>/ with the addon (one for all
+ * versions of Node, by Node-API) and the launcher, both stripped.
  *
  *   node scripts/prebuild.mjs
  *
- * prebuildify rebuilds from scratch and moves the addon out of build/Release, so it works in a copy: the developer's own build stays.
+ * prebuildify rebuilds from scratch and moves the addon out of build/Release, so it works in a copy: the
+ * developer's own build stays.
  */
 import { spawnSync } from 'node:child_process';
 import {
@@ -25,7 +26,11 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
 
-/** @param {string} program @param {readonly string[]} args @param {import('node:child_process').SpawnSyncOptions} [options] */
+/**
+ * @param {string} program
+ * @param {readonly string[]} args
+ * @param {import('node:child_process').SpawnSyncOptions} [options]
+ */
 function must(program, args, options = {}) {
   const done = spawnSync(program, args, { stdio: 'inherit', ...options });
   if (done.error !== undefined) throw done.error;
@@ -42,7 +47,7 @@ mkdirSync(folder, { recursive: true });
 for (const name of ['binding.gyp', 'native', 'package.json', 'node_modules'])
   symlinkSync(join(root, name), join(stage, name));
 
-// npm passes its setting `nodedir` on; without npm, headers installed beside this very Node spare node-gyp the download.
+// npm passes its setting `nodedir` on; without npm, headers installed beside this very Node spare a download.
 function nodedir() {
   const prefix = join(dirname(process.execPath), '..');
   const header = join(prefix, 'include', 'node', 'node_version.h');
@@ -68,8 +73,9 @@ chmodSync(launcher, 0o755);
 rmSync(stage, { recursive: true });
 
 // It must load by the way that users take, and the launcher must start.
-const check = `const addon = require(${JSON.stringify(require.resolve('node-gyp-build'))}).path(${JSON.stringify(root)});
-  if (!addon.startsWith(${JSON.stringify(folder)}) || require(addon).errnoName(17) !== 'EEXIST') throw new Error(addon);`;
+const [loader, dir, built] = [require.resolve('node-gyp-build'), root, folder].map((path) => JSON.stringify(path));
+const check = `const addon = require(${loader}).path(${dir});
+  if (!addon.startsWith(${built}) || require(addon).errnoName(17) !== 'EEXIST') throw new Error(addon);`;
 must(process.execPath, ['-e', check], { env: { ...process.env, PREBUILDS_ONLY: '1' } });
 must(launcher, ['', '--', 'true']);
 for (const name of readdirSync(folder).sort()) console.log(join('prebuilds', `linux-${process.arch}`, name));

@@ -160,22 +160,20 @@ describe('large batches', () => {
     expect(await addresses('a', 'lo')).toHaveLength(3_999);
   });
 
-  it('acks with texts do not overrun the small buffers of a user namespace', () => {
+  it('works in a user namespace, where buffers are bounded', () => {
     const script = withAddon(`
-      const data = Buffer.from(process.argv[1], 'base64');
+      import { readFileSync } from 'node:fs';
+      const data = Buffer.from(readFileSync(0, 'utf8'), 'base64');
       const [result] = await native.run([{ op: 'netlink', netns: '', data, count: 4000, fixups: [] }], true);
-      console.log(JSON.stringify([result.errno, result.where, result.acks.every((ack) => ack.extack === 'Unknown device type')]));
+      const texts = new Set(result.acks.map((ack) => ack.extack));
+      console.log(JSON.stringify([result.errno, result.where, result.acks.length, ...texts]));
     `);
     const data = Buffer.concat(Array.from({ length: 4_000 }, () => newLink('x', 'k'))).toString('base64');
-    const reader = script.replace(
-      "process.argv[1], 'base64'",
-      "(await import('node:fs')).readFileSync(0, 'utf8'), 'base64'",
-    );
-    const done = spawnSync('unshare', ['-Urn', process.execPath, '--input-type=module', '-e', reader], {
+    const done = spawnSync('unshare', ['-Urn', process.execPath, '--input-type=module', '-e', script], {
       encoding: 'utf8',
       input: data,
     });
-    expect([done.stderr, done.stdout.trim()]).toEqual(['', '[0,null,true]']);
+    expect([done.stderr, done.stdout.trim()]).toEqual(['', '[0,null,4000,"Unknown device type"]']);
   });
 });
 

@@ -1,6 +1,6 @@
 /**
- * rtnetlink messages made by hand, independent of src/netlink: what the addon carries is not judged by the code that will
- * use it.
+ * rtnetlink messages made by hand, independent of src/netlink: what the addon carries is not judged by the code that
+ * will use it.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
