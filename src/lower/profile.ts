@@ -42,16 +42,16 @@ function lowerGate(reader: Reader, profile: Profile, gate: Gate): NftElementRow[
 
 type Add = (set: GateSet, key: readonly NftValue[]) => void;
 
-/** Takes what needs no interval (any address, one port or all): hashed sets. Returns the rest, made disjoint. */
+/** Takes what needs no interval (any address, one protocol or all, one port or all): hashed sets. Returns the rest, made disjoint. */
 function simple(boxes: readonly Box[], add: Add): Box[] {
   const rest: Box[] = [];
   for (const box of boxes) {
     const { protocol, port } = box;
-    const onePort = port.from === port.to;
     if (!isAll(box.address, ALL_ADDRESSES)) rest.push(box);
     else if (isAll(protocol, ALL_PROTOCOLS)) add('all', []);
+    else if (protocol.from !== protocol.to) rest.push(box);
     else if (isAll(port, ALL_PORTS)) add('proto', [protocol.from]);
-    else if (onePort) add('port', [protocol.from, port.from]);
+    else if (port.from === port.to) add('port', [protocol.from, port.from]);
     else rest.push(box);
   }
   return union(rest);

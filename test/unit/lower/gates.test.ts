@@ -1,0 +1,246 @@
+/** What a profile's elements admit, packet by packet, against the rules as a person reads them. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { GATE_SETS } from '../../../src/lower/firewall.js';
+import { lower } from '../../../src/lower/lower.js';
+import { type Instance, ids, type Profile } from '../../../src/model/resources.js';
+import { addInstance, addSubnet, applyPolicy, createVpc, peer, putGroup } from '../../../src/model/verbs.js';
+import { type Cidr, contains, type Ipv4, parseIpOrCidr, rangeOf, toNumber } from '../../../src/net/cidr.js';
+import type { NftElementRow, NftValue } from '../../../src/objects/kernel-object.js';
+import type { PolicyRuleSpec, SecurityGroupSpec } from '../../../src/spec/types.js';
+import { policySpec, type World, world } from '../model/support.js';
+import { assertProperty } from '../net/property.js';
+
+interface Packet {
+  readonly address: string;
+  readonly protocol: number;
+  readonly port: number;
+  /** Mark of the other side; 0: it is no instance of the VPC. */
+  readonly mark: number;
+}
+
+const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17 };
+const packets: readonly Packet[] = ['10.0.1.9', '10.1.0.1', '10.1.1.7', '10.1.1.8', '10.9.0.1', '8.8.8.8'].flatMap(
+  (address) =>
+    [0, 1, 2, 6, 7, 17, 58, 255].flatMap((protocol) =>
+      (protocol === 6 || protocol === 17 ? [1, 53, 79, 80, 81, 443, 444, 65535] : [0]).map(
+        (port): Packet => ({ address, protocol, port, mark: 0 }),
+      ),
+    ),
+);
+
+function holds(value: NftValue, point: number): boolean {
+  if (typeof value === 'number') return value === point;
+  const range = /^(.+)-(.+)$/.exec(value);
+  const number = (text: string): number => (text.includes('.') ? toNumber(text as Ipv4) : Number(text));
+  if (range !== null) return number(range[1] as string) <= point && point <= number(range[2] as string);
+  const { first, last } = rangeOf(parseIpOrCidr(value));
+  return first <= point && point <= last;
+}
+
+/** As the gate's rules look packets up; ports only where the header has them. */
+function admits(elements: readonly NftElementRow[], gate: 'in' | 'out', own: number, packet: Packet): boolean {
+  const { address, protocol, port, mark } = packet;
+  const keys: Record<keyof typeof GATE_SETS, number[]> = {
+    all: [own],
+    proto: [own, protocol],
+    port: [own, protocol, port],
+    group: [own, mark],
+    group_proto: [own, mark, protocol],
+    group_port: [own, mark, protocol, port],
+    net: [own, toNumber(address as Ipv4), protocol],
+    net_port: [own, toNumber(address as Ipv4), protocol, port],
+  };
+  return elements.some((element) => {
+    if (!element.set.startsWith(`${gate}_`)) return false;
+    const key = keys[element.set.slice(gate.length + 1) as keyof typeof GATE_SETS];
+    return element.key.length === key.length && element.key.every((part, index) => holds(part, key[index] as number));
+  });
+}
+
+function portMatches(port: number | string | undefined, packet: Packet): boolean {
+  if (port === undefined || port === 'any') return true;
+  const [from, to] = String(port).split('-').map(Number);
+  return (from as number) <= packet.port && packet.port <= (to ?? (from as number));
+}
+
+function elementsOf(made: World, instance: string): { own: number; elements: NftElementRow[] } {
+  const { profile, vpc } = made.get<Instance>(instance);
+  const rows = lower(made.reader, made.get<Profile>(ids.profile(vpc, profile)));
+  return { own: profile, elements: rows as NftElementRow[] };
+}
+
+describe('a policy', () => {
+  const first = (rules: readonly PolicyRuleSpec[], side: 'source' | 'destination', packet: Packet): boolean => {
+    const decisive = rules.find(
+      (rule) =>
+        (rule.protocol === undefined || rule.protocol === 'any' || PROTOCOLS[rule.protocol] === packet.protocol) &&
+        portMatches(rule.port, packet) &&
+        (rule[side] === undefined || contains(parseIpOrCidr(rule[side]), packet.address as Ipv4)),
+    );
+    return decisive?.action === 'allow';
+  };
+
+  test('admits what its first matching rule allows, and its subnet is nobody else', () => {
+    assertProperty(
+      fc.property(policySpec, (policy) => {
+        const made = world((draft) => {
+          createVpc(draft, { name: 'a', cidr: '10.0.0.0/16' });
+          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
+          addInstance(draft, { vpc: 'a', subnet: 's', name: 'x' });
+          applyPolicy(draft, 'a', 's', policy);
+        });
+        const { own, elements } = elementsOf(made, 'instance/a/x');
+        const { ingress, egress } = policy;
+        const wrong = packets.filter((packet) => {
+          const out = egress === undefined || first(egress, 'destination', packet);
+          if (admits(elements, 'out', own, packet) !== out) return true;
+          return ingress !== undefined && admits(elements, 'in', own, packet) !== first(ingress, 'source', packet);
+        });
+        expect(wrong).toEqual([]);
+      }),
+      { numRuns: 100 },
+    );
+  }, 60_000);
+
+  test('that denies one port of any source admits every other protocol', () => {
+    const made = world((draft) => {
+      createVpc(draft, { name: 'a', cidr: '10.0.0.0/16' });
+      addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
+      addInstance(draft, { vpc: 'a', subnet: 's', name: 'x' });
+      applyPolicy(draft, 'a', 's', { ingress: [{ protocol: 'tcp', port: 22, action: 'deny' }, { action: 'allow' }] });
+    });
+    const { own, elements } = elementsOf(made, 'instance/a/x');
+    const packet = (protocol: number, port: number): Packet => ({ address: '8.8.8.8', protocol, port, mark: 0 });
+    expect(admits(elements, 'in', own, packet(6, 22))).toBe(false);
+    expect(admits(elements, 'in', own, packet(6, 23))).toBe(true);
+    expect(admits(elements, 'in', own, packet(1, 0))).toBe(true);
+    expect(admits(elements, 'in', own, packet(17, 22))).toBe(true);
+    expect(admits(elements, 'in', own, packet(47, 0))).toBe(true);
+  });
+});
+
+describe('security groups', () => {
+  const parties = ['any', 'self', 'vpc', 'peers', 'host', '10.1.1.0/24', '10.1.1.7', { group: 'other' }] as const;
+  const rule = fc.record({
+    service: fc.constantFrom(
+      {},
+      { protocol: 'tcp' as const },
+      { protocol: 'tcp' as const, port: 80 },
+      { protocol: 'tcp' as const, port: '80-443' },
+      { protocol: 'icmp' as const },
+    ),
+    from: fc.constantFrom(...parties),
+  });
+  const group = fc
+    .array(rule, { maxLength: 4 })
+    .map((rules): SecurityGroupSpec => ({ ingress: rules.map(({ service, from }) => ({ ...service, from })) }));
+
+  test('admit what some rule of some group of the instance allows', () => {
+    assertProperty(
+      fc.property(group, group, (web, ops) => {
+        const made = world((draft) => {
+          createVpc(draft, { name: 'a', cidr: '10.0.0.0/16' });
+          createVpc(draft, { name: 'b', cidr: '10.1.0.0/16' });
+          peer(draft, 'a', 'b', ['10.0.0.0/16', '10.1.1.0/24', '10.1.1.0/25']);
+          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
+          putGroup(draft, 'a', 'other', {});
+          putGroup(draft, 'a', 'web', web);
+          putGroup(draft, 'a', 'ops', ops);
+          addInstance(draft, { vpc: 'a', subnet: 's', name: 'x', securityGroups: ['web', 'ops'] });
+          addInstance(draft, { vpc: 'a', subnet: 's', name: 'y', securityGroups: ['other'] });
+          addInstance(draft, { vpc: 'a', subnet: 's', name: 'z', securityGroups: ['web'] });
+        });
+        const { own, elements } = elementsOf(made, 'instance/a/x');
+        const members: Readonly<Record<string, readonly string[]>> = { x: ['web', 'ops'], y: ['other'], z: ['web'] };
+        const senders = [
+          ...Object.keys(members).map((name) => made.get<Instance>(`instance/a/${name}`)),
+          ...['10.1.1.7', '10.1.1.200', '10.1.2.1', '8.8.8.8', '169.254.128.1'].map((ip) => ({ name: '', ip, profile: 0 })),
+        ];
+        const rules = [
+          ...(web.ingress ?? []).map((one) => ({ ...one, owner: 'web' })),
+          ...(ops.ingress ?? []).map((one) => ({ ...one, owner: 'ops' })),
+        ];
+        const named = (sender: { name: string; ip: string }, from: unknown, owner: string): boolean => {
+          const groups = members[sender.name] ?? [];
+          if (from === 'any') return true;
+          if (from === 'self') return groups.includes(owner);
+          if (from === 'vpc') return contains('10.0.0.0/16' as Cidr, sender.ip as Ipv4);
+          if (from === 'peers') return contains('10.1.1.0/24' as Cidr, sender.ip as Ipv4);
+          if (from === 'host') return sender.ip === '169.254.128.1';
+          if (typeof from === 'string') return contains(parseIpOrCidr(from), sender.ip as Ipv4);
+          return groups.includes((from as { group: string }).group);
+        };
+        const wrong: unknown[] = [];
+        for (const sender of senders) {
+          for (const [protocol, port] of [[6, 80], [6, 100], [6, 22], [17, 80], [1, 0], [47, 0]] as const) {
+            const packet = { address: sender.ip, protocol, port, mark: sender.profile };
+            const allowed = rules.some(
+              (one) =>
+                (one.protocol === undefined || PROTOCOLS[one.protocol] === protocol) &&
+                portMatches(one.port, packet) &&
+                named(sender, one.from, one.owner),
+            );
+            if (admits(elements, 'in', own, packet) !== allowed) wrong.push({ sender: sender.name, packet, allowed });
+          }
+        }
+        expect(wrong).toEqual([]);
+      }),
+      { numRuns: 100 },
+    );
+  }, 60_000);
+});
+
+describe('elements of one set of intervals', () => {
+  test('never overlap, which nft refuses', () => {
+    assertProperty(
+      fc.property(policySpec, fc.boolean(), (policy, groups) => {
+        const made = world((draft) => {
+          createVpc(draft, { name: 'a', cidr: '10.0.0.0/16', secondaryCidrs: ['10.2.0.0/24'] });
+          createVpc(draft, { name: 'b', cidr: '10.1.0.0/16' });
+          peer(draft, 'a', 'b', ['10.0.0.0/8', '10.0.1.0/24', '10.1.1.0/24', '10.1.1.0/25']);
+          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
+          putGroup(draft, 'a', 'g', {
+            ingress: [
+              { protocol: 'tcp', port: '80-443', from: 'peers' },
+              { protocol: 'tcp', port: '400-500', from: '10.1.1.0/24' },
+              { from: 'vpc' },
+              { protocol: 'tcp', port: '1-100' },
+            ],
+          });
+          addInstance(draft, { vpc: 'a', subnet: 's', name: 'x', securityGroups: ['g'] });
+          if (!groups) applyPolicy(draft, 'a', 's', policy);
+        });
+        const elements = made
+          .all()
+          .flatMap((resource) => lower(made.reader, resource))
+          .filter((row): row is NftElementRow => row.kind === 'nft-element')
+          .filter(({ set }) => set === 'peer_flow' || /_(?:net|net_port|group_port)$/.test(set));
+        expect(elements.length).toBeGreaterThan(0);
+        const span = (value: NftValue): readonly [number, number] | undefined => {
+          if (typeof value === 'number') return [value, value];
+          if (/^[a-z]/.test(value)) return undefined;
+          const [from, to] = value.includes('-') ? value.split('-') : [];
+          if (from === undefined || to === undefined) {
+            const { first, last } = rangeOf(parseIpOrCidr(value));
+            return [first, last];
+          }
+          return from.includes('.') ? [toNumber(from as Ipv4), toNumber(to as Ipv4)] : [Number(from), Number(to)];
+        };
+        const overlapping: string[] = [];
+        for (const [index, one] of elements.entries()) {
+          for (const other of elements.slice(index + 1)) {
+            if (one.ns !== other.ns || one.set !== other.set) continue;
+            const apart = one.key.some((part, at) => {
+              const [a, b] = [span(part), span(other.key[at] as NftValue)];
+              return a === undefined || b === undefined ? part !== other.key[at] : a[1] < b[0] || b[1] < a[0];
+            });
+            if (!apart) overlapping.push(`${one.ns} ${one.set}: ${one.key.join(' . ')} and ${other.key.join(' . ')}`);
+          }
+        }
+        expect(overlapping).toEqual([]);
+      }),
+      { numRuns: 100 },
+    );
+  }, 60_000);
+});

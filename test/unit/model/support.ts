@@ -1,0 +1,342 @@
+/** A model in memory that transactions change as the engine's do, and arbitrary sequences of verbs. */
+import fc from 'fast-check';
+import { expect } from 'vitest';
+import { canonicalText } from '../../../src/canonical.js';
+import { type ErrorCode, VpcctlError } from '../../../src/errors.js';
+import { lower } from '../../../src/lower/lower.js';
+import { Draft, type Edit, MemoryReader } from '../../../src/model/reader.js';
+import { idOf, type Resource } from '../../../src/model/resources.js';
+import { type HostFacts, needsHostFacts, settle } from '../../../src/model/settle.js';
+import * as verbs from '../../../src/model/verbs.js';
+import type { Cidr } from '../../../src/net/cidr.js';
+import { type KernelObject, rowKey, rowText } from '../../../src/objects/kernel-object.js';
+import type { PolicySpec, SecurityGroupSpec, SettingsSpec } from '../../../src/spec/types.js';
+
+/** A host with a default route by eth0 and a network of its own. */
+export const HOST: HostFacts = {
+  defaultLink: 'eth0',
+  linkMtu: new Map([
+    ['eth0', 1500],
+    ['eth1', 9000],
+  ]),
+  routes: ['192.168.0.0/24' as Cidr],
+};
+
+export interface Transacted {
+  readonly edits: readonly Edit[];
+  readonly touched: ReadonlySet<string>;
+}
+
+/** A model, and the rows of each resource as transactions left them. */
+export class World {
+  readonly reader = new MemoryReader();
+  readonly rows = new Map<string, readonly KernelObject[]>();
+
+  /** Runs an edit, settles and records it; lowers again only what the engine would. What it throws leaves the world as it was. */
+  transact(edit: (draft: Draft) => unknown, facts: HostFacts = HOST): Transacted {
+    const draft = new Draft(this.reader);
+    edit(draft);
+    settle(draft, needsHostFacts(draft) ? facts : undefined);
+    const edits = draft.edits();
+    for (const id of new Set([...edits.map((one) => one.id), ...draft.touched])) {
+      const resource = draft.get(id);
+      if (resource === undefined) this.rows.delete(id);
+      else this.rows.set(id, lower(draft, resource));
+    }
+    for (const { id, after } of edits) {
+      if (after === undefined) this.reader.remove(id);
+      else this.reader.put(after);
+    }
+    return { edits, touched: draft.touched };
+  }
+
+  all(): Resource[] {
+    return this.reader.all().sort((a, b) => (idOf(a) < idOf(b) ? -1 : 1));
+  }
+
+  get<R extends Resource>(id: string): R {
+    const found = this.reader.get(id);
+    if (found === undefined) throw new Error(`the world has no ${id}`);
+    return found as R;
+  }
+
+  /** Rows by key, as kept from transaction to transaction. */
+  keptRows(): Map<string, string> {
+    return byKey([...this.rows.values()].flat());
+  }
+
+  /** Rows by key, lowered from the whole model. */
+  freshRows(): Map<string, string> {
+    return byKey(this.all().flatMap((resource) => lower(this.reader, resource)));
+  }
+}
+
+export function byKey(rows: Iterable<KernelObject>): Map<string, string> {
+  return new Map([...rows].map((row) => [rowKey(row), rowText(row)] as const).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** A world in which these edits happened, each a transaction of its own. */
+export function world(...edits: readonly ((draft: Draft) => unknown)[]): World {
+  const made = new World();
+  for (const edit of edits) made.transact(edit);
+  return made;
+}
+
+/** The error's code and line; fails the test when nothing is refused, or something but us refuses. */
+export function refusal(body: () => unknown): { code: ErrorCode; line: string } {
+  try {
+    body();
+  } catch (error) {
+    expect(error).toBeInstanceOf(VpcctlError);
+    const refused = error as VpcctlError;
+    return { code: refused.code, line: refused.toLine() };
+  }
+  throw new Error('was not refused');
+}
+
+/** Text of a resource without what only says how it came about. */
+export function essence(resource: Resource): string {
+  if (resource.kind === 'subnet') return canonicalText({ ...resource, cursor: 0 });
+  if (resource.kind === 'vpc') {
+    const { origin: _origin, gatewayHint: _hint, ...rest } = resource;
+    return canonicalText(rest);
+  }
+  return canonicalText(resource);
+}
+
+// --- arbitrary transactions ------------------------------------------------------------------------------------------
+
+/** One verb with its arguments, as data that a counterexample can print. */
+export type Step =
+  | { readonly verb: 'createVpc'; readonly args: verbs.CreateVpc }
+  | { readonly verb: 'deleteVpc'; readonly name: string; readonly force: boolean }
+  | { readonly verb: 'addSubnet'; readonly args: verbs.AddSubnet }
+  | { readonly verb: 'deleteSubnet'; readonly vpc: string; readonly name: string; readonly force: boolean }
+  | { readonly verb: 'addInstance'; readonly args: verbs.AddInstance }
+  | { readonly verb: 'deleteInstance'; readonly vpc: string; readonly name: string }
+  | { readonly verb: 'putGroup'; readonly vpc: string; readonly name: string; readonly spec: SecurityGroupSpec }
+  | { readonly verb: 'deleteGroup'; readonly vpc: string; readonly name: string }
+  | { readonly verb: 'peer'; readonly vpcs: readonly [string, string]; readonly allow?: readonly string[] }
+  | { readonly verb: 'unpeer'; readonly vpcs: readonly [string, string] }
+  | { readonly verb: 'applyPolicy'; readonly vpc: string; readonly subnet: string; readonly policy: PolicySpec }
+  | { readonly verb: 'clearPolicy'; readonly vpc: string; readonly subnet: string }
+  | { readonly verb: 'configure'; readonly settings: SettingsSpec };
+
+export function run(draft: Draft, step: Step): void {
+  switch (step.verb) {
+    case 'createVpc':
+      verbs.createVpc(draft, step.args);
+      return;
+    case 'deleteVpc':
+      verbs.deleteVpc(draft, step.name, step.force);
+      return;
+    case 'addSubnet':
+      verbs.addSubnet(draft, step.args);
+      return;
+    case 'deleteSubnet':
+      verbs.deleteSubnet(draft, step.vpc, step.name, step.force);
+      return;
+    case 'addInstance':
+      verbs.addInstance(draft, step.args);
+      return;
+    case 'deleteInstance':
+      verbs.deleteInstance(draft, step.vpc, step.name);
+      return;
+    case 'putGroup':
+      verbs.putGroup(draft, step.vpc, step.name, step.spec);
+      verbs.checkGroupReferences(draft, step.vpc);
+      return;
+    case 'deleteGroup':
+      verbs.deleteGroup(draft, step.vpc, step.name);
+      return;
+    case 'peer':
+      verbs.peer(draft, ...step.vpcs, step.allow);
+      return;
+    case 'unpeer':
+      verbs.unpeer(draft, ...step.vpcs);
+      return;
+    case 'applyPolicy':
+      verbs.applyPolicy(draft, step.vpc, step.subnet, step.policy);
+      return;
+    case 'clearPolicy':
+      verbs.clearPolicy(draft, step.vpc, step.subnet);
+      return;
+    case 'configure':
+      verbs.configure(draft, step.settings);
+      return;
+  }
+}
+
+/** Runs the steps as one transaction; a refusal is one of the rules' and leaves everything as it was. */
+export function attempt(made: World, steps: readonly Step[]): boolean {
+  try {
+    made.transact((draft) => {
+      for (const step of steps) run(draft, step);
+    });
+    return true;
+  } catch (error) {
+    if (error instanceof VpcctlError) return false;
+    throw error;
+  }
+}
+
+const vpc = fc.constantFrom('a', 'b', 'c');
+const subnet = fc.constantFrom('s', 't', 'u');
+const instance = fc.constantFrom('s', 'x', 'y', 'z');
+const group = fc.constantFrom('default', 'web', 'db');
+const vpcs = fc.constantFrom<[string, string]>(['a', 'b'], ['b', 'c'], ['c', 'a']);
+
+const BLOCKS = ['10.0.0.0/16', '10.1.0.0/16', '10.1.0.0/20', '10.2.0.0/24'] as const;
+const SUBNETS = [
+  '10.0.1.0/24',
+  '10.0.2.0/28',
+  '10.0.2.0/26',
+  '10.1.1.0/24',
+  '10.1.2.0/28',
+  '10.2.0.0/24',
+  '10.2.0.0/28',
+  '192.168.0.0/24',
+] as const;
+const ADDRESSES = ['10.0.1.7', '10.0.2.5', '10.0.2.9', '10.1.1.7', '10.1.2.4', '10.2.0.4', '10.2.0.2'] as const;
+const PARTIES = ['any', 'self', 'vpc', 'peers', '10.1.0.0/16', '10.1.1.0/24', '10.1.1.7', { group: 'web' }] as const;
+
+const protocolAndPort = fc.constantFrom(
+  {},
+  { protocol: 'tcp' as const },
+  { protocol: 'tcp' as const, port: 80 },
+  { protocol: 'tcp' as const, port: '80-443' },
+  { protocol: 'udp' as const, port: 53 },
+  { protocol: 'icmp' as const },
+);
+const rule = fc.record({ service: protocolAndPort, party: fc.constantFrom(...PARTIES) });
+const groupSpec: fc.Arbitrary<SecurityGroupSpec> = fc
+  .record({ ingress: fc.array(rule, { maxLength: 3 }), egress: fc.option(fc.array(rule, { maxLength: 2 })) })
+  .map(({ ingress, egress }) => ({
+    ingress: ingress.map(({ service, party }) => ({ ...service, from: party })),
+    ...(egress === null ? {} : { egress: egress.map(({ service, party }) => ({ ...service, to: party })) }),
+  }));
+
+export const policySpec: fc.Arbitrary<PolicySpec> = fc
+  .record({
+    ingress: fc.option(
+      fc.array(fc.tuple(protocolAndPort, fc.boolean(), fc.constantFrom(undefined, undefined, '10.1.0.0/16', '10.1.1.0/24')), {
+        maxLength: 4,
+      }),
+    ),
+    egress: fc.option(
+      fc.array(fc.tuple(protocolAndPort, fc.boolean(), fc.constantFrom(undefined, undefined, '10.0.0.0/16', '10.1.1.7')), {
+        maxLength: 4,
+      }),
+    ),
+  })
+  .map(({ ingress, egress }) => ({
+    ...(ingress === null
+      ? {}
+      : {
+          ingress: ingress.map(([service, allow, source]) => ({
+            ...service,
+            action: allow ? ('allow' as const) : ('deny' as const),
+            ...(source === undefined ? {} : { source }),
+          })),
+        }),
+    ...(egress === null
+      ? {}
+      : {
+          egress: egress.map(([service, allow, destination]) => ({
+            ...service,
+            action: allow ? ('allow' as const) : ('deny' as const),
+            ...(destination === undefined ? {} : { destination }),
+          })),
+        }),
+  }));
+
+/** Keys absent, never undefined. */
+function optional<T extends object>(
+  required: { [K in keyof T]?: fc.Arbitrary<unknown> },
+  extra: { [K in keyof T]?: fc.Arbitrary<unknown> },
+): fc.Arbitrary<T> {
+  return fc.record({ ...required, ...extra } as Record<string, fc.Arbitrary<unknown>>, {
+    requiredKeys: Object.keys(required),
+    noNullPrototype: true,
+  }) as unknown as fc.Arbitrary<T>;
+}
+
+const createVpc = optional<verbs.CreateVpc>(
+  { name: vpc, cidr: fc.constantFrom(...BLOCKS) },
+  { secondaryCidrs: fc.constantFrom([], ['10.2.0.0/24'], ['192.168.0.0/24'], ['10.1.0.0/16']) },
+).map((args): Step => ({ verb: 'createVpc', args }));
+const addSubnet = optional<verbs.AddSubnet>(
+  { vpc, name: subnet, cidr: fc.constantFrom(...SUBNETS) },
+  { public: fc.boolean(), addressing: fc.constantFrom('cloud', 'plain'), extendVpc: fc.boolean() },
+).map((args): Step => ({ verb: 'addSubnet', args }));
+const addInstance = optional<verbs.AddInstance>(
+  { vpc, subnet, name: instance },
+  {
+    ip: fc.constantFrom(...ADDRESSES),
+    publicIp: fc.constantFrom(true, false, '198.51.100.9'),
+    securityGroups: fc.constantFrom(['default'], ['web'], ['db', 'web']),
+  },
+).map((args): Step => ({ verb: 'addInstance', args }));
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { arbitrary: createVpc, weight: 4 },
+  { arbitrary: addSubnet, weight: 6 },
+  { arbitrary: addInstance, weight: 8 },
+  { arbitrary: fc.record({ verb: fc.constant('putGroup' as const), vpc, name: group, spec: groupSpec }), weight: 4 },
+  {
+    arbitrary: fc.record(
+      {
+        verb: fc.constant('peer' as const),
+        vpcs,
+        allow: fc.constantFrom(
+          ['10.0.0.0/16', '10.1.0.0/16', '10.2.0.0/24'],
+          ['10.0.0.0/8', '10.0.0.0/15', '10.1.1.0/24'],
+          ['10.0.1.0/24', '10.1.1.0/24', '10.0.0.0/23'],
+        ),
+      },
+      { requiredKeys: ['verb', 'vpcs'], noNullPrototype: true },
+    ) as fc.Arbitrary<Step>,
+    weight: 3,
+  },
+  { arbitrary: fc.record({ verb: fc.constant('applyPolicy' as const), vpc, subnet, policy: policySpec }), weight: 3 },
+  { arbitrary: fc.record({ verb: fc.constant('clearPolicy' as const), vpc, subnet }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('deleteVpc' as const), name: vpc, force: fc.boolean() }), weight: 1 },
+  {
+    arbitrary: fc.record({ verb: fc.constant('deleteSubnet' as const), vpc, name: subnet, force: fc.boolean() }),
+    weight: 1,
+  },
+  { arbitrary: fc.record({ verb: fc.constant('deleteInstance' as const), vpc, name: instance }), weight: 2 },
+  { arbitrary: fc.record({ verb: fc.constant('deleteGroup' as const), vpc, name: group }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('unpeer' as const), vpcs }), weight: 1 },
+  {
+    arbitrary: fc.constantFrom<Step>(
+      { verb: 'configure', settings: { uplink: 'none' } },
+      { verb: 'configure', settings: { uplink: 'eth1' } },
+      { verb: 'configure', settings: { uplink: 'auto', poolRouted: true } },
+      { verb: 'configure', settings: { publicPool: '203.0.113.0/28' } },
+    ),
+    weight: 1,
+  },
+);
+
+/** Three VPCs with a subnet each, so that what follows finds something to refer to. */
+const OPENING: readonly (readonly Step[])[] = [
+  [
+    { verb: 'createVpc', args: { name: 'a', cidr: '10.0.0.0/16' } },
+    { verb: 'addSubnet', args: { vpc: 'a', name: 's', cidr: '10.0.1.0/24', public: true } },
+    { verb: 'putGroup', vpc: 'a', name: 'web', spec: { ingress: [{ protocol: 'tcp', port: 80, from: 'peers' }] } },
+    { verb: 'putGroup', vpc: 'a', name: 'db', spec: { ingress: [{ protocol: 'tcp', port: 5432, from: { group: 'web' } }] } },
+  ],
+  [
+    { verb: 'createVpc', args: { name: 'b', cidr: '10.1.0.0/16' } },
+    { verb: 'addSubnet', args: { vpc: 'b', name: 's', cidr: '10.1.1.0/24' } },
+  ],
+];
+
+/** Transactions of up to four verbs each; many are refused, which is part of the test. */
+export const transactions: fc.Arbitrary<readonly (readonly Step[])[]> = fc
+  .tuple(
+    fc.boolean(),
+    fc.array(fc.array(step, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 12, size: 'max' }),
+  )
+  .map(([opening, list]) => (opening ? [...OPENING, ...list] : list));
