@@ -7,6 +7,7 @@ import { canonicalText } from '../canonical.js';
 import { invalid, VpcctlError } from '../errors.js';
 import {
   addressAt,
+  aggregate,
   type Cidr,
   contains,
   type Ipv4,
@@ -107,11 +108,11 @@ export function otherVpc(peering: Peering, vpc: string): string {
   return peering.vpcs[0] === vpc ? peering.vpcs[1] : peering.vpcs[0];
 }
 
-/** The blocks of `vpc` that take part in the peering. */
+/** The blocks of `vpc` that take part in the peering: disjoint, also where the allowed blocks overlap. */
 export function peeredCidrs(peering: Peering, vpc: Vpc): Cidr[] {
   const { allowCidrs } = peering;
   if (allowCidrs === undefined) return [...vpc.cidrs];
-  return vpc.cidrs.flatMap((cidr) => allowCidrs.flatMap((allowed) => intersect(cidr, allowed) ?? []));
+  return vpc.cidrs.flatMap((cidr) => aggregate(allowCidrs.flatMap((allowed) => intersect(cidr, allowed) ?? [])));
 }
 
 // --- settings --------------------------------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ function networkAddress(cidr: Cidr): Ipv4 {
   return addressAt(cidr, 0);
 }
 
-/** Adds a secondary block. INVALID when it overlaps a block of the VPC or of a peer. */
+/** Adds a secondary block. INVALID when it overlaps a block of the VPC, of a peer, or of another peer of a peer. */
 export function addVpcBlock(draft: Draft, name: string, cidr: Cidr): Vpc {
   const vpc = requireVpc(draft, name);
   if (vpc.cidrs.includes(cidr)) return vpc;
@@ -239,6 +240,15 @@ export function addVpcBlock(draft: Draft, name: string, cidr: Cidr): Vpc {
       throw invalid(`block ${cidr} of vpc ${name} overlaps ${clash} of its peer ${other.name}`, {
         hint: 'choose another block, or unpeer first',
       });
+    }
+    for (const further of peeringsOf(draft, other.name)) {
+      const third = otherVpc(further, other.name);
+      const taken = third === name ? undefined : requireVpc(draft, third).cidrs.find((block) => overlaps(block, cidr));
+      if (taken !== undefined) {
+        throw invalid(`block ${cidr} of vpc ${name} overlaps ${taken} of ${third}: ${other.name} is peered with both`, {
+          hint: 'choose another block, or unpeer first',
+        });
+      }
     }
   }
   const after = { ...vpc, cidrs: [...vpc.cidrs, cidr] };
@@ -340,9 +350,24 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     cursor: existing?.cursor ?? 0,
     ...(existing?.policy === undefined ? {} : { policy: existing.policy }),
   };
+  refuseReserved(draft, subnet);
   draft.put(subnet);
   if (existing !== undefined && existing.public !== subnet.public) readdress(draft, subnet);
   return subnet;
+}
+
+/** From `plain` to `cloud` only while no instance has an address that then is reserved. */
+function refuseReserved(draft: Draft, subnet: Subnet): void {
+  if (getKind(draft, 'subnet', idOf(subnet))?.addressing !== 'plain' || subnet.addressing === 'plain') return;
+  for (const offset of [1, 2, 3]) {
+    const [holder] = draft.find(`ip:${subnet.vpc}/${addressAt(subnet.cidr, offset)}`);
+    if (holder !== undefined) {
+      throw conflict(
+        `${describe(holder)} has ${addressAt(subnet.cidr, offset)}, which is reserved in a subnet with cloud addressing`,
+        'delete it first, or keep plain addressing',
+      );
+    }
+  }
 }
 
 /** The instances of a subnet that became public get a public address each; of one that became private, lose theirs. */
@@ -419,7 +444,10 @@ export interface AddInstance {
   readonly securityGroups?: readonly string[];
 }
 
-/** Adds an instance, or changes its groups and public address. CONFLICT when it exists elsewhere or with another address. */
+/**
+ * Adds an instance, or changes its groups and public address. CONFLICT when it exists elsewhere or with another address; also when this very
+ * transaction deletes it there, or deletes the instance that has its address: links are unmade last, so neither can be made anew before.
+ */
 export function addInstance(draft: Draft, args: AddInstance): Instance {
   const subnet = requireSubnet(draft, args.vpc, args.subnet);
   const name = parseName(args.name, 'instance');
@@ -435,6 +463,7 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
   if (existing !== undefined && existing.ip !== ip) {
     throw conflict(`instance ${subnet.vpc}/${name} exists with address ${existing.ip}, not ${ip}`, 'delete it first');
   }
+  const returning = existing === undefined ? getKind(draft.base, 'instance', id) : undefined;
   const groups = [...new Set(args.securityGroups ?? existing?.groups ?? [DEFAULT_GROUP])].sort();
   if (groups.length === 0)
     throw invalid(`instance ${subnet.vpc}/${name} has no security group`, {
@@ -447,13 +476,26 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
     vpc: subnet.vpc,
     name,
     subnet: subnet.name,
-    ip: ip ?? allocate(draft, subnet),
+    ip: ip ?? addressOf(returning, draft, subnet) ?? allocate(draft, subnet),
     ...(publicIp === undefined ? {} : { publicIp }),
     groups,
     profile: existing?.profile ?? 0,
   };
+  if (returning !== undefined && returning.ip !== instance.ip) {
+    throw conflict(
+      `instance ${subnet.vpc}/${name} goes only with this change: it cannot come back with ${instance.ip} for ${returning.ip}`,
+      'choose another name; or delete it in a change of its own first',
+    );
+  }
   draft.put(instance);
   return instance;
+}
+
+/** The address of an instance that the same transaction deleted, if the subnet can give it back. */
+function addressOf(returning: Instance | undefined, draft: Draft, subnet: Subnet): Ipv4 | undefined {
+  if (returning === undefined || !contains(subnet.cidr, returning.ip)) return undefined;
+  if (reservedWord(subnet, offsetOf(subnet.cidr, returning.ip)) !== undefined) return undefined;
+  return has(draft, `ip:${subnet.vpc}/${returning.ip}`) ? undefined : returning.ip;
 }
 
 function reservedWord(subnet: Subnet, offset: number): string | undefined {
@@ -477,17 +519,28 @@ function checkAddress(draft: Draft, subnet: Subnet, ip: Ipv4, id: string): Ipv4 
   const holder = draft.find(`ip:${subnet.vpc}/${ip}`)[0];
   if (holder !== undefined && idOf(holder) !== id)
     throw conflict(`address ${ip} is taken by ${describe(holder)}`, 'choose another, or leave it out');
+  const [leaver] = draft.base.find(`ip:${subnet.vpc}/${ip}`);
+  if (leaver !== undefined && idOf(leaver) !== id) {
+    throw conflict(
+      `address ${ip} becomes free only with this change: ${describe(leaver)} has it`,
+      'choose another; or delete the instance in a change of its own first',
+    );
+  }
   return ip;
 }
 
-/** The next free address, searched from where the last search ended: a freed address rests before it is used again. */
+/**
+ * The next free address, searched from where the last search ended: a freed address rests before it is used again. One that this very transaction
+ * frees is not free yet: its link goes last.
+ */
 function allocate(draft: Draft, subnet: Subnet): Ipv4 {
   const size = sizeOf(subnet.cidr);
   for (let tried = 0; tried < size; tried += 1) {
     const offset = (subnet.cursor + tried) % size;
     if (reservedWord(subnet, offset) !== undefined) continue;
     const ip = addressAt(subnet.cidr, offset);
-    if (has(draft, `ip:${subnet.vpc}/${ip}`)) continue;
+    const claim = `ip:${subnet.vpc}/${ip}`;
+    if (has(draft, claim) || has(draft.base, claim)) continue;
     draft.put({ ...subnet, cursor: (offset + 1) % size });
     return ip;
   }
