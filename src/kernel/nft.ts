@@ -101,6 +101,8 @@ function wordsOf(stderr: string): string {
 }
 
 const ERRNO_WORDS: readonly (readonly [RegExp, string])[] = [
+  // No such namespace, or a file that a killed process made to pin one on and did not get to.
+  [/^vpcctl-launch: setns .*EINVAL/, 'ENOENT'],
   [/File exists/, 'EEXIST'],
   [/No such file or directory|does not exist/, 'ENOENT'],
   [/Operation not permitted|you must be root/i, 'EPERM'],

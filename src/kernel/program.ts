@@ -71,6 +71,7 @@ class Program {
     let error: VpcctlError | undefined;
     const fail = (author: Author, errno: number, where: string | undefined, extack: string | undefined): void => {
       const name = errnoName(errno);
+      if (tolerant && isNoNamespace(name, where)) return;
       if (isMoot(author.change, name, tolerant)) return;
       error ??= refusal(author.change, name, where, extack);
     };
@@ -95,6 +96,11 @@ class Program {
     }
     return { applied: [...applied], ...(error === undefined ? {} : { error }) };
   }
+}
+
+/** A namespace that is not pinned, or a file that a killed process made to pin one on and did not get to (EINVAL of setns). */
+function isNoNamespace(errno: string, where: string | undefined): boolean {
+  return (errno === 'ENOENT' || errno === 'EINVAL') && /^(?:netns|open|setns) /.test(where ?? '');
 }
 
 /** What is to be deleted is gone already; or, where that is tolerated, what is to be created is there. */
