@@ -1,0 +1,224 @@
+/**
+ * Root inside a workload: whatever it does to its own namespace, it may send and receive no more than the model says. Each
+ * refusal stands beside the same packet sent honestly, which arrives; the router's counter tells that the dishonest one was dropped there.
+ */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { open, type Vpcctl } from '../../src/index.js';
+import { INTERNET_SERVER, type Listener, TestHost, UPLINK } from '../harness/host.js';
+import { counter, ip, ipDo, must, nft } from '../harness/witness.js';
+
+const WEB = 'vpc.a.web';
+const WEB2 = 'vpc.a.web2';
+const DB = 'vpc.a.db';
+const ROUTER = 'vpc.a';
+const WEB_IP = '10.1.1.10';
+const WEB2_IP = '10.1.1.11';
+const DB_IP = '10.1.2.10';
+
+let host: TestHost;
+let vpcctl: Vpcctl;
+let db: Listener;
+
+/** Packets dropped by the source/dest check. */
+async function spoofed(): Promise<number> {
+  const rules = await nft(['list', 'chain', 'bridge', 'vpcctl', 'prerouting'], ROUTER);
+  return rules.reduce((sum, object) => {
+    const { expr } = (object.rule ?? {}) as { expr?: { counter?: { packets: number } }[] };
+    return sum + (expr ?? []).reduce((packets, one) => packets + (one.counter?.packets ?? 0), 0);
+  }, 0);
+}
+
+beforeAll(async () => {
+  host = await TestHost.create({ routedToHost: ['198.51.100.0/24'] });
+  vpcctl = await open({ state: host.stateDir });
+  await vpcctl.transaction((tx) => {
+    tx.createVpc({ name: 'a', cidr: '10.1.0.0/16' });
+    tx.addSubnet({ vpc: 'a', name: 'web', cidr: '10.1.1.0/24', public: true });
+    tx.addSubnet({ vpc: 'a', name: 'db', cidr: '10.1.2.0/24' });
+    tx.putSecurityGroup('a', 'web', { ingress: [{ protocol: 'tcp', port: 80 }] });
+    // Only web's own address may reach the database.
+    tx.putSecurityGroup('a', 'db', { ingress: [{ protocol: 'tcp', port: 5432, from: `${WEB_IP}/32` }] });
+    tx.addInstance({ vpc: 'a', subnet: 'web', name: 'web', ip: WEB_IP, securityGroups: ['web'] });
+    tx.addInstance({ vpc: 'a', subnet: 'web', name: 'web2', ip: WEB2_IP, securityGroups: ['web'] });
+    tx.addInstance({ vpc: 'a', subnet: 'db', name: 'db', ip: DB_IP, securityGroups: ['db'] });
+  });
+  db = await host.listener(DB, 'tcp', 5432);
+  await host.listener(DB, 'udp', 5432);
+  await host.listener('internet', 'tcp', 80);
+});
+
+afterAll(async () => {
+  for (const ns of [WEB, WEB2, DB]) await host.leave(ns);
+  await vpcctl.destroy();
+  await vpcctl.close();
+  await host.close();
+});
+
+beforeEach(async () => {
+  expect(await host.probe(WEB, { proto: 'tcp', to: DB_IP, port: 5432 })).toMatchObject({
+    ok: true,
+    seenSource: WEB_IP,
+  });
+  expect(await host.probe(WEB2, { proto: 'tcp', to: DB_IP, port: 5432, timeoutMs: 300 })).toMatchObject({ ok: false });
+});
+
+describe('a workload that lies about itself', () => {
+  test("cannot send from a neighbour's address", async () => {
+    const before = await spoofed();
+    const seen = (await db.seen()).length;
+    await ipDo(['addr', 'add', `${WEB_IP}/24`, 'dev', 'eth0'], WEB2);
+    try {
+      const lie = await host.probe(WEB2, { proto: 'tcp', to: DB_IP, port: 5432, from: WEB_IP, timeoutMs: 500 });
+      expect(lie.ok).toBe(false);
+      await host.probe(WEB2, { proto: 'udp', to: DB_IP, port: 5432, from: WEB_IP, timeoutMs: 300 });
+    } finally {
+      await ipDo(['addr', 'del', `${WEB_IP}/24`, 'dev', 'eth0'], WEB2);
+    }
+    expect(await spoofed()).toBeGreaterThan(before);
+    expect(await db.seen()).toHaveLength(seen);
+  });
+
+  test('cannot send from another MAC address', async () => {
+    const [link] = await ip<{ address: string }>(['link', 'show', 'eth0'], WEB);
+    const before = await spoofed();
+    await ipDo(['link', 'set', 'eth0', 'address', '02:76:0a:01:01:0b'], WEB);
+    try {
+      expect(await host.probe(WEB, { proto: 'tcp', to: DB_IP, port: 5432, timeoutMs: 500 })).toMatchObject({
+        ok: false,
+      });
+    } finally {
+      await ipDo(['link', 'set', 'eth0', 'address', link?.address ?? ''], WEB);
+    }
+    expect(await spoofed()).toBeGreaterThan(before);
+  });
+
+  test('cannot claim an address by ARP', async () => {
+    const before = await spoofed();
+    await ipDo(['addr', 'add', '10.1.1.77/24', 'dev', 'eth0'], WEB2);
+    try {
+      await host.probe(WEB2, { proto: 'icmp', to: '10.1.1.99', from: '10.1.1.77', timeoutMs: 300 });
+    } finally {
+      await ipDo(['addr', 'del', '10.1.1.77/24', 'dev', 'eth0'], WEB2);
+    }
+    expect(await spoofed()).toBeGreaterThan(before);
+    const [learnt] = await ip<{ dst: string }>(['neigh', 'show', '10.1.1.77'], ROUTER);
+    expect(learnt).toBeUndefined();
+    const neighbours = await ip<{ dst: string; lladdr: string; state: string[] }>(['neigh', 'show', WEB_IP], ROUTER);
+    expect(neighbours).toMatchObject([{ lladdr: '02:76:0a:01:01:0a', state: ['PERMANENT'] }]);
+  });
+
+  test('cannot reach a neighbour past the router, by its MAC address', async () => {
+    const listener = await host.listener(WEB, 'tcp', 9999);
+    await ipDo(['neigh', 'replace', WEB_IP, 'lladdr', '02:76:0a:01:01:0a', 'dev', 'eth0'], WEB2);
+    try {
+      expect(await host.probe(WEB, { proto: 'tcp', to: WEB_IP, port: 9999 })).toMatchObject({ ok: true });
+      const seen = (await listener.seen()).length;
+      expect(await host.probe(WEB2, { proto: 'tcp', to: WEB_IP, port: 9999, timeoutMs: 500 })).toMatchObject({
+        ok: false,
+      });
+      expect(await listener.seen()).toHaveLength(seen);
+    } finally {
+      await ipDo(['neigh', 'del', WEB_IP, 'dev', 'eth0'], WEB2);
+      await listener.close();
+    }
+  });
+
+  test('gains nothing by a VLAN of its own', async () => {
+    await ipDo(['link', 'add', 'link', 'eth0', 'name', 'eth0.7', 'type', 'vlan', 'id', '7'], WEB).catch(
+      (error: unknown) => {
+        // Kernels without 8021q have nothing to test here.
+        expect(String(error)).toMatch(/not supported|Unknown device type/);
+      },
+    );
+    const [vlan] = await ip(['link', 'show', 'type', 'vlan'], WEB);
+    if (vlan === undefined) return;
+    const seen = (await db.seen()).length;
+    await ipDo(['link', 'set', 'eth0.7', 'up'], WEB);
+    await ipDo(['route', 'add', `${DB_IP}/32`, 'via', '10.1.1.1', 'dev', 'eth0.7', 'onlink'], WEB);
+    expect(await host.probe(WEB, { proto: 'tcp', to: DB_IP, port: 5432, timeoutMs: 500 })).toMatchObject({ ok: false });
+    expect(await db.seen()).toHaveLength(seen);
+    await ipDo(['link', 'del', 'eth0.7'], WEB);
+  });
+});
+
+describe('a private workload that wants out', () => {
+  test('puts no packet on the uplink, whatever routes and rules it makes', async () => {
+    await ipDo(['addr', 'add', `${WEB_IP}/32`, 'dev', 'eth0'], DB);
+    await ipDo(['route', 'add', INTERNET_SERVER, 'via', '10.1.2.1', 'src', WEB_IP], DB);
+    await ipDo(['route', 'add', '198.51.100.0/24', 'via', '10.1.2.1'], DB);
+    try {
+      const edge = await counter(ROUTER, 'uplink');
+      const uplink = await counter('', UPLINK);
+      for (const from of [DB_IP, WEB_IP]) {
+        expect(
+          await host.probe(DB, { proto: 'tcp', to: INTERNET_SERVER, port: 80, from, timeoutMs: 300 }),
+        ).toMatchObject({ ok: false });
+        expect(await host.probe(DB, { proto: 'icmp', to: INTERNET_SERVER, from, timeoutMs: 300 })).toMatchObject({
+          ok: false,
+        });
+      }
+      expect((await counter(ROUTER, 'uplink')).txPackets - edge.txPackets).toBe(0);
+      expect((await counter('', UPLINK)).txPackets - uplink.txPackets).toBe(0);
+      // The same counters see an honest packet.
+      expect(await host.probe(WEB, { proto: 'tcp', to: INTERNET_SERVER, port: 80 })).toMatchObject({ ok: true });
+      expect((await counter(ROUTER, 'uplink')).txPackets - edge.txPackets).toBeGreaterThan(0);
+      expect((await counter('', UPLINK)).txPackets - uplink.txPackets).toBeGreaterThan(0);
+    } finally {
+      await ipDo(['addr', 'del', `${WEB_IP}/32`, 'dev', 'eth0'], DB);
+      await ipDo(['route', 'del', INTERNET_SERVER], DB).catch(() => undefined);
+      await ipDo(['route', 'del', '198.51.100.0/24'], DB);
+    }
+  });
+});
+
+describe('the host and the routers', () => {
+  test("are not a workload's to reach", async () => {
+    const service = await host.listener('', 'tcp', 2222);
+    const own = await host.listener(WEB, 'tcp', 80);
+    try {
+      expect(await host.probe('', { proto: 'tcp', to: '192.0.2.2', port: 2222 })).toMatchObject({ ok: true });
+      const seen = (await service.seen()).length;
+      for (const to of ['192.0.2.2', '169.254.128.1', '10.1.1.1', '169.254.128.2']) {
+        expect(await host.probe(WEB, { proto: 'tcp', to, port: 2222, timeoutMs: 300 }), to).toMatchObject({
+          ok: false,
+        });
+      }
+      expect(await service.seen()).toHaveLength(seen);
+      // The way from the host to the workload, and its answers, are open all the same.
+      expect(await host.probe('', { proto: 'tcp', to: WEB_IP, port: 80 })).toMatchObject({
+        ok: true,
+        seenSource: '169.254.128.1',
+      });
+    } finally {
+      await service.close();
+      await own.close();
+    }
+  });
+
+  test('let no IPv6 through', async () => {
+    const [web, web2] = ['fd00::10', 'fd00::11'];
+    for (const [ns, address] of [
+      [WEB, web],
+      [WEB2, web2],
+    ] as const) {
+      await ipDo(['addr', 'add', `${address}/64`, 'dev', 'eth0', 'nodad'], ns);
+    }
+    const listener = await host.listener(WEB, 'tcp', 80, { host: '::' });
+    try {
+      expect(await host.probe(WEB, { proto: 'tcp', to: web ?? '', port: 80 })).toMatchObject({ ok: true });
+      const before = await spoofed();
+      expect(await host.probe(WEB2, { proto: 'tcp', to: web ?? '', port: 80, timeoutMs: 1_500 })).toMatchObject({
+        ok: false,
+      });
+      expect(await spoofed()).toBeGreaterThan(before);
+    } finally {
+      await listener.close();
+      for (const [ns, address] of [
+        [WEB, web],
+        [WEB2, web2],
+      ] as const) {
+        await must('', ['ip', '-n', ns, 'addr', 'del', `${address}/64`, 'dev', 'eth0']);
+      }
+    }
+  });
+});
