@@ -125,11 +125,12 @@ describe('a process that is killed', () => {
     for (let round = 0; round < rounds; round += 1) {
       const verb = round % 3 === 2 ? 'destroy' : 'apply';
       const child = spawn(process.execPath, [victim, dir, verb], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const exited = once(child, 'exit');
       // It says when its transaction begins; the kill falls anywhere into the work, and sometimes after it.
       await once(child.stdout, 'data');
       await sleep(Math.random() * (round % 2 === 0 ? 60 : 250));
       child.kill('SIGKILL');
-      await once(child, 'exit');
+      await exited;
 
       const vpcctl = await open({
         state: dir,
