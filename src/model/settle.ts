@@ -7,7 +7,7 @@ import { type Cidr, overlaps } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
 import { type Draft, type Edit, findKind, getKind, has } from './reader.js';
 import { EDGE_ID, type Instance, idOf, ids, type Profile, type Subnet } from './resources.js';
-import { installationOf, otherVpc, peeringsOf, subnetsOf } from './verbs.js';
+import { installationOf, otherVpc, peeringsOf } from './verbs.js';
 
 /** What the model must know of the machine. */
 export interface HostFacts {
@@ -24,8 +24,15 @@ export function needsHostFacts(draft: Draft): boolean {
   return draft.edits().some(({ before, after }) => {
     if (after?.kind === 'vpc') return after.mtu === 0;
     if (after?.kind === 'installation') return true;
-    return after?.kind === 'subnet' && after.public && !(before?.kind === 'subnet' && before.public);
+    return after?.kind === 'subnet' && after.public && !isSame(before, after);
   });
+}
+
+/** Whether a public subnet was that before, with the same block and the same claim to a route on the host. */
+function isSame(before: Edit['before'], after: Subnet): boolean {
+  return (
+    before?.kind === 'subnet' && before.public && before.cidr === after.cidr && before.hostRoute === after.hostRoute
+  );
 }
 
 const DEFAULT_MTU = 1500;
@@ -96,7 +103,7 @@ function settleEdge(draft: Draft, facts: HostFacts | undefined, mtu: () => numbe
       hint: 'name an existing link with --uplink, or use --uplink none',
     });
   }
-  if (edge === undefined) {
+  if (edge?.publicPool !== publicPool) {
     const clash = facts?.routes.find((route) => overlaps(route, publicPool));
     if (clash !== undefined) {
       throw new VpcctlError(
@@ -122,9 +129,8 @@ function settleHostRoutes(draft: Draft, facts: HostFacts | undefined): void {
   for (const { before, after } of draft.edits()) {
     if (after?.kind !== 'subnet') continue;
     const subnet = getKind(draft, 'subnet', idOf(after)) ?? after;
-    const was = before?.kind === 'subnet' && before.public;
     if (!subnet.public && subnet.hostRoute) draft.put({ ...subnet, hostRoute: false });
-    if (subnet.public && !was) draft.put({ ...subnet, hostRoute: isFree(draft, subnet, facts) });
+    if (subnet.public && !isSame(before, after)) draft.put({ ...subnet, hostRoute: isFree(draft, subnet, facts) });
   }
 }
 
@@ -205,6 +211,9 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     case 'vpc': {
       const peerings = peeringsOf(draft, resource.name);
       return [
+        ...(before?.kind === 'vpc' && after?.kind === 'vpc' && before.mtu !== after.mtu
+          ? draft.find(`instances:${resource.name}`).map(idOf)
+          : []),
         ...peerings.map(idOf),
         ...profilesOfGroups(draft, `refers-vpc:${resource.name}`),
         ...peerings.flatMap((peering) => profilesOfGroups(draft, `refers-peers:${otherVpc(peering, resource.name)}`)),
@@ -214,13 +223,19 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
       return resource.vpcs.flatMap((vpc) => profilesOfGroups(draft, `refers-peers:${vpc}`));
     case 'group':
       return draft.find(`profile-of:${resource.vpc}/${resource.name}`).map(idOf);
-    case 'subnet':
-      return draft.find(`policy-of:${resource.vpc}/${resource.name}`).map(idOf);
+    case 'subnet': {
+      const moved =
+        before?.kind === 'subnet' &&
+        after?.kind === 'subnet' &&
+        (before.cidr !== after.cidr || before.gateway !== after.gateway);
+      return [
+        ...draft.find(`policy-of:${resource.vpc}/${resource.name}`).map(idOf),
+        ...(moved ? draft.find(`subnet:${resource.vpc}/${resource.name}`).map(idOf) : []),
+      ];
+    }
     case 'profile':
       if (before !== undefined && after !== undefined) return [];
       return resource.groups.flatMap((group) => profilesOfGroups(draft, `refers:${resource.vpc}/${group}`));
-    case 'igw':
-      return subnetsOf(draft, resource.vpc).map(idOf);
     default:
       return [];
   }

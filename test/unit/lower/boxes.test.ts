@@ -19,8 +19,9 @@ function cover(boxes: readonly Box[]): number[] {
     for (let protocol = 0; protocol < SIDE; protocol += 1) {
       for (let port = 0; port < SIDE; port += 1) {
         counts.push(
-          boxes.filter((one) => within(one.address, address) && within(one.protocol, protocol) && within(one.port, port))
-            .length,
+          boxes.filter(
+            (one) => within(one.address, address) && within(one.protocol, protocol) && within(one.port, port),
+          ).length,
         );
       }
     }

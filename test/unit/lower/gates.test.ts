@@ -1,7 +1,7 @@
 /** What a profile's elements admit, packet by packet, against the rules as a person reads them. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { GATE_SETS } from '../../../src/lower/firewall.js';
+import type { GATE_SETS } from '../../../src/lower/firewall.js';
 import { lower } from '../../../src/lower/lower.js';
 import { type Instance, ids, type Profile } from '../../../src/model/resources.js';
 import { addInstance, addSubnet, applyPolicy, createVpc, peer, putGroup } from '../../../src/model/verbs.js';
@@ -155,7 +155,11 @@ describe('security groups', () => {
         const members: Readonly<Record<string, readonly string[]>> = { x: ['web', 'ops'], y: ['other'], z: ['web'] };
         const senders = [
           ...Object.keys(members).map((name) => made.get<Instance>(`instance/a/${name}`)),
-          ...['10.1.1.7', '10.1.1.200', '10.1.2.1', '8.8.8.8', '169.254.128.1'].map((ip) => ({ name: '', ip, profile: 0 })),
+          ...['10.1.1.7', '10.1.1.200', '10.1.2.1', '8.8.8.8', '169.254.128.1'].map((ip) => ({
+            name: '',
+            ip,
+            profile: 0,
+          })),
         ];
         const rules = [
           ...(web.ingress ?? []).map((one) => ({ ...one, owner: 'web' })),
@@ -173,7 +177,14 @@ describe('security groups', () => {
         };
         const wrong: unknown[] = [];
         for (const sender of senders) {
-          for (const [protocol, port] of [[6, 80], [6, 100], [6, 22], [17, 80], [1, 0], [47, 0]] as const) {
+          for (const [protocol, port] of [
+            [6, 80],
+            [6, 100],
+            [6, 22],
+            [17, 80],
+            [1, 0],
+            [47, 0],
+          ] as const) {
             const packet = { address: sender.ip, protocol, port, mark: sender.profile };
             const allowed = rules.some(
               (one) =>

@@ -219,14 +219,20 @@ const groupSpec: fc.Arbitrary<SecurityGroupSpec> = fc
 export const policySpec: fc.Arbitrary<PolicySpec> = fc
   .record({
     ingress: fc.option(
-      fc.array(fc.tuple(protocolAndPort, fc.boolean(), fc.constantFrom(undefined, undefined, '10.1.0.0/16', '10.1.1.0/24')), {
-        maxLength: 4,
-      }),
+      fc.array(
+        fc.tuple(protocolAndPort, fc.boolean(), fc.constantFrom(undefined, undefined, '10.1.0.0/16', '10.1.1.0/24')),
+        {
+          maxLength: 4,
+        },
+      ),
     ),
     egress: fc.option(
-      fc.array(fc.tuple(protocolAndPort, fc.boolean(), fc.constantFrom(undefined, undefined, '10.0.0.0/16', '10.1.1.7')), {
-        maxLength: 4,
-      }),
+      fc.array(
+        fc.tuple(protocolAndPort, fc.boolean(), fc.constantFrom(undefined, undefined, '10.0.0.0/16', '10.1.1.7')),
+        {
+          maxLength: 4,
+        },
+      ),
     ),
   })
   .map(({ ingress, egress }) => ({
@@ -325,7 +331,12 @@ const OPENING: readonly (readonly Step[])[] = [
     { verb: 'createVpc', args: { name: 'a', cidr: '10.0.0.0/16' } },
     { verb: 'addSubnet', args: { vpc: 'a', name: 's', cidr: '10.0.1.0/24', public: true } },
     { verb: 'putGroup', vpc: 'a', name: 'web', spec: { ingress: [{ protocol: 'tcp', port: 80, from: 'peers' }] } },
-    { verb: 'putGroup', vpc: 'a', name: 'db', spec: { ingress: [{ protocol: 'tcp', port: 5432, from: { group: 'web' } }] } },
+    {
+      verb: 'putGroup',
+      vpc: 'a',
+      name: 'db',
+      spec: { ingress: [{ protocol: 'tcp', port: 5432, from: { group: 'web' } }] },
+    },
   ],
   [
     { verb: 'createVpc', args: { name: 'b', cidr: '10.1.0.0/16' } },

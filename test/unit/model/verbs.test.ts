@@ -50,13 +50,34 @@ describe('createVpc', () => {
   });
 
   test.each([
-    ['10.0.0.0/15', 'INVALID: vpc a: 10.0.0.0/15 is a /15, a block must be between /16 and /28; choose another prefix length'],
-    ['10.0.0.0/29', 'INVALID: vpc a: 10.0.0.0/29 is a /29, a block must be between /16 and /28; choose another prefix length'],
-    ['127.1.0.0/16', 'INVALID: vpc a 127.1.0.0/16 overlaps 127.0.0.0/8 (loopback); use a private block such as 10.0.0.0/16'],
-    ['169.254.0.0/16', 'INVALID: vpc a 169.254.0.0/16 overlaps 169.254.0.0/16 (link-local); use a private block such as 10.0.0.0/16'],
-    ['224.0.0.0/16', 'INVALID: vpc a 224.0.0.0/16 overlaps 224.0.0.0/4 (multicast); use a private block such as 10.0.0.0/16'],
-    ['198.51.0.0/16', 'INVALID: vpc a: 198.51.0.0/16 overlaps the pool of public addresses 198.51.100.0/24; choose another block'],
-    ['10.0.0.5/16', 'INVALID: 10.0.0.5/16 has host bits set: the network is 10.0.0.0/16; write 10.0.0.0/16, or 10.0.0.1/16 to name the gateway'],
+    [
+      '10.0.0.0/15',
+      'INVALID: vpc a: 10.0.0.0/15 is a /15, a block must be between /16 and /28; choose another prefix length',
+    ],
+    [
+      '10.0.0.0/29',
+      'INVALID: vpc a: 10.0.0.0/29 is a /29, a block must be between /16 and /28; choose another prefix length',
+    ],
+    [
+      '127.1.0.0/16',
+      'INVALID: vpc a 127.1.0.0/16 overlaps 127.0.0.0/8 (loopback); use a private block such as 10.0.0.0/16',
+    ],
+    [
+      '169.254.0.0/16',
+      'INVALID: vpc a 169.254.0.0/16 overlaps 169.254.0.0/16 (link-local); use a private block such as 10.0.0.0/16',
+    ],
+    [
+      '224.0.0.0/16',
+      'INVALID: vpc a 224.0.0.0/16 overlaps 224.0.0.0/4 (multicast); use a private block such as 10.0.0.0/16',
+    ],
+    [
+      '198.51.0.0/16',
+      'INVALID: vpc a: 198.51.0.0/16 overlaps the pool of public addresses 198.51.100.0/24; choose another block',
+    ],
+    [
+      '10.0.0.5/16',
+      'INVALID: 10.0.0.5/16 has host bits set: the network is 10.0.0.0/16; write 10.0.0.0/16, or 10.0.0.1/16 to name the gateway',
+    ],
   ])('refuses %s', (block, line) => {
     expect(refused(undefined, (tx) => createVpc(tx, { name: 'a', cidr: block }))).toBe(line);
   });
@@ -74,11 +95,13 @@ describe('createVpc', () => {
       gatewayHint: '10.0.1.1',
     });
     expect(addSubnet(tx, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' }).gateway).toBe('10.0.1.1');
-    expect(addSubnet(draft(world((one) => createVpc(one, { name: 'a', cidr: '10.0.0.1/16' }))), {
-      vpc: 'a',
-      name: 's',
-      cidr: '10.0.7.0/24',
-    }).gateway).toBe('10.0.7.1');
+    expect(
+      addSubnet(draft(world((one) => createVpc(one, { name: 'a', cidr: '10.0.0.1/16' }))), {
+        vpc: 'a',
+        name: 's',
+        cidr: '10.0.7.0/24',
+      }).gateway,
+    ).toBe('10.0.7.1');
   });
 
   test('never changes a primary block', () => {
@@ -90,10 +113,22 @@ describe('createVpc', () => {
 
 describe('blocks of a VPC', () => {
   test.each([
-    ['10.0.128.0/20', 'INVALID: block 10.0.128.0/20 overlaps 10.0.0.0/16 of the same vpc a; choose a block that is free'],
-    ['10.1.4.0/24', 'INVALID: block 10.1.4.0/24 of vpc a overlaps 10.1.0.0/16 of its peer b; choose another block, or unpeer first'],
-    ['10.2.4.0/24', 'INVALID: block 10.2.4.0/24 of vpc a overlaps 10.2.0.0/16 of c: b is peered with both; choose another block, or unpeer first'],
-    ['198.51.100.0/28', 'INVALID: vpc a: 198.51.100.0/28 overlaps the pool of public addresses 198.51.100.0/24; choose another block'],
+    [
+      '10.0.128.0/20',
+      'INVALID: block 10.0.128.0/20 overlaps 10.0.0.0/16 of the same vpc a; choose a block that is free',
+    ],
+    [
+      '10.1.4.0/24',
+      'INVALID: block 10.1.4.0/24 of vpc a overlaps 10.1.0.0/16 of its peer b; choose another block, or unpeer first',
+    ],
+    [
+      '10.2.4.0/24',
+      'INVALID: block 10.2.4.0/24 of vpc a overlaps 10.2.0.0/16 of c: b is peered with both; choose another block, or unpeer first',
+    ],
+    [
+      '198.51.100.0/28',
+      'INVALID: vpc a: 198.51.100.0/28 overlaps the pool of public addresses 198.51.100.0/24; choose another block',
+    ],
   ])('refuse %s where a is peered with b, and b with c', (block, line) => {
     const made = small();
     made.transact((tx) => {
@@ -125,12 +160,30 @@ describe('blocks of a VPC', () => {
 
 describe('addSubnet', () => {
   test.each([
-    [{ cidr: '10.0.4.0/29' }, 'INVALID: subnet t of vpc a: 10.0.4.0/29 is a /29, a block must be between /16 and /28; choose another prefix length'],
-    [{ cidr: '10.7.0.0/24' }, "INVALID: subnet t of vpc a: 10.7.0.0/24 is outside the VPC's blocks 10.0.0.0/16; choose a block inside, or add a secondary block to the VPC"],
-    [{ cidr: '10.0.1.0/28' }, 'INVALID: subnet t of vpc a: 10.0.1.0/28 overlaps 10.0.1.0/24 of subnet s; choose a free block'],
-    [{ cidr: '10.0.4.0/24', gateway: '10.0.5.1' }, 'INVALID: subnet t of vpc a: gateway 10.0.5.1 is outside 10.0.4.0/24; use 10.0.4.1'],
-    [{ cidr: '10.0.4.0/24', gateway: '10.0.4.0' }, 'INVALID: subnet t of vpc a: gateway 10.0.4.0 is the network address of 10.0.4.0/24; use 10.0.4.1'],
-    [{ cidr: '10.0.4.0/24', gateway: '10.0.4.255' }, 'INVALID: subnet t of vpc a: gateway 10.0.4.255 is the broadcast address of 10.0.4.0/24; use 10.0.4.1'],
+    [
+      { cidr: '10.0.4.0/29' },
+      'INVALID: subnet t of vpc a: 10.0.4.0/29 is a /29, a block must be between /16 and /28; choose another prefix length',
+    ],
+    [
+      { cidr: '10.7.0.0/24' },
+      "INVALID: subnet t of vpc a: 10.7.0.0/24 is outside the VPC's blocks 10.0.0.0/16; choose a block inside, or add a secondary block to the VPC",
+    ],
+    [
+      { cidr: '10.0.1.0/28' },
+      'INVALID: subnet t of vpc a: 10.0.1.0/28 overlaps 10.0.1.0/24 of subnet s; choose a free block',
+    ],
+    [
+      { cidr: '10.0.4.0/24', gateway: '10.0.5.1' },
+      'INVALID: subnet t of vpc a: gateway 10.0.5.1 is outside 10.0.4.0/24; use 10.0.4.1',
+    ],
+    [
+      { cidr: '10.0.4.0/24', gateway: '10.0.4.0' },
+      'INVALID: subnet t of vpc a: gateway 10.0.4.0 is the network address of 10.0.4.0/24; use 10.0.4.1',
+    ],
+    [
+      { cidr: '10.0.4.0/24', gateway: '10.0.4.255' },
+      'INVALID: subnet t of vpc a: gateway 10.0.4.255 is the broadcast address of 10.0.4.0/24; use 10.0.4.1',
+    ],
     [{}, 'USAGE: subnet t of vpc a has no block; give --cidr, or --ip with --gateway'],
     [{ gateway: '10.0.4.1', ip: '10.0.5.2' }, 'INVALID: 10.0.5.2 and 10.0.4.1 are not in one /24; give --cidr'],
     [{ cidr: '10.0.4.3/24' }, 'INVALID: 10.0.4.3/24 has host bits set: the network is 10.0.4.0/24; write 10.0.4.0/24'],
@@ -177,17 +230,40 @@ describe('addSubnet', () => {
     const made = world(
       (tx) => createVpc(tx, { name: 'vpc1', cidr: '10.0.1.1/24' }),
       (tx) => {
-        addSubnet(tx, { vpc: 'vpc1', name: 'public', gateway: '10.0.1.1', ip: '10.0.1.2', extendVpc: true, public: true, addressing: 'plain' });
+        addSubnet(tx, {
+          vpc: 'vpc1',
+          name: 'public',
+          gateway: '10.0.1.1',
+          ip: '10.0.1.2',
+          extendVpc: true,
+          public: true,
+          addressing: 'plain',
+        });
         addInstance(tx, { vpc: 'vpc1', subnet: 'public', name: 'public', ip: '10.0.1.2' });
       },
       (tx) => {
-        addSubnet(tx, { vpc: 'vpc1', name: 'private', gateway: '10.0.2.1', ip: '10.0.2.2', extendVpc: true, addressing: 'plain' });
+        addSubnet(tx, {
+          vpc: 'vpc1',
+          name: 'private',
+          gateway: '10.0.2.1',
+          ip: '10.0.2.2',
+          extendVpc: true,
+          addressing: 'plain',
+        });
         addInstance(tx, { vpc: 'vpc1', subnet: 'private', name: 'private', ip: '10.0.2.2' });
       },
     );
     expect(made.get<Vpc>('vpc/vpc1').cidrs).toEqual(['10.0.1.0/24', '10.0.2.0/24']);
-    expect(made.get<Subnet>('subnet/vpc1/public')).toMatchObject({ cidr: '10.0.1.0/24', gateway: '10.0.1.1', public: true });
-    expect(made.get<Subnet>('subnet/vpc1/private')).toMatchObject({ cidr: '10.0.2.0/24', gateway: '10.0.2.1', public: false });
+    expect(made.get<Subnet>('subnet/vpc1/public')).toMatchObject({
+      cidr: '10.0.1.0/24',
+      gateway: '10.0.1.1',
+      public: true,
+    });
+    expect(made.get<Subnet>('subnet/vpc1/private')).toMatchObject({
+      cidr: '10.0.2.0/24',
+      gateway: '10.0.2.1',
+      public: false,
+    });
     expect(made.get<Instance>('instance/vpc1/private')).toMatchObject({ ip: '10.0.2.2' });
     expect(made.get<Instance>('instance/vpc1/public').publicIp).toMatch(/^198\.51\.100\./);
     expect(made.get<Instance>('instance/vpc1/private').publicIp).toBeUndefined();
@@ -225,19 +301,43 @@ describe('addInstance', () => {
     addInstance(tx, { vpc: 'a', subnet: 's', name: 'x', ...args });
 
   test.each([
-    [{ ip: '10.0.9.4' }, 'INVALID: address 10.0.9.4 is outside 10.0.1.0/24 of subnet a/s; choose one inside, or leave it out'],
-    [{ ip: '10.0.1.0' }, 'INVALID: address 10.0.1.0 of subnet a/s is the network address; choose another, or leave it out'],
+    [
+      { ip: '10.0.9.4' },
+      'INVALID: address 10.0.9.4 is outside 10.0.1.0/24 of subnet a/s; choose one inside, or leave it out',
+    ],
+    [
+      { ip: '10.0.1.0' },
+      'INVALID: address 10.0.1.0 of subnet a/s is the network address; choose another, or leave it out',
+    ],
     [{ ip: '10.0.1.1' }, 'INVALID: address 10.0.1.1 of subnet a/s is the gateway; choose another, or leave it out'],
-    [{ ip: '10.0.1.2' }, 'INVALID: address 10.0.1.2 of subnet a/s is reserved (the first four addresses of a subnet are); choose another, or leave it out'],
-    [{ ip: '10.0.1.3' }, 'INVALID: address 10.0.1.3 of subnet a/s is reserved (the first four addresses of a subnet are); choose another, or leave it out'],
-    [{ ip: '10.0.1.255' }, 'INVALID: address 10.0.1.255 of subnet a/s is the broadcast address; choose another, or leave it out'],
+    [
+      { ip: '10.0.1.2' },
+      'INVALID: address 10.0.1.2 of subnet a/s is reserved (the first four addresses of a subnet are); choose another, or leave it out',
+    ],
+    [
+      { ip: '10.0.1.3' },
+      'INVALID: address 10.0.1.3 of subnet a/s is reserved (the first four addresses of a subnet are); choose another, or leave it out',
+    ],
+    [
+      { ip: '10.0.1.255' },
+      'INVALID: address 10.0.1.255 of subnet a/s is the broadcast address; choose another, or leave it out',
+    ],
     [{ subnet: 'q' }, 'NOT_FOUND: subnet q of vpc a does not exist; there are: p, s'],
     [{ vpc: 'q' }, 'NOT_FOUND: vpc q does not exist; there are: a, b'],
     [{ securityGroups: ['web'] }, 'NOT_FOUND: security group web of vpc a does not exist; there are: default'],
     [{ securityGroups: [] }, 'INVALID: instance a/x has no security group; name one, or leave it out for `default`'],
-    [{ publicIp: true }, 'INVALID: subnet a/s is private: its instances have no public address; put the instance into a public subnet'],
-    [{ publicIp: '198.51.100.7' }, 'INVALID: subnet a/s is private: its instances have no public address; put the instance into a public subnet'],
-    [{ subnet: 'p', publicIp: '203.0.113.7' }, 'INVALID: public address 203.0.113.7 is outside the pool 198.51.100.0/24; choose one of the pool, or leave it out'],
+    [
+      { publicIp: true },
+      'INVALID: subnet a/s is private: its instances have no public address; put the instance into a public subnet',
+    ],
+    [
+      { publicIp: '198.51.100.7' },
+      'INVALID: subnet a/s is private: its instances have no public address; put the instance into a public subnet',
+    ],
+    [
+      { subnet: 'p', publicIp: '203.0.113.7' },
+      'INVALID: public address 203.0.113.7 is outside the pool 198.51.100.0/24; choose one of the pool, or leave it out',
+    ],
   ])('refuses %j', (args, line) => {
     expect(refused(small(), add(args))).toBe(line);
   });
@@ -264,8 +364,14 @@ describe('addInstance', () => {
 
   test('plain addressing reserves the network, the gateway and the broadcast address alone', () => {
     const made = small();
-    made.transact((tx) => addSubnet(tx, { vpc: 'a', name: 'q', cidr: '10.0.3.0/28', addressing: 'plain', gateway: '10.0.3.5' }));
-    for (const [host, word] of [[0, 'the network address'], [5, 'the gateway'], [15, 'the broadcast address']] as const) {
+    made.transact((tx) =>
+      addSubnet(tx, { vpc: 'a', name: 'q', cidr: '10.0.3.0/28', addressing: 'plain', gateway: '10.0.3.5' }),
+    );
+    for (const [host, word] of [
+      [0, 'the network address'],
+      [5, 'the gateway'],
+      [15, 'the broadcast address'],
+    ] as const) {
       expect(refused(made, add({ subnet: 'q', ip: `10.0.3.${host}` }))).toContain(`is ${word};`);
     }
     for (const host of [1, 2, 3, 4, 14]) {
@@ -462,10 +568,22 @@ describe('security groups', () => {
   });
 
   test.each([
-    [{ egress: [{ to: 'host' }] }, 'INVALID: an egress rule cannot name the host: its own services are not reachable from a workload; leave the rule out'],
-    [{ ingress: [{ from: 'everyone' }] }, 'INVALID: "everyone" is no source or destination; write a CIDR, one of any, self, vpc, peers, host, or {group: NAME}'],
-    [{ ingress: [{ from: '10.0.0.1/24' }] }, 'INVALID: 10.0.0.1/24 has host bits set: the network is 10.0.0.0/24; write 10.0.0.0/24'],
-    [{ ingress: [{ protocol: 'icmp' as const, port: 80 }] }, 'INVALID: port 80: protocol icmp has no ports; set the protocol to tcp or udp, or leave the port out'],
+    [
+      { egress: [{ to: 'host' }] },
+      'INVALID: an egress rule cannot name the host: its own services are not reachable from a workload; leave the rule out',
+    ],
+    [
+      { ingress: [{ from: 'everyone' }] },
+      'INVALID: "everyone" is no source or destination; write a CIDR, one of any, self, vpc, peers, host, or {group: NAME}',
+    ],
+    [
+      { ingress: [{ from: '10.0.0.1/24' }] },
+      'INVALID: 10.0.0.1/24 has host bits set: the network is 10.0.0.0/24; write 10.0.0.0/24',
+    ],
+    [
+      { ingress: [{ protocol: 'icmp' as const, port: 80 }] },
+      'INVALID: port 80: protocol icmp has no ports; set the protocol to tcp or udp, or leave the port out',
+    ],
   ])('refuse %j', (spec, line) => {
     expect(refused(small(), (tx) => putGroup(tx, 'a', 'web', spec))).toBe(line);
   });
@@ -490,10 +608,26 @@ describe('peering', () => {
   test.each([
     [['a', 'a'], undefined, 'INVALID: vpc a cannot be peered with itself; name two VPCs'],
     [['a', 'z'], undefined, 'NOT_FOUND: vpc z does not exist; there are: a, b, c, d'],
-    [['a', 'c'], undefined, 'INVALID: vpc a and vpc c cannot be peered: 10.0.0.0/16 of a overlaps 10.0.0.0/20 of c; peered blocks must not overlap'],
-    [['c', 'b'], undefined, 'INVALID: vpc b is peered with a already, so c cannot be peered with it: 10.0.0.0/20 of c overlaps 10.0.0.0/16 of a; peered blocks must not overlap'],
-    [['a', 'd'], ['10.7.0.0/16'], 'INVALID: allowed block 10.7.0.0/16 is in neither VPC: a has 10.0.0.0/16; d has 10.3.0.0/16; name blocks of the two VPCs'],
-    [['a', 'd'], ['10.0.0.0/16'], 'INVALID: the allowed blocks leave out all of vpc d (10.3.0.0/16); name blocks of both VPCs'],
+    [
+      ['a', 'c'],
+      undefined,
+      'INVALID: vpc a and vpc c cannot be peered: 10.0.0.0/16 of a overlaps 10.0.0.0/20 of c; peered blocks must not overlap',
+    ],
+    [
+      ['c', 'b'],
+      undefined,
+      'INVALID: vpc b is peered with a already, so c cannot be peered with it: 10.0.0.0/20 of c overlaps 10.0.0.0/16 of a; peered blocks must not overlap',
+    ],
+    [
+      ['a', 'd'],
+      ['10.7.0.0/16'],
+      'INVALID: allowed block 10.7.0.0/16 is in neither VPC: a has 10.0.0.0/16; d has 10.3.0.0/16; name blocks of the two VPCs',
+    ],
+    [
+      ['a', 'd'],
+      ['10.0.0.0/16'],
+      'INVALID: the allowed blocks leave out all of vpc d (10.3.0.0/16); name blocks of both VPCs',
+    ],
   ] as const)('of %j admitting %j is refused', ([one, other], allowed, line) => {
     const made = four();
     made.transact((tx) => peer(tx, 'a', 'b'));
@@ -528,19 +662,42 @@ describe('policies', () => {
   test('go to the subnet that is named, by name or by block, here or in the file', () => {
     const named = (subnet: string | undefined, file?: string): string =>
       applyPolicy(draft(small()), 'a', subnet, file === undefined ? rules : { subnet: file, ...rules }).name;
-    expect([named('s'), named(undefined, 's'), named(undefined, '10.0.1.0/24'), named('s', '10.0.1.0/24')]).toEqual(
-      ['s', 's', 's', 's'],
-    );
+    expect([named('s'), named(undefined, 's'), named(undefined, '10.0.1.0/24'), named('s', '10.0.1.0/24')]).toEqual([
+      's',
+      's',
+      's',
+      's',
+    ]);
   });
 
   test.each([
     [undefined, rules, 'USAGE: the policy names no subnet; give --subnet, or "subnet" in the file'],
-    ['s', { subnet: 'p', ...rules }, 'INVALID: the policy is for subnet p, not for s (10.0.1.0/24); correct "subnet" in the file, or leave it out'],
-    [undefined, { subnet: '10.9.0.0/24', ...rules }, 'NOT_FOUND: a subnet with block 10.9.0.0/24 in vpc a does not exist; there are: p 10.0.2.0/28, s 10.0.1.0/24'],
+    [
+      's',
+      { subnet: 'p', ...rules },
+      'INVALID: the policy is for subnet p, not for s (10.0.1.0/24); correct "subnet" in the file, or leave it out',
+    ],
+    [
+      undefined,
+      { subnet: '10.9.0.0/24', ...rules },
+      'NOT_FOUND: a subnet with block 10.9.0.0/24 in vpc a does not exist; there are: p 10.0.2.0/28, s 10.0.1.0/24',
+    ],
     ['q', rules, 'NOT_FOUND: subnet q of vpc a does not exist; there are: p, s'],
-    ['s', { ingress: [{ action: 'allow' as const }, { action: 'deny' as const, destination: '10.0.1.7' }] }, 'INVALID: ingress rule 2: destination 10.0.1.7/32 does not hold the whole subnet 10.0.1.0/24; leave the destination out, or use security groups for single instances'],
-    ['s', { egress: [{ action: 'deny' as const, source: '10.0.1.0/25' }] }, 'INVALID: egress rule 1: source 10.0.1.0/25 does not hold the whole subnet 10.0.1.0/24; leave the source out, or use security groups for single instances'],
-    ['s', { ingress: [{ action: 'allow' as const, protocol: 'icmp' as const, port: 8 }] }, 'INVALID: port 8: protocol icmp has no ports; set the protocol to tcp or udp, or leave the port out'],
+    [
+      's',
+      { ingress: [{ action: 'allow' as const }, { action: 'deny' as const, destination: '10.0.1.7' }] },
+      'INVALID: ingress rule 2: destination 10.0.1.7/32 does not hold the whole subnet 10.0.1.0/24; leave the destination out, or use security groups for single instances',
+    ],
+    [
+      's',
+      { egress: [{ action: 'deny' as const, source: '10.0.1.0/25' }] },
+      'INVALID: egress rule 1: source 10.0.1.0/25 does not hold the whole subnet 10.0.1.0/24; leave the source out, or use security groups for single instances',
+    ],
+    [
+      's',
+      { ingress: [{ action: 'allow' as const, protocol: 'icmp' as const, port: 8 }] },
+      'INVALID: port 8: protocol icmp has no ports; set the protocol to tcp or udp, or leave the port out',
+    ],
   ])('of subnet %s with %j are refused', (subnet, policy, line) => {
     expect(refused(small(), (tx) => applyPolicy(tx, 'a', subnet, policy))).toBe(line);
   });
@@ -555,12 +712,30 @@ describe('policies', () => {
 
 describe('configure', () => {
   test.each([
-    [{ publicPool: '203.0.113.0/31' }, 'INVALID: public pool 203.0.113.0/31 is smaller than a /30; give a larger block'],
-    [{ publicPool: '127.0.0.0/24' }, 'INVALID: public pool 127.0.0.0/24 overlaps 127.0.0.0/8 (loopback); use a private block such as 10.0.0.0/16'],
-    [{ publicPool: '10.1.2.0/24' }, 'INVALID: vpc b: 10.1.0.0/16 overlaps the pool of public addresses 10.1.2.0/24; choose another block'],
-    [{ uplink: 'sixteen-letters!' }, 'INVALID: "sixteen-letters!" cannot be the name of a link; name the uplink as the kernel does, or write auto or none'],
-    [{ uplink: 'a/b' }, 'INVALID: "a/b" cannot be the name of a link; name the uplink as the kernel does, or write auto or none'],
-    [{ uplink: '' }, 'INVALID: "" cannot be the name of a link; name the uplink as the kernel does, or write auto or none'],
+    [
+      { publicPool: '203.0.113.0/31' },
+      'INVALID: public pool 203.0.113.0/31 is smaller than a /30; give a larger block',
+    ],
+    [
+      { publicPool: '127.0.0.0/24' },
+      'INVALID: public pool 127.0.0.0/24 overlaps 127.0.0.0/8 (loopback); use a private block such as 10.0.0.0/16',
+    ],
+    [
+      { publicPool: '10.1.2.0/24' },
+      'INVALID: vpc b: 10.1.0.0/16 overlaps the pool of public addresses 10.1.2.0/24; choose another block',
+    ],
+    [
+      { uplink: 'sixteen-letters!' },
+      'INVALID: "sixteen-letters!" cannot be the name of a link; name the uplink as the kernel does, or write auto or none',
+    ],
+    [
+      { uplink: 'a/b' },
+      'INVALID: "a/b" cannot be the name of a link; name the uplink as the kernel does, or write auto or none',
+    ],
+    [
+      { uplink: '' },
+      'INVALID: "" cannot be the name of a link; name the uplink as the kernel does, or write auto or none',
+    ],
   ])('refuses %j', (settings, line) => {
     expect(refused(small(), (tx) => configure(tx, settings))).toBe(line);
   });
