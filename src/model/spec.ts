@@ -174,7 +174,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
   const subnets = record(subnetsOf(reader, vpc.name).map((subnet) => [subnet.name, exportSubnet(subnet)] as const));
   const groups = record(
     findKind(reader, 'group', `groups:${vpc.name}`)
-      .filter((group) => group.name !== DEFAULT_GROUP || !isDefault(group))
+      .filter((group) => group.name !== DEFAULT_GROUP || group.description !== undefined || !isDefault(group))
       .map((group) => [group.name, exportGroup(group)] as const),
   );
   const instances = record(
