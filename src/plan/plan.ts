@@ -2,7 +2,7 @@
  * Changes → ordered stages. The kernel forces the order: an address needs its link, a route a link that is up; the design adds that no packet
  * passes before its filter. So: namespaces → settings → links, down, with addresses → settings of links → firewall → links up → routes.
  *
- * What can be undone comes first (`forward`); what cannot, the end of namespaces and links, comes last (`teardown`), after the new state is
+ * What can be undone comes first (`forward`); what cannot, the end of namespaces, links and tables with all that is in them, comes last (`teardown`), after the new state is
  * recorded: a failure before that point leaves the old state, one after it is carried on with.
  */
 import { type Change, invert } from '../objects/change.js';
@@ -52,6 +52,8 @@ function stageOf(change: Change): StageName {
     case 'rule':
     case 'neigh':
       return 'routes';
+    case 'nft-table':
+      return change.op === 'delete' ? 'teardown' : 'firewall';
     default:
       return 'firewall';
   }

@@ -80,7 +80,9 @@ describe('a refusal at any change', () => {
     kernel.seen = 0;
     await vpcctl.transaction(rich);
     const changes = kernel.seen;
+    kernel.seen = 0;
     await vpcctl.destroy();
+    const deletions = kernel.seen;
     expect(diffHostStates(empty, host.snapshot())).toEqual([]);
     await vpcctl.transaction(prior);
 
@@ -107,6 +109,16 @@ describe('a refusal at any change', () => {
     expect(tried).toBeGreaterThanOrEqual(20);
     await vpcctl.transaction(rich);
     expect(await vpcctl.drift()).toEqual([]);
+
+    const full = await state(vpcctl);
+    expect(deletions).toBeGreaterThan(0);
+    for (let index = 0; index < deletions; index += 1) {
+      kernel.seen = 0;
+      kernel.refuseAt = index;
+      await expect(vpcctl.destroy(), `deletion ${index}`).rejects.toThrow(`injected refusal of change ${index}`);
+      kernel.refuseAt = Number.POSITIVE_INFINITY;
+      expect(await state(vpcctl), `after a refusal of deletion ${index}`).toEqual(full);
+    }
     await vpcctl.destroy();
     await vpcctl.close();
     expect(diffHostStates(empty, host.snapshot())).toEqual([]);
