@@ -168,11 +168,11 @@ export function run(draft: Draft, step: Step): void {
 }
 
 /** Runs the steps as one transaction; a refusal is one of the rules' and leaves everything as it was. */
-export function attempt(made: World, steps: readonly Step[]): boolean {
+export function attempt(made: World, steps: readonly Step[], facts: HostFacts = HOST): boolean {
   try {
     made.transact((draft) => {
       for (const step of steps) run(draft, step);
-    });
+    }, facts);
     return true;
   } catch (error) {
     if (error instanceof VpcctlError) return false;
