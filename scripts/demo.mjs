@@ -474,9 +474,7 @@ async function inside(/** @type {string | undefined} */ svg) {
   if (abort.signal.aborted) process.exitCode = 130;
   else {
     say();
-    say(
-      problems === 0 ? green('Everything was as it should be.') : red(`${problems} things were not as they should be.`),
-    );
+    say(problems === 0 ? green('Everything was as it should be.') : red(`Not as it should be: ${problems}, marked ✗.`));
     process.exitCode = problems === 0 ? 0 : 1;
   }
 }

@@ -136,7 +136,7 @@ export function toSvg({ width, height, boxes, wires }) {
   const out = [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${size.width}" height="${size.height}" viewBox="0 0 ${size.width} ${size.height}" font-family="ui-monospace, Menlo, Consolas, monospace" font-size="13">`,
     '<style>',
-    '  .page { fill: #ffffff } text { fill: #1f2328 } .title { font-weight: 600 } .label { fill: #59636e; font-size: 12px }',
+    '  .page { fill: #ffffff } text { fill: #1f2328; white-space: pre } .title { font-weight: 600 } .label { fill: #59636e; font-size: 12px }',
     '  .box { fill: #f6f8fa; stroke: #818b98 } .out { fill: none; stroke-dasharray: 4 3 } .public { fill: #ddf4ff; stroke: #0969da }',
     '  .wire { stroke: #818b98; stroke-width: 1.5 }',
     '  @media (prefers-color-scheme: dark) {',
