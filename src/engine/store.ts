@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { VpcctlError } from '../errors.js';
 import type { Edit, Reader } from '../model/reader.js';
 import { claims, idOf, type Resource, terms } from '../model/resources.js';
-import { type KernelObject, rowKey } from '../objects/kernel-object.js';
+import type { KernelObject } from '../objects/kernel-object.js';
 import type { Plan } from '../plan/plan.js';
 import { type Database, openDatabase, type Statement } from './sqlite.js';
 
@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITH
 CREATE TABLE IF NOT EXISTS resources (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS terms (term TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (term, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claims (claim TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rows (owner TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lowered (id TEXT PRIMARY KEY, rows TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS versions (scope TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, phase TEXT NOT NULL, plan TEXT NOT NULL, claims TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS journal_scopes (scope TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (scope, id)) WITHOUT ROWID;
@@ -223,18 +223,17 @@ export class Store implements Reader {
     return this.#all<{ body: string }>('SELECT body FROM resources ORDER BY id').map(({ body }) => this.#parse(body));
   }
 
+  /** The rows that a resource lowered to. */
   rowsOf(id: string): KernelObject[] {
-    return this.#all<{ body: string }>('SELECT body FROM rows WHERE owner = ?', id).map(({ body }) =>
-      this.#parse(body),
-    );
+    const found = this.#all<{ rows: string }>('SELECT rows FROM lowered WHERE id = ?', id)[0];
+    return found === undefined ? [] : this.#parse<KernelObject[]>(found.rows);
   }
 
   /** Every recorded row with its owner. */
   rows(): { owner: string; row: KernelObject }[] {
-    return this.#all<{ owner: string; body: string }>('SELECT owner, body FROM rows').map(({ owner, body }) => ({
-      owner,
-      row: this.#parse<KernelObject>(body),
-    }));
+    return this.#all<{ id: string; rows: string }>('SELECT id, rows FROM lowered').flatMap(({ id, rows }) =>
+      this.#parse<KernelObject[]>(rows).map((row) => ({ owner: id, row })),
+    );
   }
 
   /** Differs from one call to the next when anything was written between them, by whomever. */
@@ -350,14 +349,9 @@ export class Store implements Reader {
   }
 
   #writeRows({ id, rows, before }: LoweredResource): void {
-    const kept = new Map(before.map((row) => [rowKey(row), JSON.stringify(row)]));
-    for (const row of rows) {
-      const key = rowKey(row);
-      const body = JSON.stringify(row);
-      if (kept.get(key) !== body) this.#run('INSERT OR REPLACE INTO rows VALUES (?, ?, ?)', id, key, body);
-      kept.delete(key);
-    }
-    for (const key of kept.keys()) this.#run('DELETE FROM rows WHERE owner = ? AND key = ?', id, key);
+    const text = JSON.stringify(rows);
+    if (rows.length === 0) this.#run('DELETE FROM lowered WHERE id = ?', id);
+    else if (text !== JSON.stringify(before)) this.#run('INSERT OR REPLACE INTO lowered VALUES (?, ?)', id, text);
   }
 
   /** Transactions that began in one of these scopes and did not end. Whoever holds the scopes' locks knows their processes dead. */
