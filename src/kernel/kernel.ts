@@ -37,6 +37,8 @@ export interface Kernel {
   /** Loads what the first change needs. */
   warm?(): Promise<void>;
   host(): Promise<HostView>;
+  /** Every pinned namespace, whoever's. */
+  namespaces(): Promise<string[]>;
   /** Which of these namespaces are pinned. */
   pinned(namespaces: readonly string[]): Promise<string[]>;
   /** The sysctl's value in the host's namespace; undefined when there is no such sysctl. */

@@ -82,10 +82,12 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
       rows.push({ kind: 'addr', ns, link, addr: addr.addr });
   }
   for (const route of dump.routes) {
+    // On the host a protocol number proves nothing: others may use it too.
+    if (host && (route.index === undefined || !ownIndices.has(route.index))) continue;
     if (route.protocol === ROUTE_PROTOCOL && route.family === 4) rows.push(routeRow(ns, route, names));
   }
   for (const rule of dump.rules) {
-    if (rule.protocol !== ROUTE_PROTOCOL) continue;
+    if (host || rule.protocol !== ROUTE_PROTOCOL) continue;
     rows.push({ kind: 'rule', ns, priority: rule.priority, from: rule.from, table: rule.table });
   }
   for (const neigh of dump.neighs) {

@@ -1,5 +1,5 @@
 /** The kernel of this machine. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { VpcctlError } from '../errors.js';
 import { decodeAddrs, dumpAddrs } from '../netlink/addr.js';
 import { decodeLinks, dumpLinks } from '../netlink/link.js';
@@ -152,7 +152,7 @@ export class RealKernel implements Kernel {
   }
 
   async warm(): Promise<void> {
-    await preloadNft();
+    await runNft('', ['--version']);
   }
 
   async host(): Promise<HostView> {
@@ -181,6 +181,10 @@ export class RealKernel implements Kernel {
           };
         }),
     };
+  }
+
+  async namespaces(): Promise<string[]> {
+    return existsSync(NETNS_DIR) ? readdirSync(NETNS_DIR) : [];
   }
 
   async pinned(namespaces: readonly string[]): Promise<string[]> {
