@@ -1,0 +1,38 @@
+/** What is marked ours in the kernel and recorded nowhere: left by a state file that was lost. */
+import type { Kernel } from '../kernel/kernel.js';
+import { EDGE_NS, routerNs, workloadNs } from '../lower/names.js';
+import { type KernelObject, rowKey } from '../objects/kernel-object.js';
+import { diff } from '../plan/diff.js';
+import { plan } from '../plan/plan.js';
+
+/** Names that only ours have; a name alone proves nothing. */
+const OUR_NAME = /^(?:vpc-edge|vpc\.[a-z0-9-]+(?:\.[a-z0-9-]+)?)$/;
+
+/** The namespace that a link's owner mark speaks of. The router's end of a pair speaks for a workload that stripped its own. */
+function markedNamespace(alias: string): string | undefined {
+  const [kind, vpc, name] = alias.replace(/^vpcctl:/, '').split('/');
+  if (kind === 'edge') return EDGE_NS;
+  if (kind === 'vpc' && vpc !== undefined) return routerNs(vpc);
+  if (kind === 'instance' && vpc !== undefined && name !== undefined) return workloadNs(vpc, name);
+  return undefined;
+}
+
+/** Rows of ours that `recorded` does not know: of namespaces whose links are marked ours, and on the host. */
+export async function findOrphans(kernel: Kernel, recorded: readonly KernelObject[]): Promise<KernelObject[]> {
+  const known = new Set(recorded.map(rowKey));
+  const candidates = (await kernel.namespaces()).filter((ns) => OUR_NAME.test(ns) && !known.has(`netns|${ns}`));
+  const observed = await kernel.observe(['', ...candidates]);
+  const marked = new Set(observed.flatMap((row) => (row.kind === 'link' ? (markedNamespace(row.alias) ?? []) : [])));
+  return observed.filter(
+    (row) => (row.ns === '' || marked.has(row.ns)) && row.kind !== 'sysctl' && !known.has(rowKey(row)),
+  );
+}
+
+/** Deletes them. Settings of the host's own links stay as they are: nobody knows what they were. */
+export async function removeOrphans(kernel: Kernel, orphans: readonly KernelObject[]): Promise<void> {
+  const { forward, teardown } = plan(diff(orphans, []));
+  for (const { changes } of [...forward, teardown]) {
+    const failure = await kernel.apply(changes, { tolerant: true });
+    if (failure !== undefined) throw failure.error;
+  }
+}
