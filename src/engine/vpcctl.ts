@@ -4,7 +4,8 @@ import type { Kernel } from '../kernel/kernel.js';
 import { namespacesOf } from '../lower/lower.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind } from '../model/reader.js';
-import { describe, type Instance } from '../model/resources.js';
+import { describe, INSTALLATION_ID, type Instance, type Resource } from '../model/resources.js';
+import { formatRule } from '../model/rules.js';
 import { applySpec, destroySpec, exportSpec } from '../model/spec.js';
 import * as verbs from '../model/verbs.js';
 import type { Change } from '../objects/change.js';
@@ -16,6 +17,7 @@ import type { PolicyFile, PolicySpec, SecurityGroupSpec, SettingsSpec, Spec } fr
 import { type DeployApp, deploy, type ExecOptions, type ExecResult, execIn, isRunning, stop } from './apps.js';
 import { Engine, type EngineEvent, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
+import { findOrphans, removeOrphans } from './orphans.js';
 import { type AppRecord, Store } from './store.js';
 import { type InstallationView, type InstanceView, type VpcView, viewInstallation, viewVpc } from './view.js';
 
@@ -52,6 +54,8 @@ export interface PlannedChange {
   /** `subnet a/web`. */
   readonly resource: string;
   readonly kind: string;
+  /** What it is made with: property → value. Only for creates. */
+  readonly values?: Readonly<Record<string, unknown>>;
   /** What changes: property → [before, after]. Only for updates. */
   readonly properties?: Readonly<Record<string, readonly [unknown, unknown]>>;
 }
@@ -129,20 +133,33 @@ function transactionOn(draft: Draft): Transaction {
   };
 }
 
-/** Derived or bookkeeping properties that a plan does not show. */
-const UNSHOWN = new Set(['cursor', 'profile', 'hostRoute', 'mtu']);
+/** What names a resource, and derived or bookkeeping properties: a plan does not show them. */
+const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'hostRoute', 'mtu']);
+
+/** A resource's properties as a plan shows them: rules as a user writes them. */
+function propertiesOf(resource: Resource): Record<string, unknown> {
+  const shown =
+    resource.kind === 'group'
+      ? {
+          ...resource,
+          ingress: resource.ingress.map((rule) => formatRule(rule, 'from')),
+          egress: resource.egress.map((rule) => formatRule(rule, 'to')),
+        }
+      : resource;
+  return Object.fromEntries(Object.entries(shown).filter(([key]) => !UNSHOWN.has(key)));
+}
 
 function plannedChange({ before, after }: Edit): PlannedChange | undefined {
   const resource = after ?? before;
   if (resource === undefined || resource.kind === 'profile') return undefined;
   const common = { resource: describe(resource), kind: resource.kind };
-  if (before === undefined) return { action: 'create', ...common };
   if (after === undefined) return { action: 'delete', ...common };
-  const was = before as unknown as Record<string, unknown>;
-  const is = after as unknown as Record<string, unknown>;
+  const is = propertiesOf(after);
+  if (before === undefined) return { action: 'create', ...common, values: is };
+  const was = propertiesOf(before);
   const properties = Object.fromEntries(
     [...new Set([...Object.keys(was), ...Object.keys(is)])]
-      .filter((key) => !UNSHOWN.has(key) && JSON.stringify(was[key]) !== JSON.stringify(is[key]))
+      .filter((key) => JSON.stringify(was[key]) !== JSON.stringify(is[key]))
       .map((key) => [key, [was[key], is[key]] as const]),
   );
   return Object.keys(properties).length === 0 ? undefined : { action: 'update', ...common, properties };
@@ -239,11 +256,14 @@ export class Vpcctl {
     return this.#transact((draft) => applySpec(draft, checked), options);
   }
 
-  /** Deletes the VPCs of the spec; without one, every VPC of the installation. */
+  /** Deletes the VPCs of the spec; without one, every VPC of the installation and its settings. */
   async destroy(spec?: Spec, options: RunOptions = {}): Promise<TransactionResult<void>> {
     return this.#transact((draft) => {
       if (spec !== undefined) destroySpec(draft, spec);
-      else for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) verbs.deleteVpc(draft, vpc.name, true);
+      else {
+        for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) verbs.deleteVpc(draft, vpc.name, true);
+        if (draft.get(INSTALLATION_ID) !== undefined) draft.remove(INSTALLATION_ID);
+      }
     }, options);
   }
 
@@ -318,6 +338,18 @@ export class Vpcctl {
       case 'raise':
         return { what: 'missing', ...common, recorded: change.row };
     }
+  }
+
+  /** What is marked ours in the kernel and not recorded here: left by a state that was lost, or recorded by another installation. */
+  async orphans(): Promise<KernelObject[]> {
+    return findOrphans(this.#kernel, this.recorded());
+  }
+
+  /** Deletes {@link orphans}, and returns them. */
+  async removeOrphans(): Promise<KernelObject[]> {
+    const orphans = await this.orphans();
+    await removeOrphans(this.#kernel, orphans);
+    return orphans;
   }
 
   // --- programs ------------------------------------------------------------------------------------------------------
