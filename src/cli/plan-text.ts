@@ -13,19 +13,32 @@ export function isEmpty({ changes, kernel }: PlanView): boolean {
 export function planText(plan: PlanView, c: Colors): string[] {
   const paint = { create: c.green, update: c.yellow, delete: c.red } as const;
   const lines = plan.changes.flatMap((change) => [
-    paint[change.action](`${GLYPHS[change.action]} ${change.resource}`),
+    paint[change.action](`${GLYPHS[change.action]} ${change.resource}`) + valuesText(change, c),
     ...propertyLines(change, c),
   ]);
-  return [...lines, sumText(plan)];
+  return [...lines, sumText(plan, 'to')];
 }
 
-/** `3 to add, 0 to change, 1 to remove; kernel objects: …`. */
-export function sumText({ changes, kernel }: PlanView): string {
+/** `3 to add, 0 to change, 1 to remove; …`, or the same as done. */
+export function sumText({ changes, kernel }: PlanView, tense: 'to' | 'done'): string {
   const of = (action: PlannedChange['action']): number => changes.filter((change) => change.action === action).length;
-  return (
-    `${of('create')} to add, ${of('update')} to change, ${of('delete')} to remove; ` +
-    `kernel objects: ${kernel.create} to make, ${kernel.update} to change, ${kernel.delete} to delete`
-  );
+  const [add, change, remove] = tense === 'to' ? ['to add', 'to change', 'to remove'] : ['added', 'changed', 'removed'];
+  const objects = `kernel objects: +${kernel.create} ~${kernel.update} -${kernel.delete}`;
+  return `${of('create')} ${add}, ${of('update')} ${change}, ${of('delete')} ${remove}; ${objects}`;
+}
+
+/** What a new resource is made with, in short. */
+function valuesText({ values = {} }: PlannedChange, c: Colors): string {
+  const words = Object.entries(values).flatMap(([key, value]) => valueText(key, value) ?? []);
+  return words.length === 0 ? '' : `  ${c.dim(words.join(', '))}`;
+}
+
+function valueText(key: string, value: unknown): string | undefined {
+  if (value === undefined || value === false) return undefined;
+  if (value === true || isMap(value)) return key;
+  if (Array.isArray(value))
+    return value.every(isMap) ? `${key} ${count(value.length, 'rule')}` : `${key} ${value.join(' ')}`;
+  return `${key} ${formatValue(value)}`;
 }
 
 function isMap(value: unknown): value is Readonly<Record<string, unknown>> {

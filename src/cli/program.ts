@@ -42,7 +42,7 @@ export function buildProgram(session: Session, write: (text: string) => void): C
     .description('Cloud VPCs made of real Linux kernel objects: routed, translated and filtered by the kernel itself.')
     .version(version(), '--version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show help for a command')
+    .addHelpCommand(new Command('help').argument('[command]').description('show help for a command').helpGroup('Help:'))
     .addOption(
       new Option('--state <dir>', 'directory of the state (default: $VPCCTL_STATE, else /var/lib/vpcctl)').argParser(
         readFilled,
@@ -104,6 +104,7 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
   const session = new Session(host);
   const program = buildProgram(session, (text) => host.stdout.write(text));
   try {
+    // Nothing asked is no mistake: somebody looks for the way in.
     if (argv.length === 0) program.outputHelp();
     else await program.parseAsync(argv, { from: 'user' });
     return session.exitCode;

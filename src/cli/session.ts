@@ -184,6 +184,17 @@ export class Session {
     return readText(file, this.#host.stdin, this.signal);
   }
 
+  /** Runs `body`; a rule broken by what `file` says is told with its name. */
+  async blaming<T>(file: string, body: () => Promise<T>): Promise<T> {
+    try {
+      return await body();
+    } catch (error) {
+      const { VpcctlError } = await import('../index.js');
+      if (!(error instanceof VpcctlError) || error.code !== 'INVALID' || error.facts.file !== undefined) throw error;
+      throw new VpcctlError(error.code, error.message, { ...error.facts, file: nameOf(file) });
+    }
+  }
+
   async readSpec(file: string): Promise<SpecFile> {
     const text = await this.readText(file);
     const { parseSpec, VpcctlError } = await import('../index.js');

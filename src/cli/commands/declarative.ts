@@ -6,6 +6,7 @@ import { writeText } from '../files.js';
 import { type DryRun, dryRunOption, readFilled, type Yes, yesOption } from '../options.js';
 import { driftText, isEmpty, planText, sumText } from '../plan-text.js';
 import type { Session } from '../session.js';
+import { count } from '../text.js';
 import { destroyAll } from './vpc.js';
 
 /** Exit status: there are differences. */
@@ -38,7 +39,7 @@ async function apply(
   const result = await located(() => library.apply(spec, { signal: session.signal }));
   const text = isEmpty(result) ? ['unchanged: everything is as the file says'] : planText(result, session.colors);
   session.reportChange(result, false, {
-    text: isEmpty(result) ? text : [...text.slice(0, -1), `done: ${sumText(result)}`],
+    text: isEmpty(result) ? text : [...text.slice(0, -1), sumText(result, 'done')],
   });
 }
 
@@ -58,7 +59,7 @@ async function destroy(session: Session, file: string | undefined, options: DryR
     kind === 'vpc' && action === 'delete' ? [resource.slice(4)] : [],
   );
   session.reportChange(result, false, {
-    text: [...planText(result, session.colors).slice(0, -1), `done: ${sumText(result)}`],
+    text: [...planText(result, session.colors).slice(0, -1), sumText(result, 'done')],
     json: { deleted },
   });
 }
@@ -74,7 +75,7 @@ async function exportAll(session: Session, options: { format?: Format; output?: 
   if (output === '-') return session.write(text);
   await writeText(output, text);
   const vpcs = Object.keys(spec.vpcs);
-  session.report({ json: { output, format, vpcs }, text: () => [`wrote ${output}  ${vpcs.length} VPCs`] });
+  session.report({ json: { output, format, vpcs }, text: () => [`wrote ${output}  ${count(vpcs.length, 'VPC')}`] });
 }
 
 export function addDeclarative(program: Command, session: Session): void {

@@ -37,19 +37,21 @@ Example:
       const text = await session.readText(rules);
       const { parseSecurityGroupFile } = await import('../../index.js');
       const spec = await parseSecurityGroupFile(text, { file: nameOf(rules) });
-      await session.change(
-        (tx) => tx.putSecurityGroup(vpc, name, spec),
-        options,
-        (result, library) => {
-          const group = library.inspect(vpc).securityGroups.find((one) => one.name === name) ?? null;
-          const verb = verbOf(result, `security group ${vpc}/${name}`);
-          const rulesText = `${count(group?.ingress.length ?? 0, 'ingress rule')}, ${count(group?.egress.length ?? 0, 'egress rule')}`;
-          return {
-            text: [`${verb === 'unchanged' ? 'unchanged:' : verb} security group ${vpc}/${name}  ${rulesText}`],
-            json: { securityGroup: group },
-          };
-        },
-      );
+      const change = async () =>
+        session.change(
+          (tx) => tx.putSecurityGroup(vpc, name, spec),
+          options,
+          (result, library) => {
+            const group = library.inspect(vpc).securityGroups.find((one) => one.name === name) ?? null;
+            const verb = verbOf(result, `security group ${vpc}/${name}`);
+            const rulesText = `${count(group?.ingress.length ?? 0, 'ingress rule')}, ${count(group?.egress.length ?? 0, 'egress rule')}`;
+            return {
+              text: [`${verb === 'unchanged' ? 'unchanged:' : verb} security group ${vpc}/${name}  ${rulesText}`],
+              json: { securityGroup: group },
+            };
+          },
+        );
+      await session.blaming(rules, change);
     });
 
   program

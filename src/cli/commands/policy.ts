@@ -28,7 +28,6 @@ function policyText(vpc: string, { name, policy }: SubnetView): string[] {
   return [`subnet ${vpc}/${name}:`, ...policyLines(policy).map((line) => `  ${line}`)];
 }
 
-/** The file's policies, and the library's rules told as the file's. */
 async function readPolicies(session: Session, file: string): Promise<PolicyFile[]> {
   const text = await session.readText(file);
   const { parsePolicyFile } = await import('../../index.js');
@@ -60,27 +59,29 @@ Example:
           'name a subnet in each policy, or keep one',
         );
       }
-      await session.change(
-        (tx) => {
-          for (const policy of policies) tx.applyPolicy(vpc, subnet, policy);
-        },
-        options,
-        (result, library) => {
-          const { subnets } = library.inspect(vpc);
-          const named = (policy: PolicyFile) =>
-            subnets.find((one) => one.name === (subnet ?? policy.subnet) || one.cidr === policy.subnet);
-          const targets = [...new Set(policies.flatMap((policy) => named(policy) ?? []))];
-          const changed = new Set(result.changes.map(({ resource }) => resource));
-          return {
-            text: targets.flatMap((target) => {
-              const what = changed.has(`subnet ${vpc}/${target.name}`) ? 'applied to' : 'unchanged:';
-              const [first = '', ...rules] = policyText(vpc, target);
-              return [`${what} ${first}`, ...rules];
-            }),
-            json: { policies: targets.map(({ name, cidr, policy }) => ({ vpc, subnet: name, cidr, policy })) },
-          };
-        },
-      );
+      const change = async () =>
+        session.change(
+          (tx) => {
+            for (const policy of policies) tx.applyPolicy(vpc, subnet, policy);
+          },
+          options,
+          (result, library) => {
+            const { subnets } = library.inspect(vpc);
+            const named = (policy: PolicyFile) =>
+              subnets.find((one) => one.name === (subnet ?? policy.subnet) || one.cidr === policy.subnet);
+            const targets = [...new Set(policies.flatMap((policy) => named(policy) ?? []))];
+            const changed = new Set(result.changes.map(({ resource }) => resource));
+            return {
+              text: targets.flatMap((target) => {
+                const what = changed.has(`subnet ${vpc}/${target.name}`) ? 'applied:' : 'unchanged:';
+                const [first = '', ...rules] = policyText(vpc, target);
+                return [`${what} ${first}`, ...rules];
+              }),
+              json: { policies: targets.map(({ name, cidr, policy }) => ({ vpc, subnet: name, cidr, policy })) },
+            };
+          },
+        );
+      await session.blaming(file, change);
     });
 
   program

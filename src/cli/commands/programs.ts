@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { AppRecord } from '../../index.js';
 import { UsageError } from '../failure.js';
 import { type DryRun, dryRunOption, type Place, readPort, whereOf } from '../options.js';
-import { type AppView, appText } from '../render.js';
+import { appText } from '../render.js';
 import type { Session } from '../session.js';
 
 const DEFAULT_PORT = 8080;
@@ -112,13 +112,12 @@ Examples:
         });
       }
       const stopped = await library.stopApp(vpc, whereOf(options), port);
-      const ended = (app: AppRecord): AppView => ({ ...app, running: false });
       session.report({
         json: { dryRun, unchanged: stopped.length === 0, apps: stopped.map(appJson) },
         text: () =>
           stopped.length === 0
             ? [`no app runs in ${vpc}/${name}${port === undefined ? '' : ` on port ${port}`}: nothing to stop`]
-            : stopped.map((app) => `stopped ${appText(ended(app))}`),
+            : stopped.map((app) => `stopped ${appText({ ...app, running: true })}`),
       });
     });
 
