@@ -1,0 +1,154 @@
+import { describe, expect, test } from 'vitest';
+import { driftText, isEmpty, planText, sumText } from '../../../src/cli/plan-text.js';
+import { colors } from '../../../src/cli/text.js';
+import type { PlanView } from '../../../src/index.js';
+import { EMPTY_PLAN } from './support.js';
+
+const plain = colors(false);
+
+const PLAN: PlanView = {
+  changes: [
+    {
+      action: 'create',
+      resource: 'subnet a/web',
+      kind: 'subnet',
+      values: { cidr: '10.1.1.0/24', public: true, hidden: false, policy: { ingress: [] }, addressing: 'cloud' },
+    },
+    {
+      action: 'create',
+      resource: 'security group a/site',
+      kind: 'group',
+      values: { ingress: [{ port: 1 }, { port: 2 }], egress: [], names: ['x', 'y'] },
+    },
+    {
+      action: 'update',
+      resource: 'instance a/web',
+      kind: 'instance',
+      properties: { publicIp: [undefined, '198.51.100.7'], groups: [['default'], ['default', 'site']] },
+    },
+    {
+      action: 'update',
+      resource: 'security group a/other',
+      kind: 'group',
+      properties: {
+        ingress: [
+          [
+            { protocol: 'tcp', port: 22 },
+            { protocol: 'tcp', port: 80 },
+          ],
+          [
+            { protocol: 'tcp', port: 80 },
+            { protocol: 'tcp', port: 443, from: { group: 'x' } },
+          ],
+        ],
+      },
+    },
+    {
+      action: 'update',
+      resource: 'subnet a/db',
+      kind: 'subnet',
+      properties: {
+        policy: [
+          { ingress: [{ port: 1, action: 'allow' }], egress: [] },
+          { ingress: [{ port: 1, action: 'deny' }], egress: [] },
+        ],
+      },
+    },
+    { action: 'delete', resource: 'vpc old', kind: 'vpc' },
+  ],
+  kernel: { create: 40, update: 1, delete: 2 },
+};
+
+describe('a plan', () => {
+  test('has a line a resource, what changes below, and the sums', () => {
+    expect(planText(PLAN, plain).join('\n')).toBe(`\
++ subnet a/web  cidr 10.1.1.0/24, public, policy, addressing cloud
++ security group a/site  ingress 2 rules, egress 0 rules, names x y
+~ instance a/web
+    publicIp: none → 198.51.100.7
+    groups: [default] → [default, site]
+~ security group a/other
+    ingress:
+      - {protocol: tcp, port: 22}
+      + {protocol: tcp, port: 443, from: {group: x}}
+~ subnet a/db
+    policy.ingress:
+      - {port: 1, action: allow}
+      + {port: 1, action: deny}
+- vpc old
+2 to add, 3 to change, 1 to remove; kernel objects: +40 ~1 -2`);
+  });
+
+  test('says that rules only change places', () => {
+    const rules = [{ port: 1 }, { port: 2 }];
+    const plan: PlanView = {
+      changes: [
+        {
+          action: 'update',
+          resource: 'subnet a/b',
+          kind: 'subnet',
+          properties: { 'policy.ingress': [rules, rules.toReversed()] },
+        },
+      ],
+      kernel: { create: 0, update: 0, delete: 0 },
+    };
+    expect(planText(plan, plain).slice(1, 3)).toEqual(['    policy.ingress:', '      (the order)']);
+  });
+
+  test('is coloured by what happens', () => {
+    const [first = '', , , , , , , , , , , , , last = ''] = planText(PLAN, colors(true));
+    expect(first).toContain('\u001b[32m+ subnet a/web\u001b[39m');
+    expect(last).toBe('\u001b[31m- vpc old\u001b[39m');
+  });
+
+  test('sums up what was done', () => {
+    expect(sumText(PLAN, 'done')).toBe('2 added, 3 changed, 1 removed; kernel objects: +40 ~1 -2');
+  });
+
+  test.each([
+    [EMPTY_PLAN, true],
+    [PLAN, false],
+    [{ changes: [], kernel: { create: 0, update: 1, delete: 0 } }, false],
+  ])('is empty only without changes of either kind', (plan, empty) => {
+    expect(isEmpty(plan)).toBe(empty);
+  });
+
+  test('never steers the terminal', () => {
+    const change = {
+      action: 'update',
+      resource: 'x',
+      kind: 'group',
+      properties: { description: ['a', 'b\u001b[2J\nc'] },
+    } as const;
+    expect(planText({ ...EMPTY_PLAN, changes: [change] }, plain)[1]).toBe('    description: a → b\\u{1b}[2J c');
+  });
+});
+
+describe('drift', () => {
+  test('names the resource, the object and what differs', () => {
+    const lines = driftText(
+      [
+        { what: 'missing', resource: 'instance a/web', object: 'netns vpc.a.web' },
+        {
+          what: 'changed',
+          resource: 'vpc a',
+          object: 'sysctl vpc.a net.ipv4.ip_forward',
+          recorded: { kind: 'sysctl', ns: 'vpc.a', key: 'net.ipv4.ip_forward', value: '1' },
+          observed: { kind: 'sysctl', ns: 'vpc.a', key: 'net.ipv4.ip_forward', value: '0' },
+        },
+        { what: 'foreign', resource: null, object: 'route vpc.a 10.0.0.0/8' },
+      ],
+      plain,
+    );
+    expect(lines.join('\n')).toBe(`\
+missing  instance a/web: netns vpc.a.web
+changed  vpc a: sysctl vpc.a net.ipv4.ip_forward
+    value: 1 → 0
+foreign  nothing of ours: route vpc.a 10.0.0.0/8
+3 differences between what was recorded and what the kernel has`);
+  });
+
+  test('says when there is none', () => {
+    expect(driftText([], plain)).toEqual(['no drift: the kernel has what was recorded']);
+  });
+});

@@ -1,0 +1,128 @@
+import { describe, expect, test } from 'vitest';
+import { type AppView, doctorText, installationText, listText, policyLines, vpcText } from '../../../src/cli/render.js';
+import { colors, oneLine, table } from '../../../src/cli/text.js';
+import type { InstallationView } from '../../../src/index.js';
+import { VPC_A, VPC_B } from './support.js';
+
+const plain = colors(false);
+
+const VIEW: InstallationView = {
+  publicPool: '198.51.100.0/24',
+  poolRouted: false,
+  uplink: 'auto',
+  edge: { namespace: 'vpc-edge', uplink: 'eth0' },
+  vpcs: [VPC_A, VPC_B],
+  peerings: [{ vpcs: ['a', 'b'], allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'] }],
+};
+
+const APP: AppView = {
+  vpc: 'a',
+  subnet: 'web',
+  instance: 'web',
+  name: '8080',
+  port: 8080,
+  pid: 77,
+  startTime: '1',
+  command: ['node', 'x\u001b[31m.js'],
+  log: '/x',
+  running: true,
+};
+
+describe('list', () => {
+  test('has a line an instance, and one for what has none', () => {
+    expect(listText(VIEW, plain).join('\n')).toBe(`\
+VPC  BLOCKS                   SUBNET  BLOCK        KIND     INSTANCE  ADDRESS   PUBLIC
+a    10.1.0.0/16              db      10.1.2.0/24  private  -         -         -
+a    10.1.0.0/16              web     10.1.1.0/24  public   web       10.1.1.4  198.51.100.7
+b    10.2.0.0/16,10.3.0.0/16  -       -            -        -         -         -
+
+PEERINGS
+a - b  only 10.1.1.0/24, 10.2.0.0/16`);
+  });
+
+  test('says that there is nothing', () => {
+    expect(listText({ ...VIEW, vpcs: [], peerings: [] }, plain)).toEqual(['no VPCs']);
+  });
+});
+
+describe('show', () => {
+  test('draws the tree of everything', () => {
+    expect(installationText(VIEW, [APP, { ...APP, vpc: 'b' }], plain).join('\n')).toBe(`\
+public addresses 198.51.100.0/24, behind this host; uplink auto (eth0)
+
+vpc a  10.1.0.0/16  mtu 1500, router vpc.a
+├─ subnet db  10.1.2.0/24  private, gateway 10.1.2.1
+├─ subnet web  10.1.1.0/24  public, gateway 10.1.1.1
+│  ├─ instance web  10.1.1.4  public 198.51.100.7  groups default, site  namespace vpc.a.web
+│  │  └─ app on port 8080: node x\\u{1b}[31m.js (pid 77)
+│  └─ policy
+│     ├─ ingress 1: allow tcp 80
+│     ├─ ingress 2: deny tcp 22 from 10.0.0.0/8  # No shell
+│     ├─ ingress: everything else is denied
+│     └─ egress: no list, security groups decide
+├─ security group site
+│  ├─ ingress tcp 443 from any
+│  ├─ ingress icmp from security group default
+│  └─ egress any to vpc
+└─ peered with b  only 10.1.1.0/24, 10.2.0.0/16
+
+vpc b  10.2.0.0/16, 10.3.0.0/16  mtu 1500, router vpc.b
+└─ peered with a  only 10.1.1.0/24, 10.2.0.0/16`);
+  });
+
+  test('tells an app that has ended, and a peering of all blocks', () => {
+    const lines = vpcText(VPC_A, [{ vpcs: ['a', 'b'], allowCidrs: null }], [{ ...APP, running: false }], plain);
+    expect(lines.at(-1)).toBe('└─ peered with b');
+    expect(lines.filter((line) => line.includes('app on'))).toEqual([
+      '│  │  └─ app on port 8080: node x\\u{1b}[31m.js (ended)',
+    ]);
+  });
+
+  test('of an empty installation still tells its settings', () => {
+    expect(installationText({ ...VIEW, vpcs: [], edge: null, poolRouted: true }, [], plain)).toEqual([
+      'public addresses 198.51.100.0/24, routed to this host; uplink auto',
+      'no VPCs',
+    ]);
+  });
+});
+
+test('a policy with an empty list denies all', () => {
+  expect(policyLines({ egress: [] })).toEqual([
+    'ingress: no list, security groups decide',
+    'egress: everything else is denied',
+  ]);
+});
+
+test('doctor aligns its checks and puts the hint below', () => {
+  const report = {
+    ok: false,
+    checks: [
+      { name: 'node', status: 'ok', detail: 'v22' },
+      { name: 'privileges', status: 'missing', detail: 'without CAP_NET_ADMIN', hint: 'run as root' },
+    ],
+  } as const;
+  expect(doctorText(report, plain).join('\n')).toBe(`\
+ok       node        v22
+missing  privileges  without CAP_NET_ADMIN
+                     run as root
+something that vpcctl needs is missing`);
+});
+
+test('a table ends its lines with the last cell', () => {
+  expect(
+    table([
+      ['a', 'bb'],
+      ['ccc', ''],
+    ]),
+  ).toEqual(['a    bb', 'ccc']);
+});
+
+test.each([
+  ['a\nb', 'a b'],
+  ['  x \r\n  y  ', 'x y'],
+  ['\u001b[31mred\u0007', '\\u{1b}[31mred\\u{7}'],
+  ['a\u202eb\u2028c', 'a\\u{202e}b\\u{2028}c'],
+  ['ünï', 'ünï'],
+])('%j on one line is %j', (text, line) => {
+  expect(oneLine(text)).toBe(line);
+});
