@@ -167,7 +167,14 @@ export class Engine {
         throw aborted();
       }
       options.onEvent?.({ type: 'stage', stage: stage.name, index, total, changes: stage.changes.length });
-      const failure = await this.kernel.apply(stage.changes);
+      let failure: StageFailure | undefined;
+      try {
+        failure = await this.kernel.apply(stage.changes);
+      } catch (error) {
+        // A bug of ours, in the middle of nobody knows what: undo as after a crash, whatever of it may have happened.
+        await this.#undo(journal, forward.slice(0, index + 1), undefined, 'an unexpected error', options);
+        throw error;
+      }
       if (failure === undefined) continue;
       await this.#undo(journal, forward.slice(0, index), { stage, failure }, failure.error.message, options);
       throw failure.error;

@@ -86,7 +86,14 @@ export class RealKernel implements Kernel {
   }
 
   async #transact(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {
-    const { refusal } = await runNft(ns, ['-j', '-f', '-'], JSON.stringify(encodeTransaction(changes)));
+    let refusal: string | undefined;
+    try {
+      ({ refusal } = await runNft(ns, ['-j', '-f', '-'], JSON.stringify(encodeTransaction(changes))));
+    } catch (error) {
+      // No nft, no launcher, no room for its input: it did not start, and nothing happened.
+      if (error instanceof VpcctlError) return error;
+      throw error;
+    }
     if (refusal === undefined) return undefined;
     const errno = nftErrno(refusal);
     const where = ns === '' ? 'the host' : ns;
