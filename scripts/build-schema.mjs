@@ -4,7 +4,7 @@ import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 const dist = new URL('../dist/', import.meta.url);
 
 const { specJsonSchema } = await import(new URL('spec/schema.js', dist));
-writeFileSync(new URL('schema.json', dist), `${JSON.stringify(specJsonSchema(), null, 2)}\n`);
+writeFileSync(new URL('schema.json', dist), `${JSON.stringify(await specJsonSchema(), null, 2)}\n`);
 
 const command = new URL('cli/main.js', dist);
 if (!existsSync(command)) throw new Error('the build has no dist/cli/main.js, which package.json names as the command');
