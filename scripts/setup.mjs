@@ -44,8 +44,8 @@ const NEEDS = [
   },
 ];
 
-/** Oldest nft whose JSON we are tested with. */
-const NFT_MIN = [1, 0, 6];
+/** Oldest nft that may do, as `vpcctl doctor` has it; tested with 1.0.6. */
+const NFT_MIN = [1, 0, 2];
 
 /**
  * @param {string} program
