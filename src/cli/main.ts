@@ -10,6 +10,8 @@ import { run } from './program.js';
 
 const abort = new AbortController();
 let terminalYielded = false;
+/** Something that was to be printed was not. */
+let lost = false;
 
 function onSignal(signal: NodeJS.Signals): void {
   if (signal === 'SIGINT' && terminalYielded) return;
@@ -20,9 +22,12 @@ function onSignal(signal: NodeJS.Signals): void {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
 
 for (const stream of [process.stdout, process.stderr]) {
-  // A reader that has seen enough (`vpcctl list | head -1`) is no failure, and no reason to leave a change half done.
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+  stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    // A reader that has seen enough (`vpcctl list | head -1`) is no failure, and no reason to leave a change half done.
+    if (code === 'EPIPE') return;
+    if (stream === process.stdout)
+      process.stderr.write(`vpcctl: standard output cannot be written (${code ?? message})\n`);
+    lost = true;
   });
 }
 
@@ -39,3 +44,6 @@ const host: Host = {
 };
 
 process.exitCode = await run(process.argv.slice(2), host);
+process.once('beforeExit', (code) => {
+  if (lost && code === 0) process.exitCode = 1;
+});
