@@ -29,30 +29,24 @@ export class RealKernel implements Kernel {
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
     const firewall = changes.filter(({ row }) => isNftRow(row));
     const rest = changes.filter(({ row }) => !isNftRow(row) && !this.#absent(row));
-    // What makes first, stopping at the first refusal, so that nothing is done to a thing of somebody else's that has our name. Then what
-    // unmakes: a deletion of what is gone already is no failure, and must not stop the ops behind it.
-    const made = await this.#run(
-      rest.filter(({ op }) => op !== 'delete'),
-      tolerant,
-      tolerant,
-    );
-    if (made.error !== undefined && !tolerant) return { error: made.error, applied: made.applied };
-    const unmade = await this.#run(
-      rest.filter(({ op }) => op === 'delete'),
-      tolerant,
-      true,
-    );
-    const outcome: Outcome = {
-      applied: [...made.applied, ...unmade.applied],
-      ...(made.error === undefined && unmade.error === undefined
-        ? {}
-        : { error: (made.error ?? unmade.error) as VpcctlError }),
-    };
-    if (outcome.error !== undefined && !tolerant) return { error: outcome.error, applied: outcome.applied };
-    const failure = await this.#applyFirewall(firewall, tolerant);
-    const error = outcome.error ?? failure?.error;
-    if (error === undefined) return undefined;
-    return { error, applied: [...outcome.applied, ...(failure?.applied ?? firewall)] };
+    // The firewall names links that need not be there: nft works beside the addon's thread.
+    const outcomes = await Promise.all([this.#applyNetlink(rest, tolerant), this.#applyFirewall(firewall, tolerant)]);
+    const error = outcomes.find((outcome) => outcome.error !== undefined)?.error;
+    return error === undefined ? undefined : { error, applied: outcomes.flatMap(({ applied }) => applied) };
+  }
+
+  /**
+   * What makes first, stopping at the first refusal, so that nothing is done to a thing of somebody else's that has our name. Then what unmakes: a
+   * deletion of what is gone already is no failure, and must not stop the ops behind it.
+   */
+  async #applyNetlink(changes: readonly Change[], tolerant: boolean): Promise<Outcome> {
+    const making = changes.filter(({ op }) => op !== 'delete');
+    const made = await this.#run(making, tolerant, tolerant);
+    if (made.error !== undefined && !tolerant) return made;
+    const unmaking = changes.filter(({ op }) => op === 'delete');
+    const unmade = await this.#run(unmaking, tolerant, true);
+    const error = made.error ?? unmade.error;
+    return { applied: [...made.applied, ...unmade.applied], ...(error === undefined ? {} : { error }) };
   }
 
   async #run(changes: readonly Change[], tolerant: boolean, keepGoing: boolean): Promise<Outcome> {
@@ -67,7 +61,7 @@ export class RealKernel implements Kernel {
     return row.kind === 'sysctl' && row.optional === true && !existsSync(`/proc/sys/${row.key}`);
   }
 
-  async #applyFirewall(changes: readonly Change[], tolerant: boolean): Promise<StageFailure | undefined> {
+  async #applyFirewall(changes: readonly Change[], tolerant: boolean): Promise<Outcome> {
     const byNs = new Map<string, Change[]>();
     for (const change of changes) {
       const known = byNs.get(change.row.ns);
@@ -82,7 +76,7 @@ export class RealKernel implements Kernel {
       if (refused === undefined) applied.push(...own);
       else if (!(tolerant && isMoot(refused))) error ??= refused;
     });
-    return error === undefined ? undefined : { error, applied };
+    return { applied, ...(error === undefined ? {} : { error }) };
   }
 
   async #transact(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {

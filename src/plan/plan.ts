@@ -1,6 +1,7 @@
 /**
  * Changes → ordered stages. The kernel forces the order: an address needs its link, a route a link that is up; the design adds that no packet
- * passes before its filter. So: namespaces → settings → links, down, with addresses → settings of links → firewall → links up → routes.
+ * passes before its filter. So: namespaces → settings → links, down, with addresses, and beside them
+ * the firewall, which names links that need not be there yet → settings of links → links up → routes.
  *
  * What can be undone comes first (`forward`); what cannot, the end of namespaces, links and tables with all that is in them, comes last (`teardown`), after the new state is
  * recorded: a failure before that point leaves the old state, one after it is carried on with.
@@ -11,9 +12,8 @@ import type { KernelObject, LinkRow } from '../objects/kernel-object.js';
 export type StageName =
   | 'namespaces'
   | 'settings'
-  | 'links'
+  | 'links and firewall'
   | 'link settings'
-  | 'firewall'
   | 'raise'
   | 'routes'
   | 'teardown';
@@ -28,7 +28,7 @@ export interface Plan {
   readonly teardown: Stage;
 }
 
-const FORWARD = ['namespaces', 'settings', 'links', 'link settings', 'firewall', 'raise', 'routes'] as const;
+const FORWARD = ['namespaces', 'settings', 'links and firewall', 'link settings', 'raise', 'routes'] as const;
 
 /** A sysctl below conf/<link> or neigh/<link> exists once the link does. */
 function settingLink(key: string): string | undefined {
@@ -43,9 +43,9 @@ function stageOf(change: Change): StageName {
     case 'netns':
       return change.op === 'delete' ? 'teardown' : 'namespaces';
     case 'link':
-      return change.op === 'delete' ? 'teardown' : 'links';
+      return change.op === 'delete' ? 'teardown' : 'links and firewall';
     case 'addr':
-      return 'links';
+      return 'links and firewall';
     case 'sysctl':
       return settingLink(row.key) === undefined ? 'settings' : 'link settings';
     case 'route':
@@ -53,9 +53,9 @@ function stageOf(change: Change): StageName {
     case 'neigh':
       return 'routes';
     case 'nft-table':
-      return change.op === 'delete' ? 'teardown' : 'firewall';
+      return change.op === 'delete' ? 'teardown' : 'links and firewall';
     default:
-      return 'firewall';
+      return 'links and firewall';
   }
 }
 

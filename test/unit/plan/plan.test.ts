@@ -8,7 +8,7 @@ import { attempt, transactions, World } from '../model/support.js';
 import { assertProperty } from '../net/property.js';
 import { rows } from './support.js';
 
-const ORDER = ['namespaces', 'settings', 'links', 'link settings', 'firewall', 'raise', 'routes'];
+const ORDER = ['namespaces', 'settings', 'links and firewall', 'link settings', 'raise', 'routes'];
 
 function stages({ forward, teardown }: Plan): { name: string; changes: readonly Change[] }[] {
   return [...forward, teardown];
@@ -105,9 +105,8 @@ describe('stages', () => {
     expect(text).toEqual([
       'namespaces: create netns',
       'settings: create sysctl',
-      'links: create addr, create link, create link',
+      'links and firewall: create nft-table, create addr, create link, create link',
       'link settings: create sysctl, create sysctl',
-      'firewall: create nft-table',
       'raise: raise link, raise link',
       'routes: create route, create neigh, delete rule',
     ]);
@@ -144,7 +143,7 @@ describe('what vanishes', () => {
         { kind: 'nft-element', ...at, family: 'bridge', set: 's', key: [1] },
       ),
     );
-    expect(deleted(made)).toEqual(['nft-table||inet|vpcctl', 'nft-element||bridge|vpcctl|s|1']);
+    expect(deleted(made)).toEqual(['nft-element||bridge|vpcctl|s|1', 'nft-table||inet|vpcctl']);
   });
 
   test.each<[string, VethRow[], string[], string[]]>([
@@ -222,7 +221,7 @@ describe('rollback', () => {
     ).toEqual([
       'routes: create neigh|m|z|10.0.0.1',
       'raise: ',
-      'links: delete link|m|y, delete link|n|x',
+      'links and firewall: delete link|m|y, delete link|n|x',
       'settings: update sysctl|n|net/b, delete sysctl|n|net/ipv4/ip_forward',
       'namespaces: delete netns|n',
     ]);
