@@ -36,7 +36,7 @@ function listing(changes: readonly Change[]): string {
     if (kind !== 'element') {
       const handle = objects.length + 1;
       const extra = kind === 'rule' ? { expr: counted((body as { expr: unknown[] }).expr) } : {};
-      objects.push({ [kind]: { ...body, handle, ...extra } as Body });
+      objects.push({ [kind]: Object.assign({}, body, { handle }, extra) });
       continue;
     }
     expect(verb).toBe('add');

@@ -1,0 +1,604 @@
+/**
+ * A kernel in memory, for tests without privilege: it keeps rows in place of links and namespaces, and refuses what the real one refuses,
+ * with its errno and words (measured on 6.18). What goes by itself goes here too: the contents of a namespace, what hangs on a link,
+ * the other end of a veth, the contents of a table.
+ *
+ * ```ts
+ * const kernel = new MemoryKernel();
+ * const vpcctl = await open({ state: directory, kernel });
+ * await vpcctl.transaction((tx) => tx.createVpc({ name: 'a', cidr: '10.1.0.0/16' }));
+ * kernel.rows(); // what the machine would have
+ * kernel.failAt(7); // the seventh change from now on is refused
+ * ```
+ */
+import { VpcctlError } from '../errors.js';
+import { contains, type Ipv4, parseCidr, parseIpOrCidr, rangeOf, toNumber } from '../net/cidr.js';
+import { encodeTransaction, isNftRow } from '../nft/encode.js';
+import type { Change } from '../objects/change.js';
+import {
+  type KernelObject,
+  type LinkRow,
+  type NftElementRow,
+  type NftRow,
+  type NftValue,
+  type RouteRow,
+  rowKey,
+  rowText,
+  type SysctlRow,
+  type VethRow,
+} from '../objects/kernel-object.js';
+import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
+
+export interface MemoryKernelOptions {
+  /** The host's own links. Default: `lo` and `eth0`, up, MTU 1500 for the latter. */
+  readonly links?: HostView['links'];
+  /** The host's own routes. Default: the default route and 192.0.2.0/24, both by `eth0`. */
+  readonly routes?: HostView['routes'];
+  /** The host's sysctls by path, besides `conf/<link>/forwarding` of each link, which is 0. */
+  readonly sysctls?: Readonly<Record<string, string>>;
+  /** Namespaces that somebody else pinned. */
+  readonly foreign?: readonly string[];
+  /** As {@link MemoryKernel.failAt}. */
+  readonly failAt?: number;
+  /**
+   * Called before each change, with its number from 1. It may wait. What it throws, {@link MemoryKernel.apply} throws, and the changes before
+   * stand; one that throws at every change from some number on is, to the engine, a process that died there.
+   */
+  readonly onChange?: (change: Change, number: number) => void | Promise<void>;
+}
+
+const DEFAULT_LINKS: HostView['links'] = [
+  { name: 'lo', mtu: 65536, up: true },
+  { name: 'eth0', mtu: 1500, up: true },
+];
+const DEFAULT_ROUTES: HostView['routes'] = [
+  { dst: 'default', link: 'eth0', metric: 100, kernel: false },
+  { dst: '192.0.2.0/24', link: 'eth0', metric: 100, kernel: true },
+];
+
+const WORDS = {
+  EEXIST: 'File exists',
+  ENOENT: 'No such file or directory',
+  ESRCH: 'No such process',
+  ENODEV: 'No such device',
+  EADDRNOTAVAIL: 'Cannot assign requested address',
+  ENETDOWN: 'Nexthop device is not up',
+  ENETUNREACH: 'Nexthop has invalid gateway',
+  EINVAL: 'Invalid prefsrc address',
+  EXFULL: 'Exchange full',
+  EIO: 'refused on demand',
+} as const;
+
+type Errno = keyof typeof WORDS;
+
+/** Ports of one bridge: BR_MAX_PORTS. */
+const BRIDGE_PORTS = 1023;
+
+const VERBS = { create: 'create', update: 'change', delete: 'delete', raise: 'bring up' } as const;
+
+function refusal(change: Change, errno: Errno): VpcctlError {
+  const object = rowKey(change.row).replaceAll('|', ' ');
+  const { ns } = change.row;
+  return new VpcctlError('KERNEL', `could not ${VERBS[change.op]} ${object}`, {
+    object,
+    errno,
+    netns: ns,
+    extack: WORDS[errno],
+  });
+}
+
+/** What is to be deleted is gone already; or, where that is tolerated, what is to be created is there. */
+function isMoot(change: Change, errno: Errno, tolerant: boolean): boolean {
+  if (change.op === 'delete') return errno !== 'EEXIST' && errno !== 'EIO';
+  return tolerant && change.op === 'create' && errno === 'EEXIST';
+}
+
+type RestRow = Exclude<KernelObject, NftRow>;
+
+/** What is in one namespace, by key. */
+interface Namespace {
+  readonly rows: Map<string, RestRow>;
+  readonly up: Set<string>;
+  readonly firewall: Map<string, NftRow>;
+  /** Elements of each set, by the set's key. */
+  readonly elements: Map<string, Map<string, NftElementRow>>;
+}
+
+const emptyNamespace = (): Namespace => ({ rows: new Map(), up: new Set(), firewall: new Map(), elements: new Map() });
+
+const linkKey = (ns: string, name: string): string => `link|${ns}|${name}`;
+
+type InTable = Pick<NftRow, 'ns' | 'family' | 'table'>;
+const tableKey = ({ ns, family, table }: InTable): string => rowKey({ kind: 'nft-table', ns, family, table });
+const chainKey = (at: InTable, chain: string): string => `nft-chain|${at.ns}|${at.family}|${at.table}|${chain}`;
+const setKey = (at: InTable, set: string): string => `nft-set|${at.ns}|${at.family}|${at.table}|${set}`;
+
+/** The link that a setting below conf/<link> or neigh/<link> is of. */
+function settingLink({ key }: SysctlRow): string | undefined {
+  const link = /^net\/ipv[46]\/(?:conf|neigh)\/([^/]+)\//.exec(key)?.[1];
+  return link === 'all' || link === 'default' ? undefined : link;
+}
+
+/** One component of an element as an inclusive range of numbers; a name as itself. */
+function bounds(value: NftValue): { from: number; to: number } | string {
+  if (typeof value === 'number') return { from: value, to: value };
+  const range = /^([0-9.]+)-([0-9.]+)$/.exec(value);
+  const number = (text: string): number => (text.includes('.') ? toNumber(text as Ipv4) : Number(text));
+  if (range !== null) return { from: number(range[1] as string), to: number(range[2] as string) };
+  if (!/^[0-9]+\.[0-9.]+(?:\/[0-9]+)?$/.test(value)) return value;
+  const { first, last } = rangeOf(parseIpOrCidr(value));
+  return { from: first, to: last };
+}
+
+/** Whether two elements of one set of intervals have a packet in common. */
+function meet(a: readonly NftValue[], b: readonly NftValue[]): boolean {
+  return a.every((value, index) => {
+    const one = bounds(value);
+    const other = bounds(b[index] as NftValue);
+    if (typeof one === 'string' || typeof other === 'string') return one === other;
+    return one.from <= other.to && other.from <= one.to;
+  });
+}
+
+/** A kernel that is maps of rows. See the head of this file. */
+export class MemoryKernel implements Kernel {
+  readonly #namespaces = new Map<string, Namespace>([['', emptyNamespace()]]);
+  readonly #links: HostView['links'];
+  readonly #routes: HostView['routes'];
+  readonly #hostSettings: Map<string, string>;
+  readonly #foreign: ReadonlySet<string>;
+  readonly #onChange: MemoryKernelOptions['onChange'];
+  #failAt: number | undefined;
+  #changes = 0;
+  #prepared = false;
+
+  constructor(options: MemoryKernelOptions = {}) {
+    this.#links = options.links ?? DEFAULT_LINKS;
+    this.#routes = options.routes ?? DEFAULT_ROUTES;
+    this.#hostSettings = new Map([
+      ...this.#links.map(({ name }) => [forwarding(name), '0'] as const),
+      ...Object.entries(options.sysctls ?? {}),
+    ]);
+    this.#foreign = new Set(options.foreign);
+    this.#onChange = options.onChange;
+    this.#failAt = options.failAt;
+  }
+
+  /** Refuses one change, the `number`-th from now (1 is the next), with EIO; undefined: none. */
+  failAt(number: number | undefined): void {
+    this.#failAt = number === undefined ? undefined : this.#changes + number;
+  }
+
+  /** How many changes were asked for since the beginning. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** Whether the directory of namespaces was made ready and not released since. */
+  get prepared(): boolean {
+    return this.#prepared;
+  }
+
+  /** Everything that was made and is there, in the order of keys: also links that are down, which {@link observe} leaves out. */
+  rows(): KernelObject[] {
+    return [...this.#namespaces.values()]
+      .flatMap(({ rows, firewall }): (readonly [string, KernelObject])[] => [...rows, ...firewall])
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, row]) => row);
+  }
+
+  /** The links that are up, as `namespace/link`; the host's own begin with the slash. */
+  raised(): string[] {
+    return [...this.#namespaces].flatMap(([ns, { up }]) => [...up].map((name) => `${ns}/${name}`)).sort();
+  }
+
+  /** The host's sysctls by path. */
+  hostSettings(): ReadonlyMap<string, string> {
+    return this.#hostSettings;
+  }
+
+  /** Somebody else's doing: removes a row and what goes with it. False when it was not there. */
+  tamper(row: KernelObject): boolean {
+    const space = this.#namespaces.get(row.ns);
+    const found = space?.rows.get(rowKey(row)) ?? space?.firewall.get(rowKey(row));
+    if (space === undefined || found === undefined) return false;
+    if (isNftRow(found)) {
+      if (found.kind === 'nft-table') removeTable(space, found, () => {});
+      else removeNft(space, found, () => {});
+    } else this.#remove(space, found);
+    return true;
+  }
+
+  // --- what the engine calls -----------------------------------------------------------------------------------------
+
+  async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
+    const applied: Change[] = [];
+    let error: VpcctlError | undefined;
+    const note = (change: Change, errno: Errno | undefined, takesEffect: boolean): void => {
+      if (errno === undefined) {
+        if (takesEffect) applied.push(change);
+      } else if (!isMoot(change, errno, tolerant)) error ??= refusal(change, errno);
+    };
+    const rest = changes.filter(({ row }) => !isNftRow(row));
+    const made = rest.filter(({ op }) => op !== 'delete');
+    const creations = made.filter(isLinkCreation);
+    // All links first, then what is set on them, in the order given; the first refusal ends it.
+    for (const change of creations) {
+      if (error !== undefined && !tolerant) break;
+      const first = this.#link(change.row.ns, change.row.name) === undefined;
+      note(change, (await this.#counted(change)) ?? this.#createLink(change.row, creations), first);
+    }
+    for (const change of made) {
+      if (error !== undefined && !tolerant) break;
+      if (isLinkCreation(change)) note(change, this.#configureLink(change.row), false);
+      else note(change, (await this.#counted(change)) ?? this.#make(change), true);
+    }
+    if (error !== undefined && !tolerant) return { error, applied };
+    // Deletions go on to the end: what is gone already must not keep the rest.
+    for (const change of inOrderOfDeletion(rest)) {
+      const there = this.#takesEffect(change);
+      note(change, (await this.#counted(change)) ?? this.#unmake(change.row), there);
+    }
+    if (error !== undefined && !tolerant) return { error, applied };
+    for (const [ns, own] of byNamespace(changes.filter(({ row }) => isNftRow(row)))) {
+      if (error !== undefined && !tolerant) break;
+      const refused = await this.#transact(ns, own);
+      if (refused === undefined) applied.push(...own);
+      else if (!tolerant || !['ENOENT', 'EEXIST'].includes(refused.facts.errno ?? '')) error ??= refused;
+    }
+    return error === undefined ? undefined : { error, applied };
+  }
+
+  async observe(namespaces: readonly string[]): Promise<KernelObject[]> {
+    const seen = new Set(namespaces);
+    return namespaces.flatMap((ns) => {
+      const space = this.#namespaces.get(ns);
+      if (space === undefined) return [];
+      const rows = [...space.rows.values()].flatMap((row): KernelObject[] => {
+        if (row.kind === 'sysctl') return ns === '' ? [] : [{ kind: 'sysctl', ns, key: row.key, value: row.value }];
+        if (row.kind !== 'link') return [row];
+        if (!space.up.has(row.name)) return [];
+        return row.type === 'veth' && !seen.has(row.peer.ns) ? [{ ...row, peer: { ns: '?', name: '?' } }] : [row];
+      });
+      return [...rows, ...space.firewall.values()];
+    });
+  }
+
+  async host(): Promise<HostView> {
+    const space = this.#space('') ?? emptyNamespace();
+    const own = [...space.rows.values()].flatMap((row) =>
+      row.kind === 'link' ? [{ name: row.name, mtu: row.mtu, up: space.up.has(row.name) }] : [],
+    );
+    return { links: [...this.#links, ...own], routes: this.#routes };
+  }
+
+  async namespaces(): Promise<string[]> {
+    return [...this.#namespaces.keys(), ...this.#foreign].filter((ns) => ns !== '');
+  }
+
+  async pinned(namespaces: readonly string[]): Promise<string[]> {
+    return namespaces.filter((ns) => ns !== '' && (this.#foreign.has(ns) || this.#namespaces.has(ns)));
+  }
+
+  async readSysctl(key: string): Promise<string | undefined> {
+    return this.#hostSettings.get(key);
+  }
+
+  async prepareDirectory(): Promise<boolean> {
+    const changed = !this.#prepared;
+    this.#prepared = true;
+    return changed;
+  }
+
+  async releaseDirectory(): Promise<void> {
+    this.#prepared = false;
+  }
+
+  // --- links, addresses, routes --------------------------------------------------------------------------------------
+
+  /** Counts a change and lets the caller have its say; EIO when this is the one to be refused. */
+  async #counted(change: Change): Promise<Errno | undefined> {
+    this.#changes += 1;
+    const number = this.#changes;
+    await this.#onChange?.(change, number);
+    return number === this.#failAt ? 'EIO' : undefined;
+  }
+
+  #space(ns: string): Namespace | undefined {
+    return this.#namespaces.get(ns);
+  }
+
+  #link(ns: string, name: string): LinkRow | undefined {
+    const row = this.#namespaces.get(ns)?.rows.get(linkKey(ns, name));
+    return row?.kind === 'link' ? row : undefined;
+  }
+
+  /** Also the host's own links, which are no rows. */
+  #isLink(ns: string, name: string): boolean {
+    return this.#link(ns, name) !== undefined || (ns === '' && this.#links.some((link) => link.name === name));
+  }
+
+  #isUp(ns: string, name: string): boolean {
+    if (this.#namespaces.get(ns)?.up.has(name) === true) return true;
+    return ns === '' && this.#links.some((link) => link.name === name && link.up);
+  }
+
+  /** Both ends of a veth are made at once, by whichever comes first; an end alone cannot be. */
+  #createLink(row: LinkRow, creations: readonly LinkCreation[]): Errno | undefined {
+    if (row.type === 'bridge') return this.#addLinks(row);
+    const twin = creations.find((other) => other.row.ns === row.peer.ns && other.row.name === row.peer.name)?.row;
+    if (twin?.type !== 'veth' || twin.peer.ns !== row.ns || twin.peer.name !== row.name) return 'ENODEV';
+    const there = this.#link(row.ns, row.name);
+    if (there !== undefined && creations.some((other) => other.row === there)) return undefined;
+    return this.#addLinks(row, twin);
+  }
+
+  #addLinks(...rows: readonly LinkRow[]): Errno | undefined {
+    if (rows.some(({ ns }) => this.#space(ns) === undefined)) return 'ENOENT';
+    if (rows.some(({ ns, name }) => this.#isLink(ns, name))) return 'EEXIST';
+    for (const row of rows) {
+      this.#space(row.ns)?.rows.set(rowKey(row), row);
+      if (row.ns === '') this.#hostSettings.set(forwarding(row.name), '0');
+    }
+    return undefined;
+  }
+
+  #configureLink(row: LinkRow): Errno | undefined {
+    if (this.#link(row.ns, row.name) === undefined) return 'ENODEV';
+    if (row.type !== 'veth' || row.master === undefined) return undefined;
+    const { ns, master } = row;
+    if (this.#link(ns, master)?.type !== 'bridge') return 'ENODEV';
+    let ports = 0;
+    for (const other of this.#space(ns)?.rows.values() ?? []) {
+      if (other.kind === 'link' && other.type === 'veth' && other.master === master) ports += 1;
+    }
+    return ports > BRIDGE_PORTS ? 'EXFULL' : undefined;
+  }
+
+  #make(change: Change): Errno | undefined {
+    const { op, row } = change;
+    if (isNftRow(row)) throw new Error('the firewall is made elsewhere');
+    if (row.kind === 'netns') {
+      if (this.#namespaces.has(row.ns) || this.#foreign.has(row.ns)) return 'EEXIST';
+      this.#namespaces.set(row.ns, { ...emptyNamespace(), rows: new Map([[rowKey(row), row]]) });
+      return undefined;
+    }
+    const space = this.#space(row.ns);
+    if (space === undefined) return 'ENOENT';
+    const there = space.rows.has(rowKey(row));
+    const errno = op === 'create' && there ? existing(row) : this.#obstacle(change, space);
+    if (errno !== undefined) return errno;
+    if (op === 'raise') {
+      if (row.kind === 'link') space.up.add(row.name);
+      return undefined;
+    }
+    if (op === 'update' && rowKey(change.old) !== rowKey(row)) throw new Error('an update keeps the key');
+    if (row.kind === 'sysctl' && row.ns === '') this.#hostSettings.set(row.key, row.value);
+    space.rows.set(rowKey(row), row);
+    return undefined;
+  }
+
+  /** Why a row cannot be made or changed as things are. */
+  #obstacle({ op, row }: Change, space: Namespace): Errno | undefined {
+    switch (row.kind) {
+      case 'link':
+        return space.rows.has(rowKey(row)) ? undefined : 'ENODEV';
+      case 'addr':
+      case 'neigh':
+        return this.#isLink(row.ns, row.link) ? undefined : 'ENODEV';
+      case 'route':
+        return this.#routeObstacle(row, space);
+      case 'rule':
+        return op === 'update' && !space.rows.has(rowKey(row)) ? 'ENOENT' : undefined;
+      case 'sysctl': {
+        const link = settingLink(row);
+        if (link !== undefined) return this.#isLink(row.ns, link) ? undefined : 'ENOENT';
+        return row.ns === '' && !this.#hostSettings.has(row.key) ? 'ENOENT' : undefined;
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  #routeObstacle({ ns, type, link, via, onlink, src }: RouteRow, space: Namespace): Errno | undefined {
+    if (type !== 'unicast' || link === undefined) return undefined;
+    if (!this.#isLink(ns, link)) return 'ENODEV';
+    const up = this.#isUp(ns, link);
+    const addresses = [...space.rows.values()].flatMap((row) => (row.kind === 'addr' ? [row] : []));
+    if (via === undefined || onlink === true) {
+      if (!up) return 'ENETDOWN';
+    } else {
+      const blocks = addresses.filter((row) => row.link === link).map((row) => parseCidr(row.addr, ALLOW).cidr);
+      if (!up || !blocks.some((block) => contains(block, via as Ipv4))) return 'ENETUNREACH';
+    }
+    const isOwn = src === undefined || addresses.some((row) => row.addr.startsWith(`${src}/`));
+    return isOwn ? undefined : 'EINVAL';
+  }
+
+  /** Whether a deletion does anything, so that undoing it brings something back. */
+  #takesEffect({ row }: Change): boolean {
+    if (this.#space(row.ns)?.rows.has(rowKey(row)) !== true) return false;
+    return row.kind !== 'sysctl' || row.restore !== undefined;
+  }
+
+  #unmake(row: KernelObject): Errno | undefined {
+    const space = this.#space(row.ns);
+    const there = space?.rows.get(rowKey(row));
+    if (space === undefined) return 'ENOENT';
+    if (there === undefined) return GONE[row.kind] ?? 'ENOENT';
+    if (row.kind === 'sysctl') {
+      // In a namespace of ours there is nothing to give back.
+      if (row.restore === undefined) return undefined;
+      if (row.ns === '') this.#hostSettings.set(row.key, row.restore);
+    }
+    this.#remove(space, there);
+    return undefined;
+  }
+
+  #remove(space: Namespace, row: RestRow): void {
+    if (row.kind === 'netns') {
+      for (const inside of [...space.rows.values()]) if (inside.kind === 'link') this.#removeLink(inside);
+      this.#namespaces.delete(row.ns);
+    } else if (row.kind === 'link') this.#removeLink(row);
+    else space.rows.delete(rowKey(row));
+  }
+
+  #removeLink(row: LinkRow): void {
+    this.#dropEnd(row);
+    if (row.type !== 'veth') return;
+    const other = this.#link(row.peer.ns, row.peer.name);
+    if (other?.type === 'veth' && other.peer.ns === row.ns && other.peer.name === row.name) this.#dropEnd(other);
+  }
+
+  #dropEnd({ ns, name, type }: LinkRow): void {
+    const space = this.#space(ns);
+    if (space === undefined) return;
+    space.rows.delete(linkKey(ns, name));
+    space.up.delete(name);
+    if (ns === '') this.#hostSettings.delete(forwarding(name));
+    for (const [key, row] of space.rows) {
+      const on = row.kind === 'sysctl' ? settingLink(row) : 'link' in row ? row.link : undefined;
+      if (on === name) space.rows.delete(key);
+      else if (type === 'bridge' && row.kind === 'link' && row.type === 'veth' && row.master === name) {
+        const { master: _gone, isolated: _too, ...port } = row;
+        space.rows.set(key, port satisfies VethRow);
+      }
+    }
+  }
+
+  // --- the firewall --------------------------------------------------------------------------------------------------
+
+  /** One transaction: all of it, or nothing. */
+  async #transact(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {
+    const undo: (() => void)[] = [];
+    const rollBack = (): void => {
+      for (const step of undo.reverse()) step();
+    };
+    let ordered: Change[];
+    try {
+      ordered = inOrderOfTransaction(changes);
+    } catch (error) {
+      if (error instanceof VpcctlError) return error;
+      throw error;
+    }
+    try {
+      for (const change of ordered) {
+        const space = this.#space(ns);
+        const errno =
+          (await this.#counted(change)) ??
+          (space === undefined ? 'ENOENT' : changeNft(space, change, (step) => undo.push(step)));
+        if (errno === undefined) continue;
+        rollBack();
+        return refusal(change, errno);
+      }
+    } catch (died) {
+      rollBack();
+      throw died;
+    }
+    return undefined;
+  }
+}
+
+type Undo = (step: () => void) => void;
+
+const ALLOW = { hostBits: 'allow' } as const;
+const forwarding = (link: string): string => `net/ipv4/conf/${link}/forwarding`;
+
+/** What the kernel answers to the deletion of what is not there. */
+const GONE: Readonly<Partial<Record<KernelObject['kind'], Errno>>> = {
+  link: 'ENODEV',
+  addr: 'EADDRNOTAVAIL',
+  route: 'ESRCH',
+};
+
+interface LinkCreation {
+  readonly op: 'create';
+  readonly row: LinkRow;
+}
+
+function isLinkCreation(change: Change): change is Change & LinkCreation {
+  return change.op === 'create' && change.row.kind === 'link';
+}
+
+/** Making again what is there: neighbours and settings are replaced. */
+function existing(row: RestRow): Errno | undefined {
+  return row.kind === 'neigh' || row.kind === 'sysctl' ? undefined : 'EEXIST';
+}
+
+/** What hangs on a link before the link, and a namespace last. */
+function inOrderOfDeletion(changes: readonly Change[]): Change[] {
+  const rank = ({ row }: Change): number => (row.kind === 'netns' ? 2 : row.kind === 'link' ? 1 : 0);
+  return changes.filter(({ op }) => op === 'delete').sort((a, b) => rank(a) - rank(b));
+}
+
+function byNamespace(changes: readonly Change[]): Map<string, Change[]> {
+  const found = new Map<string, Change[]>();
+  for (const change of changes) found.set(change.row.ns, [...(found.get(change.row.ns) ?? []), change]);
+  return found;
+}
+
+const STRUCTURE = ['nft-table', 'nft-set', 'nft-chain', 'nft-rule'];
+
+/** As {@link encodeTransaction} orders them, which also refuses what cannot be one transaction. */
+function inOrderOfTransaction(changes: readonly Change[]): Change[] {
+  encodeTransaction(changes);
+  const rank = ({ op, row }: Change): number => {
+    const at = STRUCTURE.indexOf(row.kind);
+    return at >= 0 ? at : op === 'create' ? STRUCTURE.length + 1 : STRUCTURE.length;
+  };
+  const doomed = new Set(
+    changes.flatMap(({ op, row }) => (op === 'delete' && row.kind === 'nft-table' ? [tableKey(row)] : [])),
+  );
+  return changes
+    .filter(({ op, row }) => op !== 'delete' || row.kind === 'nft-table' || !doomed.has(tableKey(row as NftRow)))
+    .sort((a, b) => rank(a) - rank(b));
+}
+
+function changeNft(space: Namespace, change: Change, undo: Undo): Errno | undefined {
+  const row = change.row as NftRow;
+  const key = rowKey(row);
+  const there = space.firewall.get(key);
+  if (change.op === 'delete' || change.op === 'update') {
+    if (there === undefined) return 'ENOENT';
+    if (row.kind === 'nft-table') removeTable(space, row, undo);
+    else removeNft(space, there, undo);
+    if (change.op === 'delete') return undefined;
+  } else if (there !== undefined) {
+    return row.kind !== 'nft-table' && row.kind !== 'nft-rule' && rowText(there) === rowText(row)
+      ? undefined
+      : 'EEXIST';
+  }
+  if (row.kind !== 'nft-table' && !space.firewall.has(tableKey(row))) return 'ENOENT';
+  if (row.kind === 'nft-rule' && !space.firewall.has(chainKey(row, row.chain))) return 'ENOENT';
+  if (row.kind === 'nft-element') {
+    const set = space.firewall.get(setKey(row, row.set));
+    if (set?.kind !== 'nft-set') return 'ENOENT';
+    const members = space.elements.get(setKey(row, row.set));
+    if (set.interval === true && [...(members?.values() ?? [])].some((other) => meet(other.key, row.key)))
+      return 'EEXIST';
+  }
+  addNft(space, row);
+  undo(() => removeNft(space, row, () => {}));
+  return undefined;
+}
+
+function addNft(space: Namespace, row: NftRow): void {
+  space.firewall.set(rowKey(row), row);
+  if (row.kind !== 'nft-element') return;
+  const key = setKey(row, row.set);
+  const members = space.elements.get(key);
+  if (members === undefined) space.elements.set(key, new Map([[rowKey(row), row]]));
+  else members.set(rowKey(row), row);
+}
+
+function removeNft(space: Namespace, row: NftRow, undo: Undo): void {
+  space.firewall.delete(rowKey(row));
+  if (row.kind === 'nft-element') space.elements.get(setKey(row, row.set))?.delete(rowKey(row));
+  undo(() => addNft(space, row));
+}
+
+/** A table goes with all that is in it. */
+function removeTable(space: Namespace, table: InTable, undo: Undo): void {
+  const key = tableKey(table);
+  for (const row of [...space.firewall.values()]) if (tableKey(row) === key) removeNft(space, row, undo);
+}
