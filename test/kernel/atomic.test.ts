@@ -25,9 +25,25 @@ class RefusingKernel extends RealKernel {
     // Of a namespace's firewall nothing happens when one of its changes is refused.
     const isFirewall = ({ row }: Change) => row.kind.startsWith('nft-');
     const before = changes.slice(0, index).filter((one) => !isFirewall(one) || one.row.ns !== refused?.row.ns);
-    const whole = before.filter(
-      (one) => !isFirewall(one) || changes.every((other) => other.row.ns !== one.row.ns || before.includes(other)),
+    const firewalled = before.filter(
+      (one) =>
+        !isFirewall(one) ||
+        changes.every((other) => !isFirewall(other) || other.row.ns !== one.row.ns || before.includes(other)),
     );
+    // One message makes both ends of a pair: half of one, and an address on it, cannot be.
+    const cut = new Set(
+      firewalled
+        .flatMap(({ op, row }) => (op === 'create' && row.kind === 'link' && row.type === 'veth' ? [row] : []))
+        .filter(
+          ({ peer }) =>
+            !firewalled.some(({ row }) => row.kind === 'link' && row.ns === peer.ns && row.name === peer.name),
+        )
+        .map(({ ns, name }) => `${ns}/${name}`),
+    );
+    const whole = firewalled.filter(({ row }) => {
+      if (row.kind === 'link') return !cut.has(`${row.ns}/${row.name}`);
+      return row.kind !== 'addr' || !cut.has(`${row.ns}/${row.link}`);
+    });
     const failure = await super.apply(whole);
     if (failure !== undefined) throw new Error(`the part before the refusal failed: ${failure.error.toLine()}`);
     return { error: new VpcctlError('KERNEL', `injected refusal of change ${this.refuseAt}`), applied: whole };
