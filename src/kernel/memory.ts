@@ -211,41 +211,14 @@ export class MemoryKernel implements Kernel {
 
   // --- what the engine calls -----------------------------------------------------------------------------------------
 
+  /** Links and the rest, and beside them the firewall: a refusal of the one does not stop the other. */
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
     const applied: Change[] = [];
-    let error: VpcctlError | undefined;
-    const note = (change: Change, errno: Errno | undefined, takesEffect: boolean): void => {
-      if (errno === undefined) {
-        if (takesEffect) applied.push(change);
-      } else if (!isMoot(change, errno, tolerant)) error ??= refusal(change, errno);
-    };
     const rest = changes.filter(({ row }) => !isNftRow(row));
-    const made = rest.filter(({ op }) => op !== 'delete');
-    const creations = made.filter(isLinkCreation);
-    // All links first, then what is set on them, in the order given; the first refusal ends it.
-    for (const change of creations) {
-      if (error !== undefined && !tolerant) break;
-      const first = this.#link(change.row.ns, change.row.name) === undefined;
-      note(change, (await this.#counted(change)) ?? this.#createLink(change.row, creations), first);
-    }
-    for (const change of made) {
-      if (error !== undefined && !tolerant) break;
-      if (isLinkCreation(change)) note(change, this.#configureLink(change.row), false);
-      else note(change, (await this.#counted(change)) ?? this.#make(change), true);
-    }
-    if (error !== undefined && !tolerant) return { error, applied };
-    // Deletions go on to the end: what is gone already must not keep the rest.
-    for (const change of inOrderOfDeletion(rest)) {
-      const there = this.#takesEffect(change);
-      note(change, (await this.#counted(change)) ?? this.#unmake(change.row), there);
-    }
-    if (error !== undefined && !tolerant) return { error, applied };
-    for (const [ns, own] of byNamespace(changes.filter(({ row }) => isNftRow(row)))) {
-      if (error !== undefined && !tolerant) break;
-      const refused = await this.#transact(ns, own);
-      if (refused === undefined) applied.push(...own);
-      else if (!tolerant || !['ENOENT', 'EEXIST'].includes(refused.facts.errno ?? '')) error ??= refused;
-    }
+    const firewall = changes.filter(({ row }) => isNftRow(row));
+    const refused = await this.#applyNetlink(rest, tolerant, applied);
+    const alsoRefused = await this.#applyFirewall(firewall, tolerant, applied);
+    const error = refused ?? alsoRefused;
     return error === undefined ? undefined : { error, applied };
   }
 
@@ -313,6 +286,40 @@ export class MemoryKernel implements Kernel {
     return row?.kind === 'link' ? row : undefined;
   }
 
+  async #applyNetlink(
+    changes: readonly Change[],
+    tolerant: boolean,
+    applied: Change[],
+  ): Promise<VpcctlError | undefined> {
+    let error: VpcctlError | undefined;
+    const note = (change: Change, errno: Errno | undefined, takesEffect: boolean): void => {
+      if (errno === undefined) {
+        if (takesEffect) applied.push(change);
+      } else if (!isMoot(change, errno, tolerant)) error ??= refusal(change, errno);
+    };
+    const made = changes.filter(({ op }) => op !== 'delete');
+    const creations = made.filter(isLinkCreation);
+    const born = new Set<LinkRow>();
+    // All links first, then what is set on them, in the order given; the first refusal ends it.
+    for (const change of creations) {
+      if (error !== undefined && !tolerant) return error;
+      const first = !born.has(change.row);
+      note(change, (await this.#counted(change)) ?? this.#createLink(change.row, creations, born), first);
+    }
+    for (const change of made) {
+      if (error !== undefined && !tolerant) return error;
+      if (isLinkCreation(change)) note(change, this.#configureLink(change.row), false);
+      else note(change, (await this.#counted(change)) ?? this.#make(change), true);
+    }
+    if (error !== undefined && !tolerant) return error;
+    // Deletions go on to the end: what is gone already must not keep the rest.
+    for (const change of inOrderOfDeletion(changes)) {
+      const there = this.#takesEffect(change);
+      note(change, (await this.#counted(change)) ?? this.#unmake(change.row), there);
+    }
+    return error;
+  }
+
   /** Also the host's own links, which are no rows. */
   #isLink(ns: string, name: string): boolean {
     return this.#link(ns, name) !== undefined || (ns === '' && this.#links.some((link) => link.name === name));
@@ -324,13 +331,14 @@ export class MemoryKernel implements Kernel {
   }
 
   /** Both ends of a veth are made at once, by whichever comes first; an end alone cannot be. */
-  #createLink(row: LinkRow, creations: readonly LinkCreation[]): Errno | undefined {
+  #createLink(row: LinkRow, creations: readonly LinkCreation[], born: Set<LinkRow>): Errno | undefined {
+    if (born.has(row)) return undefined;
     if (row.type === 'bridge') return this.#addLinks(row);
     const twin = creations.find((other) => other.row.ns === row.peer.ns && other.row.name === row.peer.name)?.row;
     if (twin?.type !== 'veth' || twin.peer.ns !== row.ns || twin.peer.name !== row.name) return 'ENODEV';
-    const there = this.#link(row.ns, row.name);
-    if (there !== undefined && creations.some((other) => other.row === there)) return undefined;
-    return this.#addLinks(row, twin);
+    const refused = this.#addLinks(row, twin);
+    if (refused === undefined) born.add(twin);
+    return refused;
   }
 
   #addLinks(...rows: readonly LinkRow[]): Errno | undefined {
@@ -467,6 +475,21 @@ export class MemoryKernel implements Kernel {
   }
 
   // --- the firewall --------------------------------------------------------------------------------------------------
+
+  async #applyFirewall(
+    changes: readonly Change[],
+    tolerant: boolean,
+    applied: Change[],
+  ): Promise<VpcctlError | undefined> {
+    let error: VpcctlError | undefined;
+    for (const [ns, own] of byNamespace(changes)) {
+      if (error !== undefined && !tolerant) break;
+      const refused = await this.#transact(ns, own);
+      if (refused === undefined) applied.push(...own);
+      else if (!tolerant || !['ENOENT', 'EEXIST'].includes(refused.facts.errno ?? '')) error ??= refused;
+    }
+    return error;
+  }
 
   /** One transaction: all of it, or nothing. */
   async #transact(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {

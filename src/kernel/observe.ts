@@ -121,7 +121,6 @@ function linkRow(
   return {
     ...common,
     type: 'veth',
-    // The other end names this one's index as its peer's.
     // The other end names this one's index as its peer's; where both indices are the same, this end does so too.
     peer: ends
       .get(endKey(link, link.index, link.peerIndex ?? 0))

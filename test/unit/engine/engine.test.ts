@@ -46,12 +46,12 @@ describe('a transaction', () => {
     const events: EngineEvent[] = [];
     await engine.transact(apply(RICH), { onEvent: (event) => events.push(event) });
     expect(events.map((event) => event.type === 'stage' && `${event.index + 1}/${event.total} ${event.stage}`)).toEqual(
-      ['1/7 namespaces', '2/7 settings', '3/7 links', '4/7 link settings', '5/7 firewall', '6/7 raise', '7/7 routes'],
+      ['1/6 namespaces', '2/6 settings', '3/6 links and firewall', '4/6 link settings', '5/6 raise', '6/6 routes'],
     );
     const seen: EngineEvent[] = [];
     await engine.transact((draft) => verbs.deleteInstance(draft, 'a', 'w'), { onEvent: (event) => seen.push(event) });
     expect(seen.map((event) => event.type === 'stage' && `${event.index + 1}/${event.total} ${event.stage}`)).toEqual([
-      '1/3 firewall',
+      '1/3 links and firewall',
       '2/3 routes',
       '3/3 teardown',
     ]);

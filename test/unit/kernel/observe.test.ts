@@ -1,0 +1,274 @@
+/** What namespaces hold, as dumps say it, back to the rows that lowering wrote. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type NamespaceDump, observedRows, SYSCTL_KEYS } from '../../../src/kernel/observe.js';
+import type { AddrInfo } from '../../../src/netlink/addr.js';
+import type { LinkInfo } from '../../../src/netlink/link.js';
+import type { RouteInfo } from '../../../src/netlink/route.js';
+import type { RuleInfo } from '../../../src/netlink/rule.js';
+import { isNftRow } from '../../../src/nft/encode.js';
+import type { KernelObject, LinkRow } from '../../../src/objects/kernel-object.js';
+import { attempt, byKey, transactions, World } from '../model/support.js';
+import { assertProperty } from '../net/property.js';
+
+const LOOPBACK: LinkInfo = {
+  index: 1,
+  name: 'lo',
+  loopback: true,
+  mac: '00:00:00:00:00:00',
+  mtu: 65536,
+  up: true,
+  group: 0,
+};
+
+function routeInfo(fields: Pick<RouteInfo, 'table' | 'dst'> & Partial<RouteInfo>): RouteInfo {
+  return {
+    family: 4,
+    type: 'unicast',
+    protocol: 201,
+    scope: 0,
+    metric: 0,
+    onlink: false,
+    nexthops: [],
+    ...fields,
+  };
+}
+
+function addrInfo(fields: Pick<AddrInfo, 'index' | 'addr'> & Partial<AddrInfo>): AddrInfo {
+  return {
+    family: 4,
+    scope: 0,
+    noPrefixRoute: false,
+    permanent: true,
+    tentative: false,
+    dadFailed: false,
+    ...fields,
+  };
+}
+
+function ruleInfo(fields: Pick<RuleInfo, 'priority' | 'from' | 'table'> & Partial<RuleInfo>): RuleInfo {
+  const { priority, from, table, protocol = 201 } = fields;
+  return { family: 4, priority, from, table, inverted: false, action: 'lookup', protocol };
+}
+
+/** What the kernel would dump of these rows, every link up. Indices begin anew in each namespace, so they agree by chance. */
+function dumps(rows: readonly KernelObject[]): NamespaceDump[] {
+  const namespaces = [...new Set(['', ...rows.map(({ ns }) => ns)])];
+  const of = (ns: string): KernelObject[] => rows.filter((row) => row.ns === ns);
+  const links = new Map(
+    namespaces.map((ns) => [
+      ns,
+      of(ns)
+        .filter((row): row is LinkRow => row.kind === 'link')
+        .map(({ name }) => name),
+    ]),
+  );
+  const index = (ns: string, name: string): number => 2 + (links.get(ns)?.indexOf(name) ?? -3);
+  return namespaces.map((ns): NamespaceDump => {
+    const own = of(ns);
+    return {
+      ns,
+      links: [
+        LOOPBACK,
+        ...own.flatMap((row): LinkInfo[] => {
+          if (row.kind !== 'link') return [];
+          const { name, mac, mtu, alias } = row;
+          const common = { index: index(ns, name), name, loopback: false, mac, mtu, up: true, alias, group: 0 };
+          if (row.type === 'bridge') return [{ ...common, kind: 'bridge' }];
+          return [
+            {
+              ...common,
+              kind: 'veth',
+              peerIndex: index(row.peer.ns, row.peer.name),
+              peerNsid: 0,
+              ...(row.master === undefined ? {} : { masterIndex: index(ns, row.master) }),
+              ...(row.isolated === undefined ? {} : { isolated: row.isolated }),
+            },
+          ];
+        }),
+      ],
+      addrs: own.flatMap((row) =>
+        row.kind === 'addr' ? [addrInfo({ index: index(ns, row.link), addr: row.addr })] : [],
+      ),
+      routes: own.flatMap((row): RouteInfo[] => {
+        if (row.kind !== 'route') return [];
+        const { table, dst, type, via, link, src, onlink } = row;
+        return [
+          routeInfo({
+            table,
+            dst,
+            type,
+            onlink: onlink === true,
+            ...(via === undefined ? {} : { via }),
+            ...(src === undefined ? {} : { src }),
+            ...(link === undefined ? {} : { index: index(ns, link) }),
+          }),
+        ];
+      }),
+      rules: own.flatMap((row) => (row.kind === 'rule' ? [ruleInfo(row)] : [])),
+      neighs: own.flatMap((row) =>
+        row.kind === 'neigh'
+          ? [{ index: index(ns, row.link), family: 4, ip: row.ip, mac: row.mac, state: 'permanent' }]
+          : [],
+      ),
+      sysctls: new Map(
+        own.flatMap((row) => (row.kind === 'sysctl' && ns !== '' ? [[row.key, row.value] as const] : [])),
+      ),
+      firewall: own.filter(isNftRow),
+    };
+  });
+}
+
+describe('observedRows', () => {
+  test('are the rows that the namespaces were made of', () => {
+    assertProperty(
+      fc.property(transactions, (list) => {
+        const world = new World();
+        for (const steps of list) attempt(world, steps);
+        const rows = [...world.rows.values()].flat();
+        // The host's own settings are read one by one.
+        const expected = rows.filter(({ kind, ns }) => kind !== 'sysctl' || ns !== '');
+        expect(byKey(observedRows(dumps(rows)))).toEqual(byKey(expected));
+      }),
+      { numRuns: 40 },
+    );
+  }, 60_000);
+
+  test('hold every setting that lowering makes', () => {
+    assertProperty(
+      fc.property(transactions, (list) => {
+        const world = new World();
+        for (const steps of list) attempt(world, steps);
+        const unread = [...world.rows.values()]
+          .flat()
+          .filter((row) => row.kind === 'sysctl' && row.ns !== '' && !SYSCTL_KEYS.includes(row.key));
+        expect(unread).toEqual([]);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  const nothing = { addrs: [], routes: [], rules: [], neighs: [], sysctls: new Map<string, string>(), firewall: [] };
+  const bridge: LinkInfo = {
+    index: 2,
+    name: 'br0',
+    kind: 'bridge',
+    loopback: false,
+    mac: '06:00:00:00:00:01',
+    mtu: 1500,
+    up: true,
+    alias: 'vpcctl:vpc/a',
+    group: 0,
+  };
+
+  test('of the host are those of links with our mark, and nothing else of its', () => {
+    const theirs: LinkInfo = { ...bridge, index: 3, name: 'docker0', alias: 'docker' };
+    const { alias: _none, ...bare } = theirs;
+    const host: NamespaceDump = {
+      ns: '',
+      ...nothing,
+      links: [LOOPBACK, bridge, theirs, { ...bare, index: 4, name: 'virbr0' }],
+      addrs: [2, 3].map((index) => addrInfo({ index, addr: `10.0.${index}.1/24` })),
+      routes: [
+        routeInfo({ table: 254, dst: '10.7.0.0/16', index: 2 }),
+        routeInfo({ table: 254, dst: '10.8.0.0/16', index: 3 }),
+        routeInfo({ table: 254, dst: '10.9.0.0/16', type: 'unreachable' }),
+        routeInfo({ table: 254, dst: '10.10.0.0/16', index: 2, protocol: 3 }),
+      ],
+      rules: [ruleInfo({ priority: 33000, from: '10.0.0.0/24', table: 100 })],
+      neighs: [2, 3].map((index) => ({
+        index,
+        family: 4,
+        ip: '10.0.0.9',
+        mac: '02:00:00:00:00:09',
+        state: 'permanent',
+      })),
+    };
+    expect([...byKey(observedRows([host])).keys()]).toEqual([
+      'addr||br0|10.0.2.1/24',
+      'link||br0',
+      'neigh||br0|10.0.0.9',
+      'route||254|10.7.0.0/16',
+    ]);
+  });
+
+  test('of a namespace of ours are all its links, marked or not: what somebody put there is seen', () => {
+    const foreign: LinkInfo = {
+      index: 9,
+      name: 'tap0',
+      kind: 'veth',
+      loopback: false,
+      mtu: 1500,
+      up: true,
+      peerIndex: 7,
+      group: 0,
+    };
+    expect(observedRows([{ ns: 'vpc.a', ...nothing, links: [LOOPBACK, bridge, foreign] }])).toEqual([
+      { kind: 'netns', ns: 'vpc.a' },
+      {
+        kind: 'link',
+        ns: 'vpc.a',
+        name: 'br0',
+        type: 'bridge',
+        mac: '06:00:00:00:00:01',
+        mtu: 1500,
+        alias: 'vpcctl:vpc/a',
+      },
+      {
+        kind: 'link',
+        ns: 'vpc.a',
+        name: 'tap0',
+        type: 'veth',
+        mac: '',
+        mtu: 1500,
+        alias: '',
+        peer: { ns: '?', name: '?' },
+      },
+    ]);
+  });
+
+  test('leave out a link that is down, routes and rules of others, and what the kernel learned by itself', () => {
+    const dump: NamespaceDump = {
+      ns: 'vpc.a',
+      ...nothing,
+      links: [LOOPBACK, { ...bridge, up: false }, { ...bridge, index: 3, name: 'dummy0', kind: 'dummy' }],
+      routes: [
+        routeInfo({ table: 254, dst: '10.7.0.0/16', index: 2, protocol: 2 }),
+        routeInfo({ table: 254, dst: 'fd00::/64', index: 2, family: 6 }),
+      ],
+      rules: [ruleInfo({ priority: 0, from: 'all', table: 255, protocol: 2 })],
+      neighs: [
+        { index: 2, family: 4, ip: '10.0.0.9', mac: '02:00:00:00:00:09', state: 'reachable' },
+        { index: 2, family: 4, ip: '10.0.0.10', state: 'permanent' },
+        { index: 2, family: 6, ip: 'fe80::1', mac: '02:00:00:00:00:09', state: 'permanent' },
+      ],
+      addrs: [addrInfo({ index: 2, family: 6, addr: 'fe80::2/64', scope: 253 })],
+    };
+    expect(observedRows([dump])).toEqual([{ kind: 'netns', ns: 'vpc.a' }]);
+  });
+
+  test('tell the ends of pairs apart whose indices agree by chance', () => {
+    const end = (index: number, name: string, peerIndex: number, alias: string): LinkInfo => ({
+      index,
+      name,
+      kind: 'veth',
+      loopback: false,
+      mtu: 1500,
+      up: true,
+      peerIndex,
+      alias,
+      group: 0,
+    });
+    const rows = observedRows([
+      { ns: 'r', ...nothing, links: [end(5, 'p1', 2, 'vpcctl:instance/a/x'), end(6, 'p2', 2, 'vpcctl:instance/a/y')] },
+      { ns: 'x', ...nothing, links: [end(2, 'eth0', 5, 'vpcctl:instance/a/x')] },
+      { ns: 'y', ...nothing, links: [end(2, 'eth0', 6, 'vpcctl:instance/a/y')] },
+      { ns: 'z', ...nothing, links: [end(2, 'eth0', 5, 'vpcctl:instance/b/x')] },
+    ]);
+    expect(
+      rows.flatMap((row) =>
+        row.kind === 'link' && row.type === 'veth' ? [`${row.ns}/${row.name} ${row.peer.ns}/${row.peer.name}`] : [],
+      ),
+    ).toEqual(['r/p1 x/eth0', 'r/p2 y/eth0', 'x/eth0 r/p1', 'y/eth0 r/p2', 'z/eth0 ?/?']);
+  });
+});
