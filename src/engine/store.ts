@@ -2,8 +2,8 @@
  * What is true and what is under way, in one SQLite file: resources with the terms they are found by, the rows each lowered to, and a
  * journal of transactions that have begun. Many processes may have it open; every write is one short transaction.
  */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { VpcctlError } from '../errors.js';
 import type { Edit, Reader } from '../model/reader.js';
 import { claims, idOf, type Resource, terms } from '../model/resources.js';
@@ -100,10 +100,23 @@ function stateError(path: string, error: unknown): VpcctlError {
   });
 }
 
+/** `mkdir -p`, one by one: with `recursive`, Node 20 asks for ever where the kernel answers ENOENT below a directory that is there (/proc). */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}
+
 /** Thrown inside {@link Store.begin} when another transaction came first; the caller starts over. */
 export class LostRace extends Error {}
 
 export class Store implements Reader {
+  /** The state directory, absolute. */
+  readonly dir: string;
   readonly #db: Database;
   readonly #path: string;
   readonly #statements = new Map<string, Statement>();
@@ -111,10 +124,12 @@ export class Store implements Reader {
   #commits = 0;
 
   /** Opens or creates `dir/state.db`. STATE when it is damaged, newer than this program, or not writable. */
-  constructor(readonly dir: string) {
+  constructor(state: string) {
+    const dir = resolve(state);
+    this.dir = dir;
     this.#path = join(dir, 'state.db');
     try {
-      mkdirSync(join(dir, 'locks'), { recursive: true, mode: 0o700 });
+      makeDirectory(join(dir, 'locks'));
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException;
       const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';

@@ -42,6 +42,7 @@ const LEAST_MTU = 576;
 /** Completes the draft. `facts` may be absent only when {@link needsHostFacts} says so. */
 export function settle(draft: Draft, facts?: HostFacts): void {
   const mtu = () => uplinkMtu(draft, facts);
+  checkUplink(draft, facts);
   settleVpcs(draft, mtu);
   settleGateways(draft);
   settleEdge(draft, facts, mtu);
@@ -83,6 +84,15 @@ function settleGateways(draft: Draft): void {
   }
 }
 
+/** A named uplink must be there when it is named, whether or not something public needs it yet. */
+function checkUplink(draft: Draft, facts: HostFacts | undefined): void {
+  const { uplink } = installationOf(draft);
+  if (uplink === 'auto' || uplink === 'none' || facts === undefined || facts.linkMtu.has(uplink)) return;
+  throw new VpcctlError('ENVIRONMENT', `the host has no link ${uplink} to use as uplink`, {
+    hint: 'name an existing link with --uplink, or use --uplink none',
+  });
+}
+
 function settleEdge(draft: Draft, facts: HostFacts | undefined, mtu: () => number): void {
   const edge = getKind(draft, 'edge', EDGE_ID);
   if (!has(draft, 'kind:igw')) {
@@ -96,11 +106,6 @@ function settleEdge(draft: Draft, facts: HostFacts | undefined, mtu: () => numbe
   if (asked === 'auto' && uplink === undefined) {
     throw new VpcctlError('ENVIRONMENT', 'the host has no default route, so no uplink was found for public subnets', {
       hint: 'name it with --uplink LINK, or use --uplink none (public then means reachable from this host only)',
-    });
-  }
-  if (uplink !== undefined && facts?.linkMtu.has(uplink) !== true) {
-    throw new VpcctlError('ENVIRONMENT', `the host has no link ${uplink} to use as uplink`, {
-      hint: 'name an existing link with --uplink, or use --uplink none',
     });
   }
   if (edge?.publicPool !== publicPool) {
