@@ -13,6 +13,8 @@ export type Library = Pick<
   | 'policy'
   | 'export'
   | 'drift'
+  | 'orphans'
+  | 'removeOrphans'
   | 'instance'
   | 'exec'
   | 'deployApp'

@@ -212,7 +212,7 @@ export class Engine {
     if (foreign === undefined) return;
     throw new VpcctlError('CONFLICT', `a namespace called ${foreign} exists already and is not ours`, {
       object: `namespace ${foreign}`,
-      hint: 'rename or delete it, or choose another name',
+      hint: 'choose another name, or remove it; what a lost state left, `vpcctl cleanup-all --orphans` removes',
     });
   }
 

@@ -100,9 +100,12 @@ Examples:
   program
     .command('cleanup-all')
     .description('delete everything of this installation: VPCs, programs and settings')
+    .option('--orphans', 'delete what is marked ours in the kernel and recorded nowhere: what a lost state left')
     .addOption(yesOption())
     .addOption(dryRunOption())
-    .action(async (options: DryRun & Yes) => destroyAll(session, options));
+    .action(async ({ orphans, ...options }: DryRun & Yes & { readonly orphans?: boolean }) =>
+      orphans === true ? destroyOrphans(session, options) : destroyAll(session, options),
+    );
 }
 
 /** Deletes every VPC, once somebody has agreed. */
@@ -117,4 +120,22 @@ export async function destroyAll(session: Session, { dryRun = false, yes }: DryR
   const result = await library.destroy(undefined, { signal: session.signal });
   const what = names.length === 0 ? 'the settings' : names.map((name) => `vpc ${name}`).join(', ');
   session.reportChange(result, false, { text: [`deleted ${what}`], json: { deleted: names } });
+}
+
+/**
+ * Deletes what a lost state left, once somebody has agreed. What another state directory on this machine records looks the same, so the
+ * question names the namespaces.
+ */
+async function destroyOrphans(session: Session, { dryRun = false, yes }: DryRun & Yes): Promise<void> {
+  const library = await session.open();
+  const orphans = await library.orphans();
+  const namespaces = orphans.flatMap((row) => (row.kind === 'netns' ? [row.ns] : []));
+  const json = { orphans: namespaces, objects: orphans.length, dryRun };
+  const what = [...namespaces.map((ns) => `namespace ${ns}`), `${count(orphans.length, 'kernel object')} in all`];
+  if (orphans.length === 0) return session.report({ text: () => ['nothing of ours without a record'], json });
+  if (dryRun) return session.report({ text: () => what, json });
+  const question = 'Delete these? If another state directory records them, they are not orphans.';
+  if (!(await session.confirm(question, yes, what))) return;
+  await library.removeOrphans();
+  session.report({ text: () => [`deleted ${count(orphans.length, 'kernel object')} that had no record`], json });
 }

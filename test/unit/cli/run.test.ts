@@ -687,6 +687,41 @@ describe('programs', () => {
   });
 });
 
+describe('cleanup-all --orphans', () => {
+  const orphan = { kind: 'netns', ns: 'vpc.lost' } as const;
+
+  test('asks, names the namespaces, and deletes', async () => {
+    const removed: string[] = [];
+    const library: Partial<Library> = {
+      orphans: async () => [orphan],
+      removeOrphans: async () => {
+        removed.push('all');
+        return [orphan];
+      },
+    };
+    const argv = ['cleanup-all', '--orphans'];
+    expect(await vpcctl([...argv, '--dry-run'], { library })).toMatchObject({
+      exitCode: 0,
+      stdout: 'namespace vpc.lost\n1 kernel object in all\n',
+    });
+    expect(await vpcctl(argv, { library })).toMatchObject({ exitCode: 2 });
+    expect(removed).toEqual([]);
+    expect(await vpcctl([...argv, '--yes'], { library })).toMatchObject({
+      exitCode: 0,
+      stdout: 'deleted 1 kernel object that had no record\n',
+    });
+    expect(removed).toEqual(['all']);
+  });
+
+  test('has nothing to ask where there are none', async () => {
+    const library: Partial<Library> = { orphans: async () => [] };
+    expect(await vpcctl(['cleanup-all', '--orphans'], { library })).toMatchObject({
+      exitCode: 0,
+      stdout: 'nothing of ours without a record\n',
+    });
+  });
+});
+
 describe('looking', () => {
   test('drift ends with 8 when there is any', async () => {
     const drifting = (drift: Awaited<ReturnType<Library['drift']>>) => ({ library: { drift: async () => drift } });
