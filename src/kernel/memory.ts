@@ -1,7 +1,7 @@
 /**
- * A kernel in memory, for tests without privilege: it keeps rows in place of links and namespaces, and refuses what the real one refuses,
- * with its errno and words (measured on 6.18). What goes by itself goes here too: the contents of a namespace, what hangs on a link,
- * the other end of a veth, the contents of a table.
+ * A kernel in memory, for tests without privilege: it keeps rows in place of links and namespaces, and refuses what the
+ * real one refuses, with its errno and words (measured on 6.18). What goes by itself goes here too: the contents of a
+ * namespace, what hangs on a link, the other end of a veth, the contents of a table.
  *
  * ```ts
  * const kernel = new MemoryKernel();
@@ -41,8 +41,9 @@ export interface MemoryKernelOptions {
   /** As {@link MemoryKernel.failAt}. */
   readonly failAt?: number;
   /**
-   * Called before each change, with its number from 1. It may wait. What it throws, {@link MemoryKernel.apply} throws, and the changes before
-   * stand; one that throws at every change from some number on is, to the engine, a process that died there.
+   * Called before each change, with its number from 1. It may wait. What it throws, {@link MemoryKernel.apply} throws,
+   * and the changes before stand; one that throws at every change from some number on is, to the engine, a process that
+   * died there.
    */
   readonly onChange?: (change: Change, number: number) => void | Promise<void>;
 }
@@ -179,7 +180,7 @@ export class MemoryKernel implements Kernel {
     return this.#prepared;
   }
 
-  /** Everything that was made and is there, in the order of keys: also links that are down, which {@link observe} leaves out. */
+  /** Everything that was made and is there, in the order of keys; also links that are down, unlike {@link observe}. */
   rows(): KernelObject[] {
     return [...this.#namespaces.values()]
       .flatMap(({ rows, firewall }): (readonly [string, KernelObject])[] => [...rows, ...firewall])

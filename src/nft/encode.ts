@@ -1,7 +1,15 @@
 /** Rows → one nft JSON document: one transaction. libnftables-json(5). */
 import { VpcctlError } from '../errors.js';
 import type { Change } from '../objects/change.js';
-import type { NftElementRow, NftRow, NftValue } from '../objects/kernel-object.js';
+import type {
+  NftChainRow,
+  NftElementRow,
+  NftRow,
+  NftRuleRow,
+  NftSetRow,
+  NftTableRow,
+  NftValue,
+} from '../objects/kernel-object.js';
 
 type Command = Readonly<Record<string, unknown>>;
 
@@ -59,7 +67,7 @@ function rank(command: Command): number {
   return RANKS.indexOf(Object.keys(object)[0] ?? '');
 }
 
-function structural(row: Exclude<NftRow, NftElementRow>): Command {
+function structural(row: NftTableRow | NftChainRow | NftSetRow | NftRuleRow): Command {
   const { family, table } = row;
   switch (row.kind) {
     case 'nft-table':
