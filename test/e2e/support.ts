@@ -189,14 +189,27 @@ export async function reaches(
   });
 }
 
-/** No answer, and nothing of it at the listener, which is alive: it is asked from its own namespace. `to`: another way to it. */
-export async function isKeptFrom(host: TestHost, from: string, at: Target, to = at.to): Promise<void> {
-  const { port, proto, listener } = at;
-  await reaches(host, listener.ns, { ...at, to: '127.0.0.1' });
-  const seen = (await listener.seen()).length;
-  const result = await host.probe(from, { to, port, proto, timeoutMs: SILENCE_MS });
-  expect(result.ok, `${from || 'the host'} → ${to}:${port}/${proto}`).toBe(false);
-  expect(await listener.seen(), `packets of ${from || 'the host'} at ${to}:${port}/${proto}`).toHaveLength(seen);
+/** Who must not reach what; `to`: another address of it. */
+export type Kept = readonly [from: string, at: Target, to?: string];
+
+/** No answer to any of them, and nothing of it at the listeners, which are alive: each is asked from its own namespace. */
+export async function areKeptApart(host: TestHost, pairs: readonly Kept[]): Promise<void> {
+  const targets = [...new Set(pairs.map(([, at]) => at))];
+  for (const at of targets) await reaches(host, at.listener.ns, { ...at, to: '127.0.0.1' });
+  const count = async () => Promise.all(targets.map(async ({ listener }) => (await listener.seen()).length));
+  const seen = await count();
+  const answered = await Promise.all(
+    pairs.map(async ([from, { to: itself, port, proto }, to = itself]) => {
+      const { ok } = await host.probe(from, { to, port, proto, timeoutMs: SILENCE_MS });
+      return ok ? [`${from || 'the host'} → ${to}:${port}/${proto}`] : [];
+    }),
+  );
+  expect(answered.flat(), 'answered').toEqual([]);
+  expect(await count(), `packets that ${targets.map(({ to, port }) => `${to}:${port}`).join(', ')} saw`).toEqual(seen);
+}
+
+export async function isKeptFrom(host: TestHost, from: string, at: Target, to?: string): Promise<void> {
+  await areKeptApart(host, [to === undefined ? [from, at] : [from, at, to]]);
 }
 
 export async function pings(host: TestHost, from: string, to: string): Promise<void> {
@@ -205,9 +218,11 @@ export async function pings(host: TestHost, from: string, to: string): Promise<v
   });
 }
 
-export async function doesNotPing(host: TestHost, from: string, to: string): Promise<void> {
-  const result = await host.probe(from, { proto: 'icmp', to, timeoutMs: SILENCE_MS });
-  expect(result.ok, `ping ${from || 'the host'} → ${to}`).toBe(false);
+export async function doesNotPing(host: TestHost, from: string, ...to: string[]): Promise<void> {
+  const answered = await Promise.all(
+    to.map(async (one) => ((await answers(host, from, { proto: 'icmp', to: one })) ? [one] : [])),
+  );
+  expect(answered.flat(), `answered ${from || 'the host'}'s ping`).toEqual([]);
 }
 
 /** Whether a packet gets an answer, for tables of who reaches whom. */
