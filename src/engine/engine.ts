@@ -5,6 +5,7 @@
  * Edits run before any lock is taken, on a snapshot, to learn which VPCs they touch. With the locks held they run again if one of those VPCs has
  * changed since (if anything has): so the edits of a transaction must depend on nothing but the draft.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { VpcctlError } from '../errors.js';
 import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
 import { lower } from '../lower/lower.js';
@@ -17,7 +18,7 @@ import type { KernelObject } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { type Plan, plan, rollback, type Stage } from '../plan/plan.js';
 import type { Locks } from './locks.js';
-import { LostRace, type LoweredResource, type Store } from './store.js';
+import { type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
 
 /** Progress of a transaction. */
 export type EngineEvent =
@@ -48,6 +49,8 @@ export interface Prepared<T> {
 
 /** How often a transaction starts over because another one came first. */
 const ATTEMPTS = 20;
+/** Before it does, so that rivals do not stay in step. */
+const LONGEST_PAUSE_MS = 30;
 const DIRECTORY_MADE = 'netns_directory_made';
 
 export class Engine {
@@ -65,9 +68,7 @@ export class Engine {
     const result = edit(draft);
     settle(draft, needsHostFacts(draft) ? hostFacts(await this.kernel.host()) : undefined);
     const edits = draft.edits();
-    const scopes = new Set(
-      edits.flatMap(({ before, after }) => [before, after].flatMap((one) => (one === undefined ? [] : scopesOf(one)))),
-    );
+    const scopes = new Set(edits.flatMap(scopesOfEdit));
     const lowered = this.#lower(draft, edits);
     const changes = diff(
       lowered.flatMap(({ before }) => before),
@@ -101,7 +102,13 @@ export class Engine {
         throw options.signal?.aborted === true ? aborted() : error;
       });
       try {
-        await this.#recover(scopes, options);
+        const unfinished = this.store.unfinished(scopes);
+        const further = unfinished.flatMap((one) => one.scopes).filter((scope) => !scopes.includes(scope));
+        if (further.length > 0) {
+          scopes = [...new Set([...scopes, ...further])];
+          continue;
+        }
+        for (const { entry, scopes: own } of unfinished) await this.#recover(entry, own, options);
         const prepared = this.store.stamp() === stamp ? first : await this.prepare(edit, scopes);
         const missing = [...prepared.versions.keys()].filter((scope) => !scopes.includes(scope));
         if (missing.length > 0) {
@@ -115,6 +122,7 @@ export class Engine {
       } finally {
         release();
       }
+      await sleep(Math.random() * LONGEST_PAUSE_MS);
     }
     throw new VpcctlError('CONFLICT', 'other processes kept changing the same things', { hint: 'try again' });
   }
@@ -169,7 +177,13 @@ export class Engine {
       options.onEvent?.({ type: 'stage', stage: stage.name, index, total, changes: stage.changes.length });
       let failure: StageFailure | undefined;
       try {
-        failure = await this.kernel.apply(stage.changes);
+        const applied = this.kernel.apply(stage.changes);
+        const next = forward[index + 1];
+        try {
+          if (next !== undefined) this.kernel.foresee?.(next.changes);
+        } finally {
+          failure = await applied;
+        }
       } catch (error) {
         // A bug of ours, in the middle of nobody knows what: undo as after a crash, whatever of it may have happened.
         await this.#undo(journal, forward.slice(0, index + 1), undefined, 'an unexpected error', options);
@@ -244,25 +258,17 @@ export class Engine {
     return { forward: stages, teardown };
   }
 
-  /** Ends what dead processes began in these scopes, whose locks the caller holds. */
-  async #recover(scopes: readonly string[], options: EngineOptions): Promise<void> {
-    for (const { entry, scopes: own } of this.store.unfinished(scopes)) {
-      const release = this.locks.tryAcquire(own.filter((scope) => !scopes.includes(scope)));
-      if (release === undefined) continue;
-      try {
-        if (entry.phase === 'forward') {
-          await this.#undo(entry.id, entry.plan.forward, undefined, 'an earlier command was interrupted', {});
-          options.onEvent?.({ type: 'recovered', what: 'undone', scopes: own });
-        } else {
-          const failure = await this.kernel.apply(entry.plan.teardown.changes, { tolerant: true });
-          if (failure !== undefined) throw failure.error;
-          this.store.finish(entry.id);
-          options.onEvent?.({ type: 'recovered', what: 'finished', scopes: own });
-        }
-      } finally {
-        release();
-      }
+  /** Ends what a dead process began. The caller holds the locks of its scopes, so its process is dead. */
+  async #recover(entry: JournalEntry, scopes: readonly string[], options: EngineOptions): Promise<void> {
+    if (entry.phase === 'forward') {
+      await this.#undo(entry.id, entry.plan.forward, undefined, 'an earlier command was interrupted', {});
+      options.onEvent?.({ type: 'recovered', what: 'undone', scopes });
+      return;
     }
+    const failure = await this.kernel.apply(entry.plan.teardown.changes, { tolerant: true });
+    if (failure !== undefined) throw failure.error;
+    this.store.finish(entry.id);
+    options.onEvent?.({ type: 'recovered', what: 'finished', scopes });
   }
 
   /** Ends what dead processes began, wherever no living one is at work. */
@@ -271,13 +277,27 @@ export class Engine {
       const release = this.locks.tryAcquire(scopes);
       if (release === undefined) continue;
       try {
-        await this.#recover(scopes, options);
+        // Read again under the locks: another process may have been faster.
+        for (const { entry, scopes: own } of this.store.unfinished(scopes)) {
+          if (own.every((scope) => scopes.includes(scope))) await this.#recover(entry, own, options);
+        }
         await this.#releaseDirectory();
       } finally {
         release();
       }
     }
   }
+}
+
+/** What a change locks. A public subnet that only hands out an address competes with nobody outside its VPC. */
+function scopesOfEdit({ before, after }: Edit): readonly string[] {
+  const sameClaims =
+    before?.kind === 'subnet' &&
+    after?.kind === 'subnet' &&
+    before.public === after.public &&
+    before.hostRoute === after.hostRoute;
+  if (sameClaims) return [after.vpc];
+  return [before, after].flatMap((resource) => (resource === undefined ? [] : scopesOf(resource)));
 }
 
 function aborted(): VpcctlError {

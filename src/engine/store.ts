@@ -228,9 +228,11 @@ export class Store implements Reader {
     return this.#all<{ body: string }>(sql, term).map(({ body }) => this.#parse<Resource>(body));
   }
 
+  /** Counts claims too: an address that another transaction is about to take is taken. */
   count(term: string, limit: number): number {
-    const sql = 'SELECT count(*) AS n FROM (SELECT 1 FROM terms WHERE term = ? LIMIT ?)';
-    return this.#all<{ n: number }>(sql, term, limit)[0]?.n ?? 0;
+    const sql =
+      'SELECT count(*) AS n FROM (SELECT id FROM terms WHERE term = ? UNION SELECT id FROM claims WHERE claim = ? LIMIT ?)';
+    return this.#all<{ n: number }>(sql, term, term, limit)[0]?.n ?? 0;
   }
 
   /** Every resource, by id. */

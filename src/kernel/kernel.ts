@@ -32,6 +32,8 @@ export interface ApplyOptions {
 export interface Kernel {
   /** Carries out the changes of one stage. Undefined when all took effect; never throws for a refusal of the kernel. */
   apply(changes: readonly Change[], options?: ApplyOptions): Promise<StageFailure | undefined>;
+  /** These changes, as this very array, are likely to be applied next: prepares what can be prepared. Touches nothing. */
+  foresee?(changes: readonly Change[]): void;
   /** The rows of these namespaces (`''`: the host's, where only what is marked ours is read). A namespace that is not there has none. */
   observe(namespaces: readonly string[]): Promise<KernelObject[]>;
   /** Loads what the first change needs. */

@@ -33,10 +33,15 @@ export interface Outcome {
   readonly error?: VpcctlError;
 }
 
-/** Ops in the making. Messages to one namespace collect in one batch until {@link Program.barrier}. */
-class Program {
+/** Ops in the making, and who asked for each. Messages to one namespace collect in one batch until {@link Program.barrier}. */
+export class Program {
   readonly #planned: PlannedOp[] = [];
+  #ops: readonly NativeOp[] | undefined;
   #open = new Map<string, Extract<PlannedOp, { kind: 'netlink' }>>();
+
+  get empty(): boolean {
+    return this.#planned.length === 0;
+  }
 
   /** What follows is sent after all before. */
   barrier(): void {
@@ -58,12 +63,13 @@ class Program {
     while (planned.authors.length < planned.batch.count) planned.authors.push({ change, takesEffect });
   }
 
-  ops(): NativeOp[] {
-    return this.#planned.map((planned) =>
+  ops(): readonly NativeOp[] {
+    this.#ops ??= this.#planned.map((planned) =>
       planned.kind === 'plain'
         ? planned.op
         : { op: 'netlink', netns: netnsPath(planned.netns), ...planned.batch.finish() },
     );
+    return this.#ops;
   }
 
   outcome(results: readonly NativeResult[], tolerant: boolean, errnoName: (errno: number) => string): Outcome {

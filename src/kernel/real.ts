@@ -14,13 +14,19 @@ import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
 import { loadNative, type Native, type NativeOp } from './native.js';
 import { nftErrno, preloadNft, runNft } from './nft.js';
 import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
-import { compile, netnsPath, type Outcome } from './program.js';
+import { compile, netnsPath, type Outcome, type Program } from './program.js';
 
 /** nft processes at once: more gain nothing on the one nfnetlink lock of each namespace. */
 const NFT_AT_ONCE = 4;
 
+interface NetlinkPart {
+  readonly making: Program;
+  readonly unmaking: Program;
+}
+
 export class RealKernel implements Kernel {
   readonly #native: Native;
+  readonly #foreseen = new WeakMap<readonly Change[], NetlinkPart>();
 
   constructor() {
     this.#native = loadNative();
@@ -28,9 +34,12 @@ export class RealKernel implements Kernel {
 
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
     const firewall = changes.filter(({ row }) => isNftRow(row));
-    const rest = changes.filter(({ row }) => !isNftRow(row) && !this.#absent(row));
+    const netlink = this.#foreseen.get(changes) ?? this.#netlinkPart(changes);
     // The firewall names links that need not be there: nft works beside the addon's thread.
-    const outcomes = await Promise.all([this.#applyNetlink(rest, tolerant), this.#applyFirewall(firewall, tolerant)]);
+    const outcomes = await Promise.all([
+      this.#applyNetlink(netlink, tolerant),
+      this.#applyFirewall(firewall, tolerant),
+    ]);
     const error = outcomes.find((outcome) => outcome.error !== undefined)?.error;
     return error === undefined ? undefined : { error, applied: outcomes.flatMap(({ applied }) => applied) };
   }
@@ -39,19 +48,31 @@ export class RealKernel implements Kernel {
    * What makes first, stopping at the first refusal, so that nothing is done to a thing of somebody else's that has our name. Then what unmakes: a
    * deletion of what is gone already is no failure, and must not stop the ops behind it.
    */
-  async #applyNetlink(changes: readonly Change[], tolerant: boolean): Promise<Outcome> {
-    const making = changes.filter(({ op }) => op !== 'delete');
+  async #applyNetlink({ making, unmaking }: NetlinkPart, tolerant: boolean): Promise<Outcome> {
     const made = await this.#run(making, tolerant, tolerant);
     if (made.error !== undefined && !tolerant) return made;
-    const unmaking = changes.filter(({ op }) => op === 'delete');
     const unmade = await this.#run(unmaking, tolerant, true);
     const error = made.error ?? unmade.error;
     return { applied: [...made.applied, ...unmade.applied], ...(error === undefined ? {} : { error }) };
   }
 
-  async #run(changes: readonly Change[], tolerant: boolean, keepGoing: boolean): Promise<Outcome> {
-    if (changes.length === 0) return { applied: [] };
-    const program = compile(changes);
+  /** Messages are encoded here, not when they are sent: {@link foresee} does it while the thread works on the stage before. */
+  #netlinkPart(changes: readonly Change[]): NetlinkPart {
+    const rest = changes.filter(({ row }) => !isNftRow(row) && !this.#absent(row));
+    return {
+      making: compile(rest.filter(({ op }) => op !== 'delete')),
+      unmaking: compile(rest.filter(({ op }) => op === 'delete')),
+    };
+  }
+
+  foresee(changes: readonly Change[]): void {
+    // Whether an optional setting is there is known only when its turn comes: the stage before may load the module.
+    if (changes.some(({ row }) => row.kind === 'sysctl' && row.optional === true)) return;
+    this.#foreseen.set(changes, this.#netlinkPart(changes));
+  }
+
+  async #run(program: Program, tolerant: boolean, keepGoing: boolean): Promise<Outcome> {
+    if (program.empty) return { applied: [] };
     const results = await this.#native.run(program.ops(), keepGoing);
     return program.outcome(results, tolerant, (errno) => this.#native.errnoName(errno));
   }

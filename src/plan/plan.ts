@@ -1,7 +1,7 @@
 /**
  * Changes → ordered stages. The kernel forces the order: an address needs its link, a route a link that is up; the design adds that no packet
  * passes before its filter. So: namespaces → settings → links, down, with addresses, and beside them
- * the firewall, which names links that need not be there yet → settings of links → links up → routes.
+ * the firewall, which names links that need not be there yet → settings of links and modules → links up → routes.
  *
  * What can be undone comes first (`forward`); what cannot, the end of namespaces, links and tables with all that is in them, comes last (`teardown`), after the new state is
  * recorded: a failure before that point leaves the old state, one after it is carried on with.
@@ -13,7 +13,7 @@ export type StageName =
   | 'namespaces'
   | 'settings'
   | 'links and firewall'
-  | 'link settings'
+  | 'late settings'
   | 'raise'
   | 'routes'
   | 'teardown';
@@ -28,13 +28,16 @@ export interface Plan {
   readonly teardown: Stage;
 }
 
-const FORWARD = ['namespaces', 'settings', 'links and firewall', 'link settings', 'raise', 'routes'] as const;
+const FORWARD = ['namespaces', 'settings', 'links and firewall', 'late settings', 'raise', 'routes'] as const;
 
 /** A sysctl below conf/<link> or neigh/<link> exists once the link does. */
 function settingLink(key: string): string | undefined {
   const link = /^net\/ipv[46]\/(?:conf|neigh)\/([^/]+)\//.exec(key)?.[1];
   return link === 'all' || link === 'default' ? undefined : link;
 }
+
+/** Settings of modules that links and rules load: connection tracking, bridge netfilter. */
+const MODULE_SETTING = /^net\/(?:bridge|netfilter)\//;
 
 function stageOf(change: Change): StageName {
   if (change.op === 'raise') return 'raise';
@@ -47,7 +50,7 @@ function stageOf(change: Change): StageName {
     case 'addr':
       return 'links and firewall';
     case 'sysctl':
-      return settingLink(row.key) === undefined ? 'settings' : 'link settings';
+      return settingLink(row.key) === undefined && !MODULE_SETTING.test(row.key) ? 'settings' : 'late settings';
     case 'route':
     case 'rule':
     case 'neigh':

@@ -46,7 +46,7 @@ describe('a transaction', () => {
     const events: EngineEvent[] = [];
     await engine.transact(apply(RICH), { onEvent: (event) => events.push(event) });
     expect(events.map((event) => event.type === 'stage' && `${event.index + 1}/${event.total} ${event.stage}`)).toEqual(
-      ['1/6 namespaces', '2/6 settings', '3/6 links and firewall', '4/6 link settings', '5/6 raise', '6/6 routes'],
+      ['1/6 namespaces', '2/6 settings', '3/6 links and firewall', '4/6 late settings', '5/6 raise', '6/6 routes'],
     );
     const seen: EngineEvent[] = [];
     await engine.transact((draft) => verbs.deleteInstance(draft, 'a', 'w'), { onEvent: (event) => seen.push(event) });
@@ -85,7 +85,7 @@ describe('a transaction', () => {
     const before = snapshot(kernel);
     const refused = await rejection(engine.transact(instance('a', 'x')));
     expect(`${refused.code}: ${refused.toLine()}`).toBe(
-      'CONFLICT: a namespace called vpc.a.x exists already and is not ours; rename or delete it, or choose another name',
+      'CONFLICT: a namespace called vpc.a.x exists already and is not ours; choose another name, or remove it; what a lost state left, `vpcctl cleanup-all --orphans` removes',
     );
     expect(snapshot(kernel)).toEqual(before);
     expect(engine.store.unfinished()).toEqual([]);
@@ -169,7 +169,7 @@ describe('a transaction', () => {
 });
 
 describe('an abort', () => {
-  test.each(['namespaces', 'settings', 'links and firewall', 'link settings', 'raise'])(
+  test.each(['namespaces', 'settings', 'links and firewall', 'late settings', 'raise'])(
     'at stage %s undoes what was done',
     async (stage) => {
       const { engine, kernel } = fresh();
@@ -317,6 +317,18 @@ describe('two engines on one state', () => {
     expect(new Set(ips).size).toBe(2);
     expect(runs).toBeGreaterThan(1);
     expect(drift(engine, kernel)).toEqual([]);
+  });
+
+  test('a nearly exhausted pool is shared out between VPCs that change at once', async () => {
+    // Six usable addresses, six takers, and a kernel slow enough for all to be under way together.
+    const { engine } = fresh({ onChange: () => new Promise((resolve) => setTimeout(resolve, 0)) });
+    await engine.transact((draft) => {
+      verbs.configure(draft, { publicPool: '198.51.100.0/29' });
+      for (const index of [0, 1, 2, 3, 4, 5]) vpc(`v${index}`, `10.${index}.0.0/16`, true)(draft);
+    });
+    await Promise.all([0, 1, 2, 3, 4, 5].map((index) => engine.transact(instance(`v${index}`, 'x'))));
+    const taken = [0, 1, 2, 3, 4, 5].map((index) => (engine.store.get(`instance/v${index}/x`) as Instance).publicIp);
+    expect(new Set(taken).size).toBe(6);
   });
 
   test('no two instances of two VPCs get one public address', async () => {

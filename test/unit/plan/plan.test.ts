@@ -8,7 +8,7 @@ import { attempt, transactions, World } from '../model/support.js';
 import { assertProperty } from '../net/property.js';
 import { rows } from './support.js';
 
-const ORDER = ['namespaces', 'settings', 'links and firewall', 'link settings', 'raise', 'routes'];
+const ORDER = ['namespaces', 'settings', 'links and firewall', 'late settings', 'raise', 'routes'];
 
 function stages({ forward, teardown }: Plan): { name: string; changes: readonly Change[] }[] {
   return [...forward, teardown];
@@ -106,7 +106,7 @@ describe('stages', () => {
       'namespaces: create netns',
       'settings: create sysctl',
       'links and firewall: create nft-table, create addr, create link, create link',
-      'link settings: create sysctl, create sysctl',
+      'late settings: create sysctl, create sysctl',
       'raise: raise link, raise link',
       'routes: create route, create neigh, delete rule',
     ]);
