@@ -56,7 +56,10 @@ test('an address is one transaction’s from its beginning; undone, it is free; 
   const journal = begin(one, instance('a', 'x', '198.51.100.7'));
   expect(() => begin(other, instance('b', 'y', '198.51.100.7'))).toThrow(LostRace);
   expect(other.unfinished(), 'the refused one left nothing').toHaveLength(1);
+  // Whoever looks for a free address passes over it, though no resource has it yet.
+  expect([other.find('public-ip:198.51.100.7'), other.count('public-ip:198.51.100.7', 1)]).toEqual([[], 1]);
   one.abandon(journal);
+  expect(other.count('public-ip:198.51.100.7', 1)).toBe(0);
   commit(other, ['b'], instance('b', 'y', '198.51.100.7'));
   expect(() => begin(one, instance('a', 'x', '198.51.100.7'))).toThrow(LostRace);
   // Its own it may keep, and give to another in one go.
