@@ -25,6 +25,7 @@ import {
   pings,
   reaches,
   refused,
+  settled,
   stateOf,
   target,
   until,
@@ -399,7 +400,7 @@ describe('three VPCs', { sequential: true }, () => {
 
 describe('every command', { sequential: true }, () => {
   async function everything() {
-    return { host: host.snapshot(), kernel: await witness(), state: await stateOf(host) };
+    return { host: await settled(host), kernel: await witness(), state: await stateOf(host) };
   }
 
   const steps = (): { args: string[]; dryRun: boolean }[] => [

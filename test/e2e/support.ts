@@ -115,9 +115,20 @@ export async function stateOf(host: TestHost): Promise<unknown> {
   }
 }
 
+/** The host once the kernel has noticed the carrier of our link on it, which it does up to a second later. */
+export async function settled(host: TestHost): Promise<HostState> {
+  const isWaiting = ({ links }: HostState) => {
+    const link = links['vpc-edge'] ?? '';
+    return link.includes('veth') && !link.includes('"operstate":"UP"');
+  };
+  let now = host.snapshot();
+  for (const end = Date.now() + 3_000; isWaiting(now) && Date.now() < end; now = host.snapshot()) await sleep(50);
+  return now;
+}
+
 /** Runs `body` and demands that neither the host, nor any namespace of ours, nor the state is another than before. */
 export async function changesNothing<T>(host: TestHost, body: () => Promise<T>): Promise<T> {
-  const before = { host: host.snapshot(), kernel: await witness(), state: await stateOf(host) };
+  const before = { host: await settled(host), kernel: await witness(), state: await stateOf(host) };
   const result = await body();
   expect(diffHostStates(before.host, host.snapshot()), 'the host').toEqual([]);
   await expectWitness(before.kernel);
