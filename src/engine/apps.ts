@@ -18,6 +18,7 @@ const POLL_MS = 15;
 const GRACE_MS = 3_000;
 const LOG_TAIL_BYTES = 400;
 
+/** How to run a program in an instance. */
 export interface ExecOptions {
   /** Keep all capabilities; default: a container's. */
   readonly privileged?: boolean;
@@ -26,6 +27,7 @@ export interface ExecOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How a program ended. With `stdio: 'inherit'` there is no output to return. */
 export interface ExecResult {
   /** 128 + signal number when a signal ended it. */
   readonly exitCode: number;
@@ -115,6 +117,7 @@ function listens(pid: number, port: number): boolean {
   });
 }
 
+/** What to leave running in an instance. */
 export interface DeployApp {
   readonly port?: number;
   /** Program and arguments; the built-in app when absent. */

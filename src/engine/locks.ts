@@ -20,34 +20,27 @@ export class Locks {
 
   /** Takes the locks of all scopes, in one order for everybody. CONFLICT when another process keeps one for too long. */
   async acquire(scopes: Iterable<string>, signal?: AbortSignal): Promise<() => void> {
-    const held: number[] = [];
-    const release = (): void => {
-      for (const fd of held.splice(0).reverse()) closeSync(fd);
-    };
+    const held = new Held();
     try {
-      for (const scope of [...new Set(scopes)].sort()) held.push(await this.#lock(scope, signal));
+      for (const scope of inOrder(scopes)) held.add(await this.#lock(scope, signal));
     } catch (error) {
-      release();
+      held.release();
       throw error;
     }
-    return release;
+    return () => held.release();
   }
 
   /** Takes the locks if all are free now. */
   tryAcquire(scopes: Iterable<string>): (() => void) | undefined {
-    const held: number[] = [];
-    const release = (): void => {
-      for (const fd of held.splice(0).reverse()) closeSync(fd);
-    };
-    for (const scope of [...new Set(scopes)].sort()) {
+    const held = new Held();
+    for (const scope of inOrder(scopes)) {
       const fd = this.#open(scope);
-      held.push(fd);
-      if (!loadNative().flock(fd, 'exclusive')) {
-        release();
-        return undefined;
-      }
+      held.add(fd);
+      if (loadNative().flock(fd, 'exclusive')) continue;
+      held.release();
+      return undefined;
     }
-    return release;
+    return () => held.release();
   }
 
   #open(scope: string): number {
@@ -87,4 +80,21 @@ export class Locks {
     }
     return fd;
   }
+}
+
+/** Locks that were taken: closing the descriptor drops the lock. */
+class Held {
+  readonly #descriptors: number[] = [];
+
+  add(fd: number): void {
+    this.#descriptors.push(fd);
+  }
+
+  release(): void {
+    for (const fd of this.#descriptors.splice(0).reverse()) closeSync(fd);
+  }
+}
+
+function inOrder(scopes: Iterable<string>): string[] {
+  return [...new Set(scopes)].sort();
 }
