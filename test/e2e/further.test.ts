@@ -558,6 +558,10 @@ describe("somebody else's things", { sequential: true }, () => {
       await must('', ['nft', '-f', '-'], { input: FOREIGN_NFT });
       const listener = await host.listener('', 'tcp', 9090);
       children.push(await sleeper('else'));
+      await until(
+        'the links are up',
+        () => !/"ifname":"(br|v)-else"(?!.*"operstate":"UP")/.test(Object.values(host.snapshot().links).join('\n')),
+      );
       const before = host.snapshot();
       const inside = await ip(['address', 'show'], 'vpc.else');
       await apply({ vpcs: { a: twoTiers(1), b: twoTiers(2) }, peerings: [{ vpcs: ['a', 'b'] }] });
