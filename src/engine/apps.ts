@@ -1,7 +1,7 @@
 /** Programs in workloads: run one and wait, or start one and keep account of it. Only processes we started are ever ended. */
 
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -83,8 +83,8 @@ const SIGNALS: Readonly<Record<string, number>> = {
   SIGTERM: 15,
 };
 
-/** Start time of a process (proc(5), stat field 22); undefined when there is no such process, or it is a zombie. */
-function startTime(pid: number): string | undefined {
+/** What proc(5) says of a process in stat; undefined when there is no such process, or it is a zombie. */
+function processStat(pid: number): { readonly group: number; readonly startTime: string } | undefined {
   let stat: string;
   try {
     stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
@@ -92,8 +92,29 @@ function startTime(pid: number): string | undefined {
     return undefined;
   }
   // The command's name, in parentheses, may hold anything.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields[0] === 'Z' ? undefined : fields[19];
+  const [state, , group, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return state === 'Z' ? undefined : { group: Number(group), startTime: rest[16] ?? '' };
+}
+
+function startTime(pid: number): string | undefined {
+  return processStat(pid)?.startTime;
+}
+
+/** The namespace a process is in; undefined when it is gone. */
+function namespaceOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Living processes of the app's group, in its namespace: also when the one we started has ended and they go on. */
+function members(app: AppRecord): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name))
+    .map(Number)
+    .filter((pid) => processStat(pid)?.group === app.pid && namespaceOf(pid) === app.netns);
 }
 
 export function isRunning(app: AppRecord): boolean {
@@ -168,6 +189,7 @@ export async function deploy(store: Store, instance: Instance, app: DeployApp): 
     ...(port === undefined ? {} : { port }),
     pid,
     startTime: startTime(pid) ?? '',
+    netns: `net:[${statSync(netnsPath(workloadNs(instance.vpc, instance.name))).ino}]`,
     command: [...command],
     log,
   };
@@ -213,24 +235,25 @@ function tail(log: string): string {
   return readFileSync(log, 'utf8').slice(-LOG_TAIL_BYTES).trim().split('\n').slice(-2).join(' ');
 }
 
-/** Ends a program of ours (its whole process group) and forgets it; false when it had ended by itself. */
+/** Ends a program of ours, with all that is left of its process group, and forgets it; false when all had ended by themselves. */
 export async function stop(store: Store, app: AppRecord): Promise<boolean> {
-  const running = isRunning(app);
-  if (running) {
-    signalGroup(app, 'SIGTERM');
-    for (const deadline = Date.now() + GRACE_MS; isRunning(app) && Date.now() < deadline; ) await sleep(POLL_MS);
-    if (isRunning(app)) signalGroup(app, 'SIGKILL');
-    while (isRunning(app)) await sleep(POLL_MS);
+  const running = members(app).length > 0;
+  signalMembers(app, 'SIGTERM');
+  for (const deadline = Date.now() + GRACE_MS; members(app).length > 0 && Date.now() < deadline; ) await sleep(POLL_MS);
+  while (members(app).length > 0) {
+    signalMembers(app, 'SIGKILL');
+    await sleep(POLL_MS);
   }
   store.removeApp(app);
   return running;
 }
 
-/** It leads a process group of its own, so its children go with it. */
-function signalGroup(app: AppRecord, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-app.pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+function signalMembers(app: AppRecord, signal: NodeJS.Signals): void {
+  for (const pid of members(app)) {
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
   }
 }

@@ -9,9 +9,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { VpcctlError } from '../errors.js';
 import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
 import { lower } from '../lower/lower.js';
-import { Draft, type Edit } from '../model/reader.js';
+import { Draft, type Edit, findKind } from '../model/reader.js';
 import { scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
+import { peeringsOf } from '../model/verbs.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
 import type { Change } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
@@ -68,7 +69,13 @@ export class Engine {
     const result = edit(draft);
     settle(draft, needsHostFacts(draft) ? hostFacts(await this.kernel.host()) : undefined);
     const edits = draft.edits();
-    const scopes = new Set(edits.flatMap(scopesOfEdit));
+    const scopes = new Set([
+      ...edits.flatMap((one) => [...scopesOfEdit(one), ...scopesRead(draft, one)]),
+      ...[...draft.touched].flatMap((id) => {
+        const resource = draft.get(id);
+        return resource === undefined ? [] : scopesOf(resource);
+      }),
+    ]);
     const lowered = this.#lower(draft, edits);
     const changes = diff(
       lowered.flatMap(({ before }) => before),
@@ -298,6 +305,18 @@ function scopesOfEdit({ before, after }: Edit): readonly string[] {
     before.hostRoute === after.hostRoute;
   if (sameClaims) return [after.vpc];
   return [before, after].flatMap((resource) => (resource === undefined ? [] : scopesOf(resource)));
+}
+
+/**
+ * What an edit was checked against besides: the blocks of peers and of their peers, which must stay disjoint, and every VPC's public addresses when
+ * the pool changes.
+ */
+function scopesRead(draft: Draft, { before, after }: Edit): string[] {
+  const resource = after ?? before;
+  if (resource?.kind === 'installation') return findKind(draft, 'vpc', 'kind:vpc').map(({ name }) => name);
+  const vpcs = resource?.kind === 'vpc' ? [resource.name] : resource?.kind === 'peering' ? resource.vpcs : [];
+  const near = vpcs.flatMap((name) => peeringsOf(draft, name).flatMap((peering) => peering.vpcs));
+  return near.flatMap((name) => peeringsOf(draft, name).flatMap((peering) => peering.vpcs));
 }
 
 function aborted(): VpcctlError {

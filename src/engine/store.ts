@@ -50,6 +50,8 @@ export interface AppRecord {
   readonly pid: number;
   /** Start time in clock ticks since boot (proc(5), stat field 22): with the pid, names one process. */
   readonly startTime: string;
+  /** Its network namespace, as the links below /proc/PID/ns name it. */
+  readonly netns: string;
   readonly command: readonly string[];
   readonly log: string;
 }

@@ -25,6 +25,7 @@ export const SYSCTL_KEYS: readonly string[] = [
   'net/ipv4/conf/default/send_redirects',
   'net/ipv4/conf/all/rp_filter',
   'net/ipv4/conf/default/rp_filter',
+  'net/ipv4/conf/all/promote_secondaries',
   'net/bridge/bridge-nf-call-iptables',
   'net/bridge/bridge-nf-call-ip6tables',
   'net/bridge/bridge-nf-call-arptables',
@@ -143,5 +144,6 @@ function routeRow(ns: string, route: RouteInfo, names: ReadonlyMap<number, strin
     ...(link === undefined || type !== 'unicast' ? {} : { link }),
     ...(route.src === undefined ? {} : { src: route.src }),
     ...(route.onlink ? { onlink: true } : {}),
+    ...(route.metric === 0 ? {} : { metric: route.metric }),
   };
 }

@@ -96,8 +96,25 @@ export class RealKernel implements Kernel {
       const refused = await this.#transact(ns, own);
       if (refused === undefined) applied.push(...own);
       else if (!(tolerant && isMoot(refused))) error ??= refused;
+      else error ??= await this.#oneByOne(ns, own);
     });
     return { applied, ...(error === undefined ? {} : { error }) };
+  }
+
+  /**
+   * What of a refused transaction still can be: it was undone before, or never done, and then nothing can; but something of it may have been
+   * there or gone without us. Elements each by itself; what is made and unmade with its table goes with that.
+   */
+  async #oneByOne(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {
+    const tables = changes.filter(({ row }) => row.kind === 'nft-table');
+    const elements = changes.filter(({ row }) => row.kind === 'nft-element');
+    if (changes.length === 1 || (ns !== '' && !existsSync(netnsPath(ns)))) return undefined;
+    let error: VpcctlError | undefined;
+    for (const change of tables.length > 0 ? tables : elements) {
+      const refused = await this.#transact(ns, [change]);
+      if (refused !== undefined && !isMoot(refused)) error ??= refused;
+    }
+    return error;
   }
 
   async #transact(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {

@@ -32,6 +32,7 @@ import {
   EDGE_HOST_LINK,
   EDGE_NS,
   HOST_LINK,
+  LAST_METRIC,
   MAC,
   MAIN_TABLE,
   PUBLIC_TABLE,
@@ -98,6 +99,11 @@ function element(
   return { kind: 'nft-element', ns, family, table: NFT_TABLE, set, key, ...(data === undefined ? {} : { data }) };
 }
 
+/** An element of a set of blocks. */
+function blockElement(ns: string, set: string, key: readonly NftValue[]): NftElementRow {
+  return { ...element(ns, set, key), interval: true };
+}
+
 function sysctl(ns: string, key: string, value: string | number, optional = false): KernelObject {
   return { kind: 'sysctl', ns, key: `net/${key}`, value: String(value), ...(optional ? { optional } : {}) };
 }
@@ -128,11 +134,13 @@ function routerSysctls(ns: string): KernelObject[] {
     sysctl(ns, 'ipv4/conf/default/send_redirects', 0),
     sysctl(ns, 'ipv4/conf/all/rp_filter', 1),
     sysctl(ns, 'ipv4/conf/default/rp_filter', 1),
+    // Else the kernel deletes a gateway's address with the one that the same prefix had before.
+    sysctl(ns, 'ipv4/conf/all/promote_secondaries', 1),
   ];
 }
 
 function lowerEdge(edge: Edge): KernelObject[] {
-  const pool = (ns: string) => element(ns, SETS.pool, [edge.publicPool]);
+  const pool = (ns: string) => blockElement(ns, SETS.pool, [edge.publicPool]);
   return [
     { kind: 'netns', ns: EDGE_NS },
     ...routerSysctls(EDGE_NS),
@@ -171,7 +179,7 @@ function lowerEdge(edge: Edge): KernelObject[] {
     ...hostRuleset(HOST_NS),
     pool(EDGE_NS),
     pool(HOST_NS),
-    ...(edge.poolRouted ? [] : [element(HOST_NS, SETS.masquerade, [edge.publicPool])]),
+    ...(edge.poolRouted ? [] : [blockElement(HOST_NS, SETS.masquerade, [edge.publicPool])]),
     ...(edge.uplink === undefined ? [] : [element(HOST_NS, SETS.uplink, [edge.uplink])]),
   ];
 }
@@ -191,6 +199,11 @@ function lowerVpc(vpc: Vpc): KernelObject[] {
     // Ports are isolated from each other: the router answers for every neighbour, at once, and forwards.
     sysctl(ns, `ipv4/conf/${BRIDGE}/proxy_arp_pvlan`, 1),
     sysctl(ns, `ipv4/neigh/${BRIDGE}/proxy_delay`, 0),
+    // What no subnet holds of the VPC's own blocks is nowhere: neither behind the uplink nor a source that comes from there. Behind a
+    // subnet that is the whole block.
+    ...vpc.cidrs.map(
+      (dst): KernelObject => ({ kind: 'route', ns, table: MAIN_TABLE, dst, type: 'unreachable', metric: LAST_METRIC }),
+    ),
     ...routerRuleset(ns),
   ];
 }
@@ -349,7 +362,9 @@ function lowerPeering(reader: Reader, peering: Peering): KernelObject[] {
         }),
       ),
       ...own.cidrs.flatMap((mine) =>
-        other.cidrs.map((theirs) => element(own.ns, SETS.peerFlow, [own.link, blockValue(mine), blockValue(theirs)])),
+        other.cidrs.map((theirs) =>
+          blockElement(own.ns, SETS.peerFlow, [own.link, blockValue(mine), blockValue(theirs)]),
+        ),
       ),
     ]),
   ];

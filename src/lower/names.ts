@@ -55,6 +55,8 @@ export const MAC = {
 } as const;
 
 export const MAIN_TABLE = 254;
+/** Of a route that any other to the same destination goes before. */
+export const LAST_METRIC = 1000;
 /** Routes of public subnets. */
 export const PUBLIC_TABLE = 100;
 /** Behind main (32766) and default (32767): what main knows, the VPC itself and its peers, comes first. */

@@ -7,7 +7,7 @@ import { otherVpc, peeredCidrs, peeringsOf } from '../model/verbs.js';
 import { type Cidr, fromNumber, hostCidr, rangeOf, rangeToCidrs } from '../net/cidr.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue } from '../objects/kernel-object.js';
 import { ALL_ADDRESSES, ALL_PORTS, ALL_PROTOCOLS, type Box, firstMatch, isAll, type Range, union } from './boxes.js';
-import type { Gate, GateSet } from './firewall.js';
+import { GATE_SETS, type Gate, type GateSet } from './firewall.js';
 import { blockValue, routerNs, TRANSIT } from './names.js';
 
 /** What one gate of a profile admits: boxes by address, and by the other side's group. */
@@ -30,6 +30,7 @@ function lowerGate(reader: Reader, profile: Profile, gate: Gate): NftElementRow[
       table: NFT_TABLE,
       set: `${gate}_${set}`,
       key: [profile.number, ...key],
+      ...('interval' in GATE_SETS[set] ? { interval: true } : {}),
     };
     rows.set(`${set} ${key.join(' ')}`, row);
   };

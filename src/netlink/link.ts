@@ -57,6 +57,9 @@ const IFLA_BR_NF_CALL_IPTABLES = 36;
 const IFLA_BR_NF_CALL_IP6TABLES = 37;
 const IFLA_BR_NF_CALL_ARPTABLES = 38;
 const IFLA_BR_VLAN_DEFAULT_PVID = 39;
+const IFLA_BR_MULTI_BOOLOPT = 46;
+// struct br_boolopt_multi of linux/if_bridge.h: values, then which of them are meant; bit 0 of enum br_boolopt_id
+const BR_BOOLOPT_NO_LL_LEARN = 1 << 0;
 // … inside IFLA_INFO_SLAVE_DATA of a bridge port
 const IFLA_BRPORT_ISOLATED = 33;
 // … inside AF_INET6 of IFLA_AF_SPEC
@@ -157,6 +160,11 @@ export function createBridge(batch: Batch, bridge: BridgeParams): void {
         batch.attrU8(IFLA_BR_NF_CALL_IP6TABLES, 0);
         batch.attrU8(IFLA_BR_NF_CALL_ARPTABLES, 0);
         batch.attrU16(IFLA_BR_VLAN_DEFAULT_PVID, 0);
+        // Frames to link-local groups (01:80:c2:00:00:0e) pass no prerouting hook, and yet taught the bridge where a MAC is.
+        batch.attrBytes(
+          IFLA_BR_MULTI_BOOLOPT,
+          new Uint8Array(new Uint32Array([BR_BOOLOPT_NO_LL_LEARN, BR_BOOLOPT_NO_LL_LEARN]).buffer),
+        );
       });
     });
   });

@@ -87,6 +87,7 @@ function set(at: { ns: string; family: NftFamily; table: string }, body: Json): 
       set: name,
       key: components(key),
       ...(data === undefined ? {} : { data: value(data) }),
+      ...(interval ? { interval } : {}),
     });
   }
   return rows;

@@ -99,8 +99,15 @@ function elements(verb: 'add' | 'delete', rows: readonly NftElementRow[]): Comma
   });
 }
 
-function element({ key, data }: NftElementRow): unknown {
-  const encoded = key.length === 1 ? value(key[0] as NftValue) : { concat: key.map(value) };
+function element({ key, data, interval }: NftElementRow): unknown {
+  const parts = key.map(value);
+  // nft 1.0.6 adds to a set of concatenated intervals an element without any interval, and then does not find it to delete it (ENOENT). A range
+  // of one is the same element, and is found; it is listed as the one.
+  const last = key.at(-1);
+  if (interval === true && key.length > 1 && parts.every((part) => typeof part !== 'object')) {
+    parts[parts.length - 1] = { range: [last, last] };
+  }
+  const encoded = parts.length === 1 ? parts[0] : { concat: parts };
   return data === undefined ? encoded : [encoded, value(data)];
 }
 

@@ -73,6 +73,8 @@ export interface RouteRow {
   readonly src?: string;
   /** The next hop is on the link though no address says so. */
   readonly onlink?: boolean;
+  /** Lower wins; absent: 0. */
+  readonly metric?: number;
 }
 
 /** A policy rule: packets from `from` are looked up in `table`. */
@@ -165,6 +167,8 @@ export interface NftElementRow {
   readonly set: string;
   readonly key: readonly NftValue[];
   readonly data?: NftValue;
+  /** As its set's: nft writes such an element otherwise. */
+  readonly interval?: boolean;
 }
 
 export type NftRow = NftTableRow | NftChainRow | NftSetRow | NftRuleRow | NftElementRow;

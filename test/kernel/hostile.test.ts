@@ -123,6 +123,28 @@ describe('a workload that lies about itself', () => {
     }
   });
 
+  test('cannot draw its traffic by teaching the bridge a wrong place for its MAC', async () => {
+    // A frame to a link-local group passes no prerouting hook of the bridge.
+    const frame = '0180c200000e' + '02760a01010a' + '88cc' + '00'.repeat(60);
+    const send = `import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); s.send(bytes.fromhex('${frame}'))`;
+    const before = await counter(WEB2, 'eth0');
+    for (let times = 0; times < 5; times += 1) await must(WEB2, ['python3', '-c', send]);
+    expect((await counter(WEB2, 'eth0')).txPackets - before.txPackets).toBeGreaterThanOrEqual(5);
+    const port = async (mac: string) =>
+      (
+        JSON.parse(await must('', ['bridge', '-n', ROUTER, '-j', 'fdb', 'show', 'br', 'br0'])) as {
+          mac: string;
+          ifname: string;
+        }[]
+      )
+        .filter((entry) => entry.mac === mac)
+        .map((entry) => entry.ifname);
+    expect(await port('02:76:0a:01:01:0a')).not.toContain('p0a01010b');
+    const listener = await host.listener(WEB, 'tcp', 80);
+    expect(await host.probe('', { proto: 'tcp', to: WEB_IP, port: 80 })).toMatchObject({ ok: true });
+    await listener.close();
+  });
+
   test('gains nothing by a VLAN of its own', async () => {
     await ipDo(['link', 'add', 'link', 'eth0', 'name', 'eth0.7', 'type', 'vlan', 'id', '7'], WEB).catch(
       (error: unknown) => {
@@ -167,6 +189,37 @@ describe('a private workload that wants out', () => {
       await ipDo(['addr', 'del', `${WEB_IP}/32`, 'dev', 'eth0'], DB);
       await ipDo(['route', 'del', INTERNET_SERVER], DB).catch(() => undefined);
       await ipDo(['route', 'del', '198.51.100.0/24'], DB);
+    }
+  });
+});
+
+describe("the VPC's own block", () => {
+  test('ends at its router where no subnet is, in both directions', async () => {
+    const uplink = await counter('', UPLINK);
+    expect(await host.probe(WEB, { proto: 'icmp', to: '10.1.200.7', timeoutMs: 500 })).toMatchObject({ ok: false });
+    expect((await counter('', UPLINK)).txPackets - uplink.txPackets).toBe(0);
+
+    // A stranger with an address of the block is not of the block: `from: vpc` does not mean it.
+    await vpcctl.transaction((tx) =>
+      tx.putSecurityGroup('a', 'web', { ingress: [{ protocol: 'tcp', port: 80, from: 'vpc' }] }),
+    );
+    const [web] = vpcctl
+      .inspect('a')
+      .subnets.flatMap(({ instances }) => instances.filter(({ name }) => name === 'web'));
+    const listener = await host.listener(WEB, 'tcp', 80);
+    await ipDo(['addr', 'add', '10.1.200.7/32', 'dev', 'lo'], 'internet');
+    try {
+      expect(await host.probe(WEB2, { proto: 'tcp', to: WEB_IP, port: 80 })).toMatchObject({ ok: true });
+      const seen = (await listener.seen()).length;
+      const to = web?.publicIp ?? '';
+      expect(
+        await host.probe('internet', { proto: 'tcp', to, port: 80, from: '10.1.200.7', timeoutMs: 500 }),
+      ).toMatchObject({ ok: false });
+      expect(await listener.seen()).toHaveLength(seen);
+    } finally {
+      await ipDo(['addr', 'del', '10.1.200.7/32', 'dev', 'lo'], 'internet');
+      await listener.close();
+      await vpcctl.transaction((tx) => tx.putSecurityGroup('a', 'web', { ingress: [{ protocol: 'tcp', port: 80 }] }));
     }
   });
 });

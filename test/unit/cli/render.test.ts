@@ -23,6 +23,7 @@ const APP: AppView = {
   port: 8080,
   pid: 77,
   startTime: '1',
+  netns: 'net:[7]',
   command: ['node', 'x\u001b[31m.js'],
   log: '/x',
   running: true,

@@ -595,6 +595,7 @@ describe('programs', () => {
     port: 8080,
     pid: 77,
     startTime: '5',
+    netns: 'net:[7]',
     command: ['x'],
     log: '/l',
   };
