@@ -102,6 +102,9 @@ function components(key: unknown): NftValue[] {
 function value(part: unknown): NftValue {
   if (typeof part === 'number' || typeof part === 'string') return part;
   if (isObject(part) && isObject(part.prefix)) return `${text(part.prefix.addr)}/${String(part.prefix.len)}`;
-  if (isObject(part) && Array.isArray(part.range)) return `${String(part.range[0])}-${String(part.range[1])}`;
+  if (isObject(part) && Array.isArray(part.range)) {
+    const [from, to] = part.range;
+    return from === to ? value(from) : `${String(from)}-${String(to)}`;
+  }
   throw new VpcctlError('KERNEL', `nft listed an element of unknown form: ${JSON.stringify(part)?.slice(0, 80)}`);
 }

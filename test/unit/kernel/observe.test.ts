@@ -92,13 +92,14 @@ function dumps(rows: readonly KernelObject[]): NamespaceDump[] {
       ),
       routes: own.flatMap((row): RouteInfo[] => {
         if (row.kind !== 'route') return [];
-        const { table, dst, type, via, link, src, onlink } = row;
+        const { table, dst, type, via, link, src, onlink, metric } = row;
         return [
           routeInfo({
             table,
             dst,
             type,
             onlink: onlink === true,
+            metric: metric ?? 0,
             ...(via === undefined ? {} : { via }),
             ...(src === undefined ? {} : { src }),
             ...(link === undefined ? {} : { index: index(ns, link) }),

@@ -42,7 +42,7 @@ describe.runIf(littleEndianHost)('bytes', () => {
     );
     expect([count, fixups]).toEqual([2, []]);
     expectBytes(data, [
-      ['70000000', 'nlmsg_len 112'],
+      ['7c000000', 'nlmsg_len 124'],
       ['1000', 'nlmsg_type RTM_NEWLINK'],
       ['0506', 'nlmsg_flags REQUEST|ACK|EXCL|CREATE'],
       ['01000000 00000000', 'nlmsg_seq 1, nlmsg_pid 0'],
@@ -51,14 +51,15 @@ describe.runIf(littleEndianHost)('bytes', () => {
       ['00000000 00000000', 'ifi_flags: down; ifi_change'],
       ['0800 0300 62723000', 'IFLA_IFNAME "br0"'],
       ['0a00 0100 020000000001 0000', 'IFLA_ADDRESS, padding'],
-      ['3c00 1280', 'IFLA_LINKINFO'],
+      ['4800 1280', 'IFLA_LINKINFO'],
       ['0b00 0100 62726964676500 00', '  IFLA_INFO_KIND "bridge", padding'],
-      ['2c00 0280', '  IFLA_INFO_DATA'],
+      ['3800 0280', '  IFLA_INFO_DATA'],
       ['0500 1700 00 000000', '    IFLA_BR_MCAST_SNOOPING 0'],
       ['0500 2400 00 000000', '    IFLA_BR_NF_CALL_IPTABLES 0'],
       ['0500 2500 00 000000', '    IFLA_BR_NF_CALL_IP6TABLES 0'],
       ['0500 2600 00 000000', '    IFLA_BR_NF_CALL_ARPTABLES 0'],
       ['0600 2700 0000 0000', '    IFLA_BR_VLAN_DEFAULT_PVID 0'],
+      ['0c00 2e00 01000000 01000000', '    IFLA_BR_MULTI_BOOLOPT: BR_BOOLOPT_NO_LL_LEARN on'],
       ['30000000', 'nlmsg_len 48'],
       ['1300', 'nlmsg_type RTM_SETLINK'],
       ['0500', 'nlmsg_flags REQUEST|ACK'],

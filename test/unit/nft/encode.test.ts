@@ -89,10 +89,11 @@ describe('rows written and listed are the rows', () => {
       { kind: 'nft-set', ...AT, set: 'one', type: ['ipv4_addr'] },
       { kind: 'nft-set', ...AT, set: 'eni', type: ['ifname', 'ether_addr', 'ipv4_addr'] },
       { kind: 'nft-set', ...AT, set: 'm', type: ['ipv4_addr'], data: 'mark' },
-      element('s', [7, '10.0.0.0/8', 6, 80]),
-      element('s', [7, '0.0.0.0/0', '0-5', '0-21']),
-      element('s', [8, '10.0.0.1', 6, '1-2']),
-      element('s', [9, '10.0.0.1-10.0.0.9', 17, 53]),
+      { ...element('s', [7, '10.0.0.0/8', 6, 80]), interval: true },
+      { ...element('s', [7, '0.0.0.0/0', '0-5', '0-21']), interval: true },
+      { ...element('s', [8, '10.0.0.1', 6, '1-2']), interval: true },
+      { ...element('s', [9, '10.0.0.1-10.0.0.9', 17, 53]), interval: true },
+      { ...element('s', [9, '10.0.0.1', 17, 54]), interval: true },
       element('one', ['10.0.0.1']),
       element('eni', ['p0a000104', '02:76:0a:00:01:04', '10.0.1.4']),
       element('m', ['10.0.0.1'], 4_000_000_000),
@@ -102,6 +103,17 @@ describe('rows written and listed are the rows', () => {
 });
 
 describe('encodeTransaction', () => {
+  test('writes an element of single values in a set of ranges with a range of one: else nft does not find it to delete it', () => {
+    const exact = element('s', [7, '10.0.0.1', 6, 80]);
+    const elem = (row: NftElementRow) =>
+      (encodeTransaction(remove(row)).nftables[0]?.delete as { element: Body }).element.elem;
+    expect(elem({ ...exact, interval: true })).toEqual([{ concat: [7, '10.0.0.1', 6, { range: [80, 80] }] }]);
+    expect(elem(exact)).toEqual([{ concat: [7, '10.0.0.1', 6, 80] }]);
+    expect(elem({ ...exact, key: [7, '10.0.0.0/8', 6, 80], interval: true })).toEqual([
+      { concat: [7, { prefix: { addr: '10.0.0.0', len: 8 } }, 6, 80] },
+    ]);
+  });
+
   test('writes the document that libnftables-json(5) describes', () => {
     const rule = { kind: 'nft-rule', ...AT, chain: 'input', index: 0, expr: [{ drop: null }] } as const;
     const changes: Change[] = [
