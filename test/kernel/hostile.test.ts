@@ -125,7 +125,7 @@ describe('a workload that lies about itself', () => {
 
   test('cannot draw its traffic by teaching the bridge a wrong place for its MAC', async () => {
     // A frame to a link-local group passes no prerouting hook of the bridge.
-    const frame = '0180c200000e' + '02760a01010a' + '88cc' + '00'.repeat(60);
+    const frame = `0180c200000e02760a01010a88cc${'00'.repeat(60)}`;
     const send = `import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); s.send(bytes.fromhex('${frame}'))`;
     const before = await counter(WEB2, 'eth0');
     for (let times = 0; times < 5; times += 1) await must(WEB2, ['python3', '-c', send]);

@@ -105,8 +105,10 @@ describe('rows written and listed are the rows', () => {
 describe('encodeTransaction', () => {
   test('writes an element of single values in a set of ranges with a range of one: else nft does not find it to delete it', () => {
     const exact = element('s', [7, '10.0.0.1', 6, 80]);
-    const elem = (row: NftElementRow) =>
-      (encodeTransaction(remove(row)).nftables[0]?.delete as { element: Body }).element.elem;
+    const elem = (row: NftElementRow) => {
+      const [command] = encodeTransaction(remove(row)).nftables as { delete: { element: Body } }[];
+      return command?.delete.element.elem;
+    };
     expect(elem({ ...exact, interval: true })).toEqual([{ concat: [7, '10.0.0.1', 6, { range: [80, 80] }] }]);
     expect(elem(exact)).toEqual([{ concat: [7, '10.0.0.1', 6, 80] }]);
     expect(elem({ ...exact, key: [7, '10.0.0.0/8', 6, 80], interval: true })).toEqual([
