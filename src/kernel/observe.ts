@@ -1,7 +1,7 @@
 /** What was read from namespaces → rows, as the lowering would have written them. Pure. */
 import type { AddrInfo } from '../netlink/addr.js';
 import type { LinkInfo } from '../netlink/link.js';
-import type { NeighInfo } from '../netlink/neigh.js';
+import type { NeighInfo, StationInfo } from '../netlink/neigh.js';
 import type { RouteInfo } from '../netlink/route.js';
 import type { RuleInfo } from '../netlink/rule.js';
 import { type KernelObject, type LinkRow, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
@@ -14,6 +14,7 @@ export interface NamespaceDump {
   readonly routes: readonly RouteInfo[];
   readonly rules: readonly RuleInfo[];
   readonly neighs: readonly NeighInfo[];
+  readonly stations: readonly StationInfo[];
   readonly sysctls: ReadonlyMap<string, string>;
   readonly firewall: readonly KernelObject[];
 }
@@ -71,10 +72,11 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   const host = ns === '';
   const names = new Map(dump.links.map((link) => [link.index, link.name]));
   const ownLinks = dump.links.filter((link) => !link.loopback && (!host || link.alias?.startsWith(OURS) === true));
+  const stations = new Map(dump.stations.map(({ index, mac }) => [index, mac]));
   const ownIndices = new Set(ownLinks.map((link) => link.index));
   const rows: KernelObject[] = host ? [] : [{ kind: 'netns', ns }];
   for (const link of ownLinks) {
-    const row = linkRow(dump, link, names, ends);
+    const row = linkRow(ns, stations, link, names, ends);
     if (row !== undefined) rows.push(row);
   }
   for (const addr of dump.addrs) {
@@ -102,7 +104,8 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
 
 /** A link that is down is as good as missing: it is left out, so that repair raises it. */
 function linkRow(
-  { ns }: NamespaceDump,
+  ns: string,
+  stations: ReadonlyMap<number, string>,
   link: LinkInfo,
   names: ReadonlyMap<number, string>,
   ends: Ends,
@@ -118,6 +121,7 @@ function linkRow(
   if (!link.up) return undefined;
   if (link.kind === 'bridge') return { ...common, type: 'bridge' };
   if (link.kind !== 'veth') return undefined;
+  const station = stations.get(link.index);
   const master = link.masterIndex === undefined ? undefined : names.get(link.masterIndex);
   return {
     ...common,
@@ -128,6 +132,7 @@ function linkRow(
       ?.find((end) => end.ns !== ns || end.name !== link.name) ?? { ns: '?', name: '?' },
     ...(master === undefined ? {} : { master }),
     ...(link.isolated === true ? { isolated: true } : {}),
+    ...(station === undefined ? {} : { station }),
   };
 }
 

@@ -3,7 +3,7 @@ import { assertNever, VpcctlError } from '../errors.js';
 import { addAddr, deleteAddr } from '../netlink/addr.js';
 import { Batch } from '../netlink/batch.js';
 import { createBridge, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
-import { addNeigh, deleteNeigh } from '../netlink/neigh.js';
+import { addNeigh, addStation, deleteNeigh } from '../netlink/neigh.js';
 import { addRoute, deleteRoute, replaceRoute } from '../netlink/route.js';
 import { addRule, deleteRule } from '../netlink/rule.js';
 import type { Change } from '../objects/change.js';
@@ -262,6 +262,10 @@ function write(program: Program, change: Change): void {
   }
 }
 
+function stationOf(row: LinkRow): string | undefined {
+  return row.type === 'veth' ? row.station : undefined;
+}
+
 function configureLink(program: Program, change: Change, row: LinkRow): void {
   const port = row.type === 'veth' ? row : undefined;
   program.netlink(row.ns, change, change.op === 'update', (batch) =>
@@ -272,7 +276,17 @@ function configureLink(program: Program, change: Change, row: LinkRow): void {
       ...(change.op === 'update' ? { mtu: row.mtu, mac: row.mac } : {}),
       ...(port?.master === undefined ? {} : { master: port.master }),
       ...(port?.isolated === undefined ? {} : { isolated: port.isolated }),
+      ...(port?.station === undefined ? {} : { quiet: true }),
     }),
+  );
+  const station = port?.station;
+  if (
+    station === undefined ||
+    (change.op === 'update' && change.old.kind === 'link' && stationOf(change.old) === station)
+  )
+    return;
+  program.netlink(row.ns, change, change.op === 'update', (batch) =>
+    addStation(batch, { port: row.name, mac: station }),
   );
 }
 

@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { VpcctlError } from '../errors.js';
 import { decodeAddrs, dumpAddrs } from '../netlink/addr.js';
 import { decodeLinks, dumpLinks } from '../netlink/link.js';
-import { decodeNeighs, dumpNeighs } from '../netlink/neigh.js';
+import { decodeNeighs, decodeStations, dumpNeighs, dumpStations } from '../netlink/neigh.js';
 import { decodeRoutes, dumpRoutes } from '../netlink/route.js';
 import { decodeRules, dumpRules } from '../netlink/rule.js';
 import { decodeRuleset } from '../nft/decode.js';
@@ -144,7 +144,7 @@ export class RealKernel implements Kernel {
   async observe(namespaces: readonly string[]): Promise<KernelObject[]> {
     const present = await this.pinned(namespaces);
     const there = namespaces.filter((ns) => ns === '' || present.includes(ns));
-    const dumps = [dumpLinks(), dumpAddrs(), dumpRoutes(), dumpRules(), dumpNeighs()];
+    const dumps = [dumpLinks(), dumpAddrs(), dumpRoutes(), dumpRules(), dumpNeighs(), dumpStations()];
     const ops = there.flatMap((ns): NativeOp[] => [
       ...dumps.map((data): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data })),
       ...(ns === '' ? [] : SYSCTL_KEYS.map((key): NativeOp => ({ op: 'sysctl-read', netns: netnsPath(ns), key }))),
@@ -154,14 +154,14 @@ export class RealKernel implements Kernel {
     let at = 0;
     const take = () => results[at++];
     const views = there.map((ns, index): NamespaceDump => {
-      const [links, addrs, routes, rules, neighs] = dumps.map(() => {
+      const [links, addrs, routes, rules, neighs, stations] = dumps.map(() => {
         const result = take();
         if (result?.data !== undefined && result.errno === 0) return result.data;
         throw new VpcctlError('KERNEL', `could not read namespace ${ns || 'of the host'}`, {
           netns: ns,
           errno: this.#native.errnoName(result?.errno ?? 0),
         });
-      }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+      }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
       const sysctls = new Map<string, string>();
       for (const key of ns === '' ? [] : SYSCTL_KEYS) {
         const result = take();
@@ -174,6 +174,7 @@ export class RealKernel implements Kernel {
         routes: decodeRoutes(routes),
         rules: decodeRules(rules),
         neighs: decodeNeighs(neighs),
+        stations: decodeStations(stations),
         sysctls,
         firewall: firewalls[index] ?? [],
       };

@@ -294,6 +294,7 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
       peer: { ns, name: WORKLOAD_LINK },
       master: BRIDGE,
       isolated: true,
+      station: mac,
     },
     {
       kind: 'link',

@@ -61,6 +61,10 @@ const IFLA_BR_MULTI_BOOLOPT = 46;
 // struct br_boolopt_multi of linux/if_bridge.h: values, then which of them are meant; bit 0 of enum br_boolopt_id
 const BR_BOOLOPT_NO_LL_LEARN = 1 << 0;
 // … inside IFLA_INFO_SLAVE_DATA of a bridge port
+const IFLA_BRPORT_LEARNING = 8;
+const IFLA_BRPORT_UNICAST_FLOOD = 9;
+const IFLA_BRPORT_MCAST_FLOOD = 27;
+const IFLA_BRPORT_BCAST_FLOOD = 30;
 const IFLA_BRPORT_ISOLATED = 33;
 // … inside AF_INET6 of IFLA_AF_SPEC
 const IFLA_INET6_ADDR_GEN_MODE = 8;
@@ -106,6 +110,8 @@ export interface LinkChange {
    * call.
    */
   readonly isolated?: boolean;
+  /** With `isolated`: the bridge learns nothing from the port and floods nothing to it; what it sends there is told by {@link addStation}. */
+  readonly quiet?: boolean;
   readonly mtu?: number;
   readonly mac?: string;
   /** `none`: the kernel gives the link no IPv6 link-local address when it goes up. */
@@ -228,7 +234,19 @@ export function setLink(batch: Batch, link: LinkChange): void {
     linkMessage(batch, RTM_NEWLINK, link.name, up, () => {
       batch.nest(IFLA_LINKINFO, () => {
         batch.attrName(IFLA_INFO_SLAVE_KIND, 'bridge');
-        batch.nest(IFLA_INFO_SLAVE_DATA, () => batch.attrU8(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0));
+        batch.nest(IFLA_INFO_SLAVE_DATA, () => {
+          batch.attrU8(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0);
+          if (link.quiet !== undefined) {
+            for (const way of [
+              IFLA_BRPORT_LEARNING,
+              IFLA_BRPORT_UNICAST_FLOOD,
+              IFLA_BRPORT_MCAST_FLOOD,
+              IFLA_BRPORT_BCAST_FLOOD,
+            ]) {
+              batch.attrU8(way, link.quiet ? 0 : 1);
+            }
+          }
+        });
       });
     });
   } else if (link.up === true) {

@@ -1,8 +1,8 @@
 /** Neighbours: ARP and NDP entries (RTM_*NEIGH, linux/neighbour.h). */
-import { type Family, familyNumber, familyOf, formatIp, formatMac, parseIp, parseMac } from './address.js';
+import { AF_BRIDGE, type Family, familyNumber, familyOf, formatIp, formatMac, parseIp, parseMac } from './address.js';
 import { type Batch, dumpRequest } from './batch.js';
 import { decodeMessages, eachAttr, malformed, readBytes } from './message.js';
-import { LITTLE_ENDIAN, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.js';
+import { LITTLE_ENDIAN, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLMSG_HDRLEN } from './wire.js';
 
 // linux/rtnetlink.h
 const RTM_NEWNEIGH = 28;
@@ -16,7 +16,9 @@ const NDMSG_LENGTH = 12;
 // linux/neighbour.h
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
+const NUD_NOARP = 0x40;
 const NUD_PERMANENT = 0x80;
+const NTF_MASTER = 0x04;
 
 /** NUD_* of linux/neighbour.h, by the position of their bit. */
 const STATES = ['incomplete', 'reachable', 'stale', 'delay', 'probe', 'failed', 'noarp', 'permanent'] as const;
@@ -52,6 +54,23 @@ export function addNeigh(batch: Batch, neigh: NeighParams): void {
   batch.message(RTM_NEWNEIGH, flags, () => {
     ndmsg(batch, neigh, NUD_PERMANENT);
     batch.attrBytes(NDA_LLADDR, parseMac(neigh.mac));
+  });
+}
+
+/**
+ * Tells a bridge which port a MAC is behind, for good (NUD_NOARP: static; NUD_PERMANENT would make it the bridge's own). Goes with the port. EEXIST
+ * when the bridge knows the MAC.
+ */
+export function addStation(batch: Batch, station: { readonly port: string; readonly mac: string }): void {
+  batch.message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_EXCL, () => {
+    batch.u8(AF_BRIDGE);
+    batch.u8(0);
+    batch.u16(0);
+    batch.link(station.port);
+    batch.u16(NUD_NOARP);
+    batch.u8(NTF_MASTER);
+    batch.u8(0);
+    batch.attrBytes(NDA_LLADDR, parseMac(station.mac));
   });
 }
 
@@ -100,4 +119,32 @@ function decodeNeigh(view: DataView, start: number, end: number): NeighInfo | un
     ...(mac === undefined ? {} : { mac }),
     state: STATES[31 - Math.clz32(state)] ?? 'none',
   };
+}
+
+/** A port of a bridge and the MAC that was told to be behind it. */
+export interface StationInfo {
+  /** The port's. */
+  readonly index: number;
+  readonly mac: string;
+}
+
+/** The request for the forwarding tables of a namespace's bridges. */
+export function dumpStations(): Uint8Array {
+  const request = dumpRequest(RTM_GETNEIGH, NDMSG_LENGTH);
+  request[NLMSG_HDRLEN] = AF_BRIDGE;
+  return request;
+}
+
+/** The stations of a dump: what was told, not what was learnt, nor the bridge's own addresses. */
+export function decodeStations(bytes: Uint8Array): StationInfo[] {
+  return decodeMessages(bytes, RTM_NEWNEIGH, NDMSG_LENGTH, (view, start, end): StationInfo | undefined => {
+    const state = view.getUint16(start + 8, LITTLE_ENDIAN);
+    if (view.getUint8(start) !== AF_BRIDGE || (state & NUD_NOARP) === 0 || (state & NUD_PERMANENT) !== 0)
+      return undefined;
+    let mac: string | undefined;
+    eachAttr(view, start + NDMSG_LENGTH, end, (type, from, to) => {
+      if (type === NDA_LLADDR) mac = formatMac(readBytes(view, from, to));
+    });
+    return mac === undefined ? undefined : { index: view.getInt32(start + 4, LITTLE_ENDIAN), mac };
+  });
 }

@@ -47,6 +47,8 @@ export interface VethRow {
   readonly master?: string;
   /** The port forwards only to the bridge itself, never to another isolated port. */
   readonly isolated?: boolean;
+  /** The one MAC behind the port: the bridge learns no other from it, and floods nothing to it. */
+  readonly station?: string;
 }
 
 export type LinkRow = BridgeRow | VethRow;

@@ -145,6 +145,23 @@ describe('a workload that lies about itself', () => {
     await listener.close();
   });
 
+  test('is sent nothing that is meant for another, however long that one has been silent', async () => {
+    // The bridge forgets what it learnt: it must not have had to learn.
+    await must('', ['bridge', '-n', ROUTER, 'fdb', 'flush', 'dev', 'br0', 'dynamic']).catch(() => undefined);
+    const before = await counter(WEB2, 'eth0');
+    expect(await host.probe('', { proto: 'tcp', to: WEB_IP, port: 80 })).toMatchObject({
+      ok: false,
+      reason: 'refused',
+    });
+    expect((await counter(WEB2, 'eth0')).rxPackets - before.rxPackets).toBe(0);
+    const entries = JSON.parse(
+      await must('', ['bridge', '-n', ROUTER, '-j', '-d', 'link', 'show', 'dev', 'p0a01010b']),
+    ) as object[];
+    expect(entries).toMatchObject([
+      { isolated: true, learning: false, flood: false, mcast_flood: false, bcast_flood: false },
+    ]);
+  });
+
   test('gains nothing by a VLAN of its own', async () => {
     await ipDo(['link', 'add', 'link', 'eth0', 'name', 'eth0.7', 'type', 'vlan', 'id', '7'], WEB).catch(
       (error: unknown) => {

@@ -87,6 +87,11 @@ function dumps(rows: readonly KernelObject[]): NamespaceDump[] {
           ];
         }),
       ],
+      stations: own.flatMap((row) =>
+        row.kind === 'link' && row.type === 'veth' && row.station !== undefined
+          ? [{ index: index(ns, row.name), mac: row.station }]
+          : [],
+      ),
       addrs: own.flatMap((row) =>
         row.kind === 'addr' ? [addrInfo({ index: index(ns, row.link), addr: row.addr })] : [],
       ),
@@ -149,7 +154,15 @@ describe('observedRows', () => {
     );
   });
 
-  const nothing = { addrs: [], routes: [], rules: [], neighs: [], sysctls: new Map<string, string>(), firewall: [] };
+  const nothing = {
+    addrs: [],
+    routes: [],
+    rules: [],
+    neighs: [],
+    stations: [],
+    sysctls: new Map<string, string>(),
+    firewall: [],
+  };
   const bridge: LinkInfo = {
     index: 2,
     name: 'br0',
