@@ -3,7 +3,7 @@
  * stage by stage → commit → tear down. A failure before the commit undoes what was done; after it, the journal carries on at the next chance.
  *
  * Edits run before any lock is taken, on a snapshot, to learn which VPCs they touch. With the locks held they run again if one of those VPCs has
- * changed since (if anything has): so the edits of a transaction must depend on nothing but the draft.
+ * changed since: so the edits of a transaction must depend on nothing but the draft.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VpcctlError } from '../errors.js';

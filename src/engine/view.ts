@@ -6,6 +6,7 @@ import { formatRule } from '../model/rules.js';
 import { installationOf, otherVpc, peeringsOf, subnetsOf } from '../model/verbs.js';
 import type { EgressRuleSpec, IngressRuleSpec, PolicySpec } from '../spec/types.js';
 
+/** An instance and its addresses. */
 export interface InstanceView {
   readonly name: string;
   readonly subnet: string;
@@ -16,6 +17,7 @@ export interface InstanceView {
   readonly securityGroups: readonly string[];
 }
 
+/** A subnet with its instances. */
 export interface SubnetView {
   readonly name: string;
   readonly cidr: string;
@@ -27,6 +29,7 @@ export interface SubnetView {
   readonly instances: readonly InstanceView[];
 }
 
+/** A group, its rules as a user writes them. */
 export interface SecurityGroupView {
   readonly name: string;
   readonly description: string | null;
@@ -34,12 +37,14 @@ export interface SecurityGroupView {
   readonly egress: readonly EgressRuleSpec[];
 }
 
+/** Two VPCs that reach each other. */
 export interface PeeringView {
   readonly vpcs: readonly [string, string];
   /** null: all blocks of both. */
   readonly allowCidrs: readonly string[] | null;
 }
 
+/** A VPC with all that is in it. */
 export interface VpcView {
   readonly name: string;
   readonly cidrs: readonly string[];
@@ -51,6 +56,7 @@ export interface VpcView {
   readonly peers: readonly string[];
 }
 
+/** Everything of one state directory. */
 export interface InstallationView {
   readonly publicPool: string;
   readonly poolRouted: boolean;

@@ -1,8 +1,8 @@
 /**
- * The static rulesets. Chains never change once made; who may what is in sets and maps (profile.ts and instance.ts fill them), so that a
+ * The static rulesets. Chains never change once made; who may what is in sets and maps (profile.ts and lower.ts fill them), so that a
  * change costs its elements only. Expressions are written as `nft -j -n list` prints them, so that what is observed compares equal.
  *
- * A packet between workloads passes two gates in the receiver's and sender's router: `egress` of the sender, which only returns or drops, then
+ * A packet between workloads passes two gates, in the sender's and the receiver's router: `egress` of the sender, which only returns or drops, then
  * `ingress` of the receiver, which alone accepts. Marks: ct mark is the sender's profile, meta mark the receiver's.
  */
 import type { NftChainRow, NftFamily, NftRow, NftSetRow } from '../objects/kernel-object.js';

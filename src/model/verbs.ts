@@ -179,6 +179,7 @@ function checkBlock(draft: Draft, cidr: Cidr, what: string): void {
   refusePool(cidr, installationOf(draft).publicPool, what);
 }
 
+/** What {@link createVpc} takes. */
 export interface CreateVpc {
   readonly name: string;
   /** The block, or the gateway's address with its prefix length (`10.0.1.1/24`). */
@@ -294,6 +295,7 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
 
 // --- subnet ----------------------------------------------------------------------------------------------------------
 
+/** What {@link addSubnet} takes. */
 export interface AddSubnet {
   readonly vpc: string;
   readonly name: string;
@@ -434,6 +436,7 @@ function list(names: readonly string[]): string {
 
 // --- instance --------------------------------------------------------------------------------------------------------
 
+/** What {@link addInstance} takes. */
 export interface AddInstance {
   readonly vpc: string;
   readonly subnet: string;

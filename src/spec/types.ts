@@ -15,6 +15,7 @@ export interface Spec {
   readonly peerings?: readonly PeeringSpec[];
 }
 
+/** What holds for the whole installation. */
 export interface SettingsSpec {
   /** Public addresses that this installation hands out: an IPv4 CIDR. Default 198.51.100.0/24 (RFC 5737). */
   readonly publicPool?: string;
@@ -27,6 +28,7 @@ export interface SettingsSpec {
   readonly uplink?: string;
 }
 
+/** A VPC: its blocks, and by name its subnets, groups and instances. */
 export interface VpcSpec {
   /** Primary IPv4 block, /16 to /28. */
   readonly cidr: string;
@@ -37,6 +39,7 @@ export interface VpcSpec {
   readonly instances?: Readonly<Record<string, InstanceSpec>>;
 }
 
+/** A subnet of a VPC. */
 export interface SubnetSpec {
   /** /16 to /28 inside one of the VPC's blocks. */
   readonly cidr: string;
@@ -53,6 +56,7 @@ export interface SubnetSpec {
   readonly policy?: PolicySpec;
 }
 
+/** An instance: one workload with one address. */
 export interface InstanceSpec {
   readonly subnet: string;
   /** Private address. Default: the next free one. */
@@ -70,6 +74,7 @@ export interface SecurityGroupSpec {
   readonly egress?: readonly EgressRuleSpec[];
 }
 
+/** A protocol by name, or its number (IANA). */
 export type ProtocolSpec = 'tcp' | 'udp' | 'icmp' | 'any' | number;
 
 /**
@@ -79,6 +84,7 @@ export type ProtocolSpec = 'tcp' | 'udp' | 'icmp' | 'any' | number;
  */
 export type PartySpec = string | { readonly group: string };
 
+/** Who may come in. */
 export interface IngressRuleSpec {
   /** Default `any`. */
   readonly protocol?: ProtocolSpec;
@@ -89,6 +95,7 @@ export interface IngressRuleSpec {
   readonly description?: string;
 }
 
+/** Where to go out is allowed. */
 export interface EgressRuleSpec {
   readonly protocol?: ProtocolSpec;
   readonly port?: number | string;
@@ -96,6 +103,7 @@ export interface EgressRuleSpec {
   readonly description?: string;
 }
 
+/** Ordered rules for a subnet; a direction without a list is left to the groups. */
 export interface PolicySpec {
   readonly ingress?: readonly PolicyRuleSpec[];
   readonly egress?: readonly PolicyRuleSpec[];
@@ -114,6 +122,7 @@ export interface PolicyRuleSpec {
   readonly description?: string;
 }
 
+/** A peering: the blocks of two VPCs reach each other. */
 export interface PeeringSpec {
   /** The two VPCs. */
   readonly vpcs: readonly [string, string];
