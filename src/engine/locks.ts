@@ -33,12 +33,17 @@ export class Locks {
   /** Takes the locks if all are free now. */
   tryAcquire(scopes: Iterable<string>): (() => void) | undefined {
     const held = new Held();
-    for (const scope of inOrder(scopes)) {
-      const fd = this.#open(scope);
-      held.add(fd);
-      if (loadNative().flock(fd, 'exclusive')) continue;
+    try {
+      for (const scope of inOrder(scopes)) {
+        const fd = this.#open(scope);
+        held.add(fd);
+        if (loadNative().flock(fd, 'exclusive')) continue;
+        held.release();
+        return undefined;
+      }
+    } catch (error) {
       held.release();
-      return undefined;
+      throw error;
     }
     return () => held.release();
   }

@@ -15,8 +15,9 @@ let found: string | undefined;
 /** The path of `nft`. ENVIRONMENT when it is not installed. */
 export function nftPath(): string {
   if (found !== undefined) return found;
-  for (const dir of [...(process.env.PATH ?? '').split(delimiter), ...SBIN]) {
-    const candidate = join(dir || '.', 'nft');
+  // An empty entry of PATH would mean the working directory.
+  for (const dir of [...(process.env.PATH ?? '').split(delimiter).filter(Boolean), ...SBIN]) {
+    const candidate = join(dir, 'nft');
     try {
       accessSync(candidate, constants.X_OK);
       found = candidate;
@@ -77,20 +78,23 @@ export async function runNft(ns: string, args: readonly string[], input?: string
   const { execa } = await import('execa');
   const nft = nftPath();
   const stdin = input === undefined ? undefined : nameless(input);
-  const [file, argv] = ns === '' ? [nft, args] : [launcherPath(), [netnsPath(ns), '--', nft, ...args]];
-  const result = await execa(file, [...argv], {
-    // A descriptor is passed on as it is; execa's types do not say so.
-    stdin: (stdin ?? 'ignore') as 'ignore',
-    reject: false,
-    timeout: TIMEOUT_MS,
-    stripFinalNewline: true,
-    env: { LC_ALL: 'C' },
-    maxBuffer: 1 << 30,
-  });
-  if (stdin !== undefined) closeSync(stdin);
-  if (!result.failed) return { stdout: result.stdout };
-  if (result.timedOut) return { stdout: '', refusal: `nft did not answer within ${TIMEOUT_MS / 1000} s` };
-  return { stdout: '', refusal: wordsOf(result.stderr) || result.originalMessage || 'nft failed' };
+  try {
+    const [file, argv] = ns === '' ? [nft, args] : [launcherPath(), [netnsPath(ns), '--', nft, ...args]];
+    const result = await execa(file, [...argv], {
+      // A descriptor is passed on as it is; execa's types do not say so.
+      stdin: (stdin ?? 'ignore') as 'ignore',
+      reject: false,
+      timeout: TIMEOUT_MS,
+      stripFinalNewline: true,
+      env: { LC_ALL: 'C' },
+      maxBuffer: 1 << 30,
+    });
+    if (!result.failed) return { stdout: result.stdout };
+    if (result.timedOut) return { stdout: '', refusal: `nft did not answer within ${TIMEOUT_MS / 1000} s` };
+    return { stdout: '', refusal: wordsOf(result.stderr) || result.originalMessage || 'nft failed' };
+  } finally {
+    if (stdin !== undefined) closeSync(stdin);
+  }
 }
 
 /** The first error line, without nft's position (it counts in a text that nobody wrote). */
