@@ -199,9 +199,11 @@ export function terms(resource: Resource): readonly string[] {
     case 'vpc':
       return resource.origin === undefined ? [own] : [own, `origin:${resource.origin}`];
     case 'subnet':
-      return resource.hostRoute
-        ? [`subnets:${resource.vpc}`, 'hostroute', ...(resource.public ? [`public:${resource.vpc}`] : [])]
-        : [`subnets:${resource.vpc}`, ...(resource.public ? [`public:${resource.vpc}`] : [])];
+      return [
+        `subnets:${resource.vpc}`,
+        ...(resource.hostRoute ? ['hostroute'] : []),
+        ...(resource.public ? [`public:${resource.vpc}`] : []),
+      ];
     case 'group':
       return [
         `groups:${resource.vpc}`,

@@ -47,8 +47,6 @@ function stageOf(change: Change): StageName {
       return change.op === 'delete' ? 'teardown' : 'namespaces';
     case 'link':
       return change.op === 'delete' ? 'teardown' : 'links and firewall';
-    case 'addr':
-      return 'links and firewall';
     case 'sysctl':
       return settingLink(row.key) === undefined && !MODULE_SETTING.test(row.key) ? 'settings' : 'late settings';
     case 'route':
@@ -106,7 +104,6 @@ function vanishing(changes: readonly Change[]): (row: KernelObject) => boolean {
         return vanishesWithOther(row, namespaces, links);
       case 'addr':
       case 'neigh':
-        return namespaces.has(row.ns) || linkGoes(row.ns, row.link);
       case 'route':
         return namespaces.has(row.ns) || linkGoes(row.ns, row.link);
       case 'sysctl':
