@@ -13,6 +13,7 @@
       'cflags_cc': ['-std=c++17', '-fvisibility-inlines-hidden'],
       # With the C++ runtime inside, a prebuild asks of the user's machine only what Node itself does. Not libgcc: its static
       # form wants glibc 2.35.
+      'libraries': ['-ldl'],
       'ldflags': ['-static-libstdc++', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections'],
     },
     {

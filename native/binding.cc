@@ -1,7 +1,7 @@
 /*
  * The JavaScript face. Everything a program needs is converted to plain structures before it is queued, and converted
  * back after it came home: the namespace thread never sees a JavaScript value. There are no globals, so each
- * environment (main thread, worker threads) has a namespace thread of its own.
+ * environment (main thread, worker threads) has namespace threads of its own: one, and one for what goes on beside it.
  */
 #include <napi.h>
 
@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "firewall.h"
 #include "program.h"
 #include "sys.h"
 #include "worker.h"
@@ -57,6 +58,18 @@ class Reader {
   bool text(const Napi::Object& object, const std::string& at, const char* key, std::string* out) const {
     Napi::Value value;
     return field(object, at, key, &value) && text(value, at + "." + key, out);
+  }
+
+  /* Absent: false. */
+  bool flag(const Napi::Value& value, const std::string& at, bool* out) const {
+    if (!value.IsUndefined() && !value.IsBoolean()) return fail(at + " must be a boolean");
+    *out = value.IsBoolean() && value.As<Napi::Boolean>().Value();
+    return true;
+  }
+
+  bool flag(const Napi::Object& object, const std::string& at, const char* key, bool* out) const {
+    Napi::Value value;
+    return field(object, at, key, &value) && flag(value, at + "." + key, out);
   }
 
   bool natural(const Napi::Value& value, const std::string& at, size_t* out) const {
@@ -148,7 +161,15 @@ bool readOp(const Reader& read, const Napi::Object& from, const std::string& at,
   if (kind == "sysctl-write") {
     op->kind = Op::Kind::kSysctlWrite;
     return read.text(from, at, "netns", &op->netns) && read.text(from, at, "key", &op->key) &&
-           read.text(from, at, "value", &op->value);
+           read.text(from, at, "value", &op->value) && read.flag(from, at, "optional", &op->optional);
+  }
+  if (kind == "nft") {
+    op->kind = Op::Kind::kNft;
+    return read.text(from, at, "netns", &op->netns) && read.text(from, at, "document", &op->value);
+  }
+  if (kind == "nft-rest") {
+    op->kind = Op::Kind::kNftRest;
+    return true;
   }
   if (kind == "sysctl-read") {
     op->kind = Op::Kind::kSysctlRead;
@@ -199,14 +220,14 @@ Napi::Value throwStatus(Napi::Env env, const sys::Status& status) {
 /** What one environment owns. Only its JavaScript thread touches it, but for the thread-safe function. */
 class Addon {
  public:
-  Addon() : worker_(deliver, this) {}
+  Addon() : worker_(deliver, this), beside_(deliver, this) {}
   Addon(const Addon&) = delete;
   Addon& operator=(const Addon&) = delete;
   ~Addon() = default;
 
   static Addon* of(Napi::Env env) { return env.GetInstanceData<Addon>(); }
 
-  Napi::Value submit(Napi::Env env, std::vector<Op> ops, bool keepGoing) {
+  Napi::Value submit(Napi::Env env, std::vector<Op> ops, bool keepGoing, bool beside) {
     if (!open(env)) return env.Undefined();
     auto job = std::make_unique<Job>(env);
     job->ops = std::move(ops);
@@ -214,7 +235,7 @@ class Addon {
     const Napi::Promise promise = job->deferred.Promise();
     /* The event loop stays alive exactly while programs are under way. */
     if (inFlight_++ == 0) napi_ref_threadsafe_function(env, finished_);
-    worker_.submit(std::move(job));
+    (beside ? beside_ : worker_).submit(std::move(job));
     return promise;
   }
 
@@ -228,14 +249,19 @@ class Addon {
       return false;
     }
     napi_unref_threadsafe_function(env, finished_);
-    /* Hooks run last in, first out: added after the function's own hook, this one joins the thread before the function
+    /* Hooks run last in, first out: added after the function's own hook, this one joins the threads before the function
      * goes. */
     napi_add_env_cleanup_hook(
-        env, [](void* self) { static_cast<Addon*>(self)->worker_.stop(); }, this);
+        env,
+        [](void* self) {
+          static_cast<Addon*>(self)->worker_.stop();
+          static_cast<Addon*>(self)->beside_.stop();
+        },
+        this);
     return true;
   }
 
-  /* On the namespace thread. The queue is unbounded, so the call does not block; it fails only when the environment is
+  /* On a namespace thread. The queue is unbounded, so the call does not block; it fails only when the environment is
    * going. */
   static void deliver(void* self, std::unique_ptr<Program> program) {
     Program* raw = program.release();
@@ -251,6 +277,7 @@ class Addon {
     const Napi::Env env(rawEnv);
     auto* addon = static_cast<Addon*>(self);
     addon->worker_.revive();
+    addon->beside_.revive();
     if (--addon->inFlight_ == 0) napi_unref_threadsafe_function(env, addon->finished_);
     Napi::Array results = Napi::Array::New(env, job->results.size());
     for (uint32_t i = 0; i < job->results.size(); i += 1) {
@@ -263,6 +290,7 @@ class Addon {
   napi_threadsafe_function finished_ = nullptr;
   size_t inFlight_ = 0;
   Worker worker_;
+  Worker beside_;
 };
 
 Napi::Value run(const Napi::CallbackInfo& info) {
@@ -270,11 +298,9 @@ Napi::Value run(const Napi::CallbackInfo& info) {
   const Reader read(env);
   Napi::Array ops;
   if (!read.array(info[0], "ops", &ops)) return env.Undefined();
-  if (!info[1].IsUndefined() && !info[1].IsBoolean()) {
-    read.fail("keepGoing must be a boolean");
-    return env.Undefined();
-  }
-  const bool keepGoing = info[1].IsBoolean() && info[1].As<Napi::Boolean>().Value();
+  bool keepGoing = false;
+  bool beside = false;
+  if (!read.flag(info[1], "keepGoing", &keepGoing) || !read.flag(info[2], "beside", &beside)) return env.Undefined();
   const uint32_t count = ops.Length();
   std::vector<Op> program;
   for (uint32_t i = 0; i < count; i += 1) {
@@ -285,7 +311,7 @@ Napi::Value run(const Napi::CallbackInfo& info) {
     if (!read.element(ops, i, at, &element) || !readOp(read, element, at, &op)) return env.Undefined();
     program.push_back(std::move(op));
   }
-  return Addon::of(env)->submit(env, std::move(program), keepGoing);
+  return Addon::of(env)->submit(env, std::move(program), keepGoing, beside);
 }
 
 Napi::Value flock(const Napi::CallbackInfo& info) {
@@ -327,12 +353,17 @@ Napi::Value errnoName(const Napi::CallbackInfo& info) {
   return Napi::String::New(env, sys::errnoName(static_cast<int>(error)));
 }
 
+Napi::Value hasNftables(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), Firewall::available());
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Addon());
   exports.Set("run", Napi::Function::New(env, run, "run"));
   exports.Set("flock", Napi::Function::New(env, flock, "flock"));
   exports.Set("netnsDirPrepare", Napi::Function::New(env, onDir<sys::prepareNetnsDir>, "netnsDirPrepare"));
   exports.Set("netnsDirRelease", Napi::Function::New(env, onDir<sys::releaseNetnsDir>, "netnsDirRelease"));
+  exports.Set("hasNftables", Napi::Function::New(env, hasNftables, "hasNftables"));
   exports.Set("errnoName", Napi::Function::New(env, errnoName, "errnoName"));
   return exports;
 }

@@ -25,8 +25,8 @@ struct Netns {
 /* What one program keeps open, and where its thread is. */
 class Session {
  public:
-  Session(int home, std::vector<uint8_t>* buffer, bool keepGoing)
-      : home_(home), buffer_(*buffer), keepGoing_(keepGoing), current_(&atHome_) {}
+  Session(int home, std::vector<uint8_t>* buffer, Firewall* firewall, bool keepGoing)
+      : home_(home), buffer_(*buffer), firewall_(*firewall), keepGoing_(keepGoing), current_(&atHome_) {}
 
   Result run(Op& op) {
     switch (op.kind) {
@@ -41,6 +41,11 @@ class Session {
       case Op::Kind::kSysctlRead:
       case Op::Kind::kSysctlWrite:
         return sysctl(op);
+      case Op::Kind::kNft:
+        return nft(op);
+      case Op::Kind::kNftRest:
+        firewall_.rest();
+        return {};
     }
     return failure({ENOSYS, "op"});
   }
@@ -219,11 +224,26 @@ class Session {
     Result result;
     if (op.kind == Op::Kind::kSysctlWrite) {
       result.status = sys::writeSysctl(op.key, op.value, &result.value);
+      if (op.optional && result.status.error == ENOENT) result.status = {};
     } else {
       std::string value;
       result.status = sys::readSysctl(op.key, &value);
       if (result.status.ok()) result.value = std::move(value);
     }
+    return result;
+  }
+
+  /* Refused: EBADMSG, with nftables' words as the value. */
+  Result nft(const Op& op) {
+    Netns* netns = nullptr;
+    if (sys::Status status = enter(op.netns, &netns); !status.ok()) return failure(std::move(status));
+    bool taken = false;
+    std::string text;
+    sys::Status status = firewall_.run(fdOf(*netns), op.value, &taken, &text);
+    if (!status.ok()) return failure(std::move(status));
+    Result result;
+    if (!taken) result.status = {EBADMSG, "nft"};
+    result.value = std::move(text);
     return result;
   }
 
@@ -293,6 +313,7 @@ class Session {
 
   int home_;
   std::vector<uint8_t>& buffer_;
+  Firewall& firewall_;
   bool keepGoing_;
   Netns atHome_;
   std::unordered_map<std::string, std::unique_ptr<Netns>> known_;
@@ -315,7 +336,7 @@ sys::Status Executor::begin() {
 std::vector<Result> Executor::run(std::vector<Op>& ops, bool keepGoing, const std::atomic<bool>& stop) {
   std::vector<Result> results;
   results.reserve(ops.size());
-  Session session(home_.get(), &buffer_, keepGoing);
+  Session session(home_.get(), &buffer_, &firewall_, keepGoing);
   for (Op& op : ops) {
     if (stop.load(std::memory_order_relaxed)) break;
     results.push_back(session.run(op));

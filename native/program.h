@@ -4,7 +4,8 @@
  * Theory of operation. The thread is at home (the namespace it was born in) whenever no program runs, because a thread
  * that sits in a namespace keeps it alive. During a program it goes where an operation needs it: to create a namespace,
  * to open a socket, to open a sysctl. A netlink socket stays in the namespace it was opened in, so the thread enters a
- * namespace once per program and keeps descriptor and socket until the program ends. Nothing outlives the program.
+ * namespace once per program and keeps descriptor and socket until the program ends. Nothing outlives the program but
+ * the contexts of libnftables (firewall.h), which rest() closes.
  */
 #ifndef VPCCTL_PROGRAM_H_
 #define VPCCTL_PROGRAM_H_
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "firewall.h"
 #include "msg.h"
 #include "sys.h"
 
@@ -29,7 +31,7 @@ struct Fixup {
 };
 
 struct Op {
-  enum class Kind { kNetnsCreate, kNetnsDelete, kNetlink, kDump, kSysctlWrite, kSysctlRead };
+  enum class Kind { kNetnsCreate, kNetnsDelete, kNetlink, kDump, kSysctlWrite, kSysctlRead, kNft, kNftRest };
   Kind kind;
   /** Path of the namespace that is created, deleted, or worked in; empty is home. */
   std::string netns;
@@ -38,6 +40,8 @@ struct Op {
   std::vector<Fixup> fixups;
   std::string key;
   std::string value;
+  /** A sysctl that may be missing. */
+  bool optional = false;
 };
 
 struct Result {
@@ -60,12 +64,17 @@ class Executor {
    */
   std::vector<Result> run(std::vector<Op>& ops, bool keepGoing, const std::atomic<bool>& stop);
 
+  /** Closes what programs left for the next one; nothing is left when resting(). */
+  void rest() { firewall_.rest(); }
+  bool resting() const { return firewall_.resting(); }
+
   /** The thread could not return home: it must not be used again. */
   bool lost() const { return lost_; }
 
  private:
   sys::UniqueFd home_;
   std::vector<uint8_t> buffer_;
+  Firewall firewall_;
   bool lost_ = false;
 };
 

@@ -2,10 +2,14 @@
 
 #include <signal.h>
 
+#include <chrono>
 #include <utility>
 
 namespace vpcctl {
 namespace {
+
+/* How long a thread keeps what the next program may use: a namespace that somebody else deletes lives on that long. */
+constexpr std::chrono::milliseconds kIdle{200};
 
 void fail(Program* program, const sys::Status& status) {
   program->results.clear();
@@ -80,7 +84,15 @@ void Worker::loop() {
   const sys::Status born = executor.begin();
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return stop_.load(std::memory_order_relaxed) || !queue_.empty(); });
+    const auto called = [this] { return stop_.load(std::memory_order_relaxed) || !queue_.empty(); };
+    if (executor.resting()) {
+      wake_.wait(lock, called);
+    } else if (!wake_.wait_for(lock, kIdle, called)) {
+      lock.unlock();
+      executor.rest();
+      lock.lock();
+      continue;
+    }
     if (stop_.load(std::memory_order_relaxed)) return;
     std::unique_ptr<Program> program = std::move(queue_.front());
     queue_.pop_front();

@@ -1,5 +1,5 @@
 /*
- * The namespace thread: one per JavaScript environment, started with the first program. It is the only thread that ever
+ * A namespace thread, started with its first program. Each JavaScript environment has two, and no other thread ever
  * calls setns or unshare. Nothing here knows JavaScript; the binding hands programs in and gets them back on this
  * thread.
  */

@@ -10,14 +10,17 @@ import { VpcctlError } from '../errors.js';
 import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
 import { lower } from '../lower/lower.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
-import { scopesOf } from '../model/resources.js';
+import { ids, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
+import { applySpec } from '../model/spec.js';
 import { peeringsOf } from '../model/verbs.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
 import type { Change } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { type Plan, plan, rollback, type Stage } from '../plan/plan.js';
+import { validateSpec } from '../spec/schema.js';
+import type { Spec } from '../spec/types.js';
 import type { Locks } from './locks.js';
 import { type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
 
@@ -52,6 +55,32 @@ export interface Prepared<T> {
 const ATTEMPTS = 20;
 /** Before it does, so that rivals do not stay in step. */
 const LONGEST_PAUSE_MS = 30;
+const REHEARSALS = 8;
+const REHEARSAL_VPC = 'rehearsal';
+/** A bit of everything that has code of its own. */
+const REHEARSAL: Spec = {
+  vpcs: {
+    [REHEARSAL_VPC]: {
+      cidr: '10.0.0.0/16',
+      subnets: { own: { cidr: '10.0.0.0/24' } },
+      securityGroups: {
+        all: {
+          ingress: [
+            { protocol: 'tcp', port: 80, from: 'any' },
+            { protocol: 'tcp', port: '8000-8100', from: '10.0.0.0/8' },
+            { protocol: 'icmp', from: 'any' },
+          ],
+        },
+      },
+      instances: Object.fromEntries(
+        Array.from({ length: 8 }, (_, index) => [
+          `instance-${index}`,
+          { subnet: 'own', securityGroups: index % 2 === 0 ? ['all'] : ['default'] },
+        ]),
+      ),
+    },
+  },
+};
 const DIRECTORY_MADE = 'netns_directory_made';
 
 export class Engine {
@@ -64,10 +93,22 @@ export class Engine {
   /** Works a transaction out on what is recorded now. */
   async prepare<T>(edit: (draft: Draft) => T, scopesBefore: readonly string[] = []): Promise<Prepared<T>> {
     const draft = new Draft(this.store);
-    // Read first: if a version moves while we work, the comparison at the start of the journal sees it.
-    const early = this.store.versions(scopesBefore);
-    const result = edit(draft);
-    settle(draft, needsHostFacts(draft) ? hostFacts(await this.kernel.host()) : undefined);
+    const begun = this.store.reading(() => ({
+      // Read first: if a version moves while we work, the comparison at the start of the journal sees it.
+      early: this.store.versions(scopesBefore),
+      result: edit(draft),
+      needsHost: needsHostFacts(draft),
+    }));
+    const facts = begun.needsHost ? hostFacts(await this.kernel.host()) : undefined;
+    return this.store.reading(() => this.#workOut(draft, begun, facts));
+  }
+
+  #workOut<T>(
+    draft: Draft,
+    { result, early }: { readonly result: T; readonly early: ReadonlyMap<string, number> },
+    facts: HostFacts | undefined,
+  ): Prepared<T> {
+    settle(draft, facts);
     const edits = draft.edits();
     const scopes = new Set([
       ...edits.flatMap((one) => [...scopesOfEdit(one), ...scopesRead(draft, one)]),
@@ -88,11 +129,25 @@ export class Engine {
     return { result, edits, changes, plan: plan(changes), lowered, versions };
   }
 
+  /** Works out and encodes a small network that is never made: loads and compiles what the first transaction needs. */
+  async rehearse(): Promise<void> {
+    if (this.store.get(ids.vpc(REHEARSAL_VPC)) !== undefined) return;
+    for (let time = 0; time < REHEARSALS; time += 1) {
+      const { plan } = await this.prepare((draft) => applySpec(draft, validateSpec(REHEARSAL)));
+      for (const { changes } of plan.forward) this.kernel.foresee?.(changes);
+    }
+  }
+
   #lower(draft: Draft, edits: readonly Edit[]): LoweredResource[] {
+    const created = new Set(edits.flatMap(({ id, before }) => (before === undefined ? [id] : [])));
     const ids = new Set([...edits.map(({ id }) => id), ...draft.touched]);
     return [...ids].map((id) => {
       const resource = draft.get(id);
-      return { id, before: this.store.rowsOf(id), rows: resource === undefined ? [] : lower(draft, resource) };
+      return {
+        id,
+        before: created.has(id) ? [] : this.store.rowsOf(id),
+        rows: resource === undefined ? [] : lower(draft, resource),
+      };
     });
   }
 

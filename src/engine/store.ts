@@ -211,6 +211,16 @@ export class Store implements Reader {
 
   // --- reading -------------------------------------------------------------------------------------------------------
 
+  /** Runs `body`, which only reads: all of it sees one state, and takes SQLite's locks once. */
+  reading<T>(body: () => T): T {
+    this.#run('BEGIN');
+    try {
+      return body();
+    } finally {
+      this.#run('COMMIT');
+    }
+  }
+
   meta(key: string): string | undefined {
     return this.#all<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)[0]?.value;
   }

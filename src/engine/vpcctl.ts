@@ -1,6 +1,7 @@
 /** The library's face: everything the CLI does, it does through this. */
 import { VpcctlError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';
+import type { NftTransport } from '../kernel/nft.js';
 import { namespacesOf } from '../lower/lower.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind } from '../model/reader.js';
@@ -8,6 +9,7 @@ import { describe, INSTALLATION_ID, type Instance, type Resource } from '../mode
 import { formatRule } from '../model/rules.js';
 import { applySpec, destroySpec, exportSpec } from '../model/spec.js';
 import * as verbs from '../model/verbs.js';
+import { quote } from '../net/quote.js';
 import type { Change } from '../objects/change.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
@@ -33,6 +35,8 @@ export interface OpenOptions {
   readonly onEvent?: (event: VpcctlEvent) => void;
   /** Load at once what the first change needs (about 0.1 s), so that it is as fast as the next. Default: when it is needed. */
   readonly warm?: boolean;
+  /** How nftables is spoken to: see {@link NftTransport}. Default: `$VPCCTL_NFT`, else `auto`. */
+  readonly nft?: NftTransport;
   /** In place of this machine's kernel: see `MemoryKernel`. */
   readonly kernel?: Kernel;
 }
@@ -188,12 +192,17 @@ export class Vpcctl {
 
   /** Opens an installation, and ends what dead processes had begun in it. */
   static async open(options: OpenOptions = {}): Promise<Vpcctl> {
-    const kernel = options.kernel ?? new (await import('../kernel/real.js')).RealKernel();
+    const kernel =
+      options.kernel ??
+      new (await import('../kernel/real.js')).RealKernel(options.nft ?? transportOf(process.env.VPCCTL_NFT));
     const store = new Store(options.state ?? process.env.VPCCTL_STATE ?? DEFAULT_STATE_DIR);
     const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
     const vpcctl = new Vpcctl(store, engine, kernel, options);
     try {
-      if (options.warm === true) await kernel.warm?.();
+      if (options.warm === true) {
+        await kernel.warm?.();
+        await engine.rehearse();
+      }
       await engine.recoverAll(vpcctl.#options({}));
       await vpcctl.#sweepApps();
     } catch (error) {
@@ -440,6 +449,12 @@ export class Vpcctl {
       if (this.#store.get(`instance/${app.vpc}/${app.instance}`) === undefined) await stop(this.#store, app);
     }
   }
+}
+
+function transportOf(text: string | undefined): NftTransport {
+  if (text === undefined || text === '' || text === 'auto') return 'auto';
+  if (text === 'library' || text === 'process') return text;
+  throw new VpcctlError('USAGE', `VPCCTL_NFT is ${quote(text)}`, { hint: 'it may be auto, library or process' });
 }
 
 /** Opens an installation: {@link Vpcctl.open}. */

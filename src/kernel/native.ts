@@ -53,6 +53,8 @@ export interface SysctlWriteOp {
   readonly netns: string;
   readonly key: string;
   readonly value: string;
+  /** No such sysctl: nothing happens, and the result carries no value. */
+  readonly optional?: boolean;
 }
 
 /** Reads `/proc/sys/<key>` as seen in `netns`. */
@@ -62,7 +64,30 @@ export interface SysctlReadOp {
   readonly key: string;
 }
 
-export type NativeOp = NetnsCreateOp | NetnsDeleteOp | NetlinkOp | DumpOp | SysctlWriteOp | SysctlReadOp;
+/**
+ * Runs a document of libnftables-json(5) through libnftables in `netns`; the result's value is what it printed. Refused: EBADMSG, and the value is
+ * libnftables' words. What it needs for that namespace is kept for the next document, up to 0.2 s.
+ */
+export interface NftOp {
+  readonly op: 'nft';
+  readonly netns: string;
+  readonly document: string;
+}
+
+/** Closes what {@link NftOp} keeps: it keeps its namespaces alive. */
+export interface NftRestOp {
+  readonly op: 'nft-rest';
+}
+
+export type NativeOp =
+  | NetnsCreateOp
+  | NetnsDeleteOp
+  | NetlinkOp
+  | DumpOp
+  | SysctlWriteOp
+  | SysctlReadOp
+  | NftOp
+  | NftRestOp;
 
 /** The kernel's answer to one netlink message: errno 0 is success (errno is positive here). */
 export interface Ack {
@@ -84,11 +109,13 @@ export interface NativeResult {
 
 export interface Native {
   /**
-   * Runs the ops in order on the addon's own namespace thread (never one of Node's), off the event loop. Stops after the
+   * Runs the ops in order on a namespace thread of the addon's own (never one of Node's), off the event loop. Stops after the
    * first op that fails, or whose acks contain an error, unless `keepGoing`; results of ops not reached are absent. Never rejects for a
-   * kernel error. Calls queue up in order.
+   * kernel error. Calls queue up in order; those with `beside` on a second thread, in an order of their own.
    */
-  run(ops: readonly NativeOp[], keepGoing?: boolean): Promise<NativeResult[]>;
+  run(ops: readonly NativeOp[], keepGoing?: boolean, beside?: boolean): Promise<NativeResult[]>;
+  /** Whether libnftables is on this machine, for {@link NftOp}. */
+  hasNftables(): boolean;
   /** Non-blocking flock(2) on an open descriptor: true when taken (or released), false when another holds it. */
   flock(fd: number, mode: 'exclusive' | 'shared' | 'unlock'): boolean;
   /** Makes `dir` a shared mount as iproute2 does before its first namespace; true when this call changed anything. */

@@ -1,9 +1,12 @@
-/** The only caller of `nft`: one process, one transaction, inside the right namespace. */
+/**
+ * The only way to nftables: one document, one transaction, inside the right namespace. By `nft`, a process each time; or by libnftables, the library
+ * that nft is a shell around, where the machine has it: the same documents and the same answers without a process.
+ */
 import { accessSync, closeSync, constants, openSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { VpcctlError } from '../errors.js';
-import { launcherPath } from './native.js';
+import { launcherPath, type Native } from './native.js';
 import { netnsPath } from './program.js';
 
 const TIMEOUT_MS = 60_000;
@@ -97,6 +100,59 @@ export async function runNft(ns: string, args: readonly string[], input?: string
   }
 }
 
+/** How documents get to nftables: `auto` is the library where the machine has it, and `nft` elsewhere. */
+export type NftTransport = 'auto' | 'library' | 'process';
+
+/** Carries documents of libnftables-json(5) to nftables. */
+export interface Nft {
+  readonly transport: Exclude<NftTransport, 'auto'>;
+  /** One document, one transaction; numbers are listed as numbers. */
+  run(ns: string, document: string): Promise<NftResult>;
+  /** Lets go of namespaces, which are about to be deleted. */
+  rest(): Promise<void>;
+  /** Loads what the first document needs. */
+  warm(): Promise<void>;
+}
+
+/** ENVIRONMENT when there is no nft, or the library is asked for and not there. */
+export function nftOf(native: Native, transport: NftTransport): Nft {
+  if (transport !== 'process' && native.hasNftables()) {
+    nftPath();
+    return library(native);
+  }
+  if (transport !== 'library') return PROCESS;
+  throw new VpcctlError('ENVIRONMENT', 'libnftables.so.1 is not on this machine', {
+    hint: 'install it (Debian: libnftables1), or set VPCCTL_NFT=process',
+  });
+}
+
+const PROCESS: Nft = {
+  transport: 'process',
+  run: (ns, document) => runNft(ns, ['-j', '-n', '-f', '-'], document),
+  rest: async () => {},
+  warm: async () => void (await runNft('', ['--version'])),
+};
+
+function library(native: Native): Nft {
+  return {
+    transport: 'library',
+    async run(ns, document) {
+      const op = { op: 'nft', netns: netnsPath(ns), document } as const;
+      const [result] = await native.run([op], false, true);
+      const { errno, value, where } = result ?? { errno: 0 };
+      if (errno === 0) return { stdout: value ?? '' };
+      if (value !== undefined) return { stdout: '', refusal: wordsOf(value) || 'nftables refused' };
+      return { stdout: '', refusal: `${where ?? 'libnftables'}: ${native.errnoName(errno)}` };
+    },
+    async rest() {
+      await native.run([{ op: 'nft-rest' }], false, true);
+    },
+    async warm() {
+      await this.run('', '{"nftables": []}');
+    },
+  };
+}
+
 /** The first error line, without nft's position (it counts in a text that nobody wrote). */
 function wordsOf(stderr: string): string {
   const line =
@@ -106,7 +162,8 @@ function wordsOf(stderr: string): string {
 
 const ERRNO_WORDS: readonly (readonly [RegExp, string])[] = [
   // No such namespace, or a file that a killed process made to pin one on and did not get to.
-  [/^vpcctl-launch: setns .*EINVAL/, 'ENOENT'],
+  [/^(?:vpcctl-launch: setns|netns) .*EINVAL/, 'ENOENT'],
+  [/^(?:open|setns) .*ENOENT/, 'ENOENT'],
   [/File exists/, 'EEXIST'],
   [/No such file or directory|does not exist/, 'ENOENT'],
   [/Operation not permitted|you must be root/i, 'EPERM'],

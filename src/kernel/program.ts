@@ -178,6 +178,7 @@ export function compile(changes: readonly Change[]): Program {
       program.plain({ op: 'netns-delete', path: netnsPath(change.row.ns) }, change);
     }
   }
+  program.ops();
   return program;
 }
 
@@ -247,8 +248,9 @@ function write(program: Program, change: Change): void {
       return;
     case 'sysctl': {
       const value = op === 'delete' ? row.restore : row.value;
-      if (value !== undefined)
-        program.plain({ op: 'sysctl-write', netns: netnsPath(row.ns), key: row.key, value }, change);
+      if (value === undefined) return;
+      const optional = row.optional === true ? { optional: true } : {};
+      program.plain({ op: 'sysctl-write', netns: netnsPath(row.ns), key: row.key, value, ...optional }, change);
       return;
     }
     case 'nft-table':

@@ -12,33 +12,57 @@ import type { Change } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
 import { loadNative, type Native, type NativeOp } from './native.js';
-import { nftErrno, preloadNft, runNft } from './nft.js';
+import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
 import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
 
 /** nft processes at once: more gain nothing on the one nfnetlink lock of each namespace. */
 const NFT_AT_ONCE = 4;
 
-interface NetlinkPart {
+/** What lists everything of a namespace. */
+const LIST = JSON.stringify({ nftables: [{ list: { ruleset: null } }] });
+
+/** The changes of a stage, ready to be sent. */
+interface Encoded {
   readonly making: Program;
   readonly unmaking: Program;
+  readonly firewalls: readonly Firewall[];
+}
+
+/** The firewall's changes in one namespace: one transaction. */
+interface Firewall {
+  readonly ns: string;
+  readonly changes: readonly Change[];
+  /** Or why they cannot be one. */
+  readonly document: string | VpcctlError;
 }
 
 export class RealKernel implements Kernel {
   readonly #native: Native;
-  readonly #foreseen = new WeakMap<readonly Change[], NetlinkPart>();
+  readonly #transport: NftTransport;
+  readonly #foreseen = new WeakMap<readonly Change[], Encoded>();
+  #nft: Nft | undefined;
 
-  constructor() {
+  /** `transport`: how documents get to nftables; where the choice cannot be had, the first document is refused. */
+  constructor(transport: NftTransport = 'auto') {
     this.#native = loadNative();
+    this.#transport = transport;
+  }
+
+  /** Chosen when first needed: a machine without nft can still be looked at. */
+  get nft(): Nft {
+    this.#nft ??= nftOf(this.#native, this.#transport);
+    return this.#nft;
   }
 
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
-    const firewall = changes.filter(({ row }) => isNftRow(row));
-    const netlink = this.#foreseen.get(changes) ?? this.#netlinkPart(changes);
+    const encoded = this.#foreseen.get(changes) ?? encode(changes);
+    // What is kept open for nftables would keep namespaces alive.
+    if (changes.some(({ op, row }) => op === 'delete' && row.kind === 'netns')) await this.nft.rest();
     // The firewall names links that need not be there: nft works beside the addon's thread.
     const outcomes = await Promise.all([
-      this.#applyNetlink(netlink, tolerant),
-      this.#applyFirewall(firewall, tolerant),
+      this.#applyNetlink(encoded, tolerant),
+      this.#applyFirewall(encoded.firewalls, tolerant),
     ]);
     const error = outcomes.find((outcome) => outcome.error !== undefined)?.error;
     return error === undefined ? undefined : { error, applied: outcomes.flatMap(({ applied }) => applied) };
@@ -48,7 +72,7 @@ export class RealKernel implements Kernel {
    * What makes first, stopping at the first refusal, so that nothing is done to a thing of somebody else's that has our name. Then what unmakes: a
    * deletion of what is gone already is no failure, and must not stop the ops behind it.
    */
-  async #applyNetlink({ making, unmaking }: NetlinkPart, tolerant: boolean): Promise<Outcome> {
+  async #applyNetlink({ making, unmaking }: Encoded, tolerant: boolean): Promise<Outcome> {
     const made = await this.#run(making, tolerant, tolerant);
     if (made.error !== undefined && !tolerant) return made;
     const unmade = await this.#run(unmaking, tolerant, true);
@@ -56,19 +80,9 @@ export class RealKernel implements Kernel {
     return { applied: [...made.applied, ...unmade.applied], ...(error === undefined ? {} : { error }) };
   }
 
-  /** Messages are encoded here, not when they are sent: {@link foresee} does it while the thread works on the stage before. */
-  #netlinkPart(changes: readonly Change[]): NetlinkPart {
-    const rest = changes.filter(({ row }) => !isNftRow(row) && !this.#absent(row));
-    return {
-      making: compile(rest.filter(({ op }) => op !== 'delete')),
-      unmaking: compile(rest.filter(({ op }) => op === 'delete')),
-    };
-  }
-
+  /** Encodes while the threads work on the stage before. */
   foresee(changes: readonly Change[]): void {
-    // Whether an optional setting is there is known only when its turn comes: the stage before may load the module.
-    if (changes.some(({ row }) => row.kind === 'sysctl' && row.optional === true)) return;
-    this.#foreseen.set(changes, this.#netlinkPart(changes));
+    this.#foreseen.set(changes, encode(changes));
   }
 
   async #run(program: Program, tolerant: boolean, keepGoing: boolean): Promise<Outcome> {
@@ -77,26 +91,15 @@ export class RealKernel implements Kernel {
     return program.outcome(results, tolerant, (errno) => this.#native.errnoName(errno));
   }
 
-  /** A sysctl of a module that is not loaded. Seen in our own namespace: such a directory is there in all or in none. */
-  #absent(row: KernelObject): boolean {
-    return row.kind === 'sysctl' && row.optional === true && !existsSync(`/proc/sys/${row.key}`);
-  }
-
-  async #applyFirewall(changes: readonly Change[], tolerant: boolean): Promise<Outcome> {
-    const byNs = new Map<string, Change[]>();
-    for (const change of changes) {
-      const known = byNs.get(change.row.ns);
-      if (known === undefined) byNs.set(change.row.ns, [change]);
-      else known.push(change);
-    }
+  async #applyFirewall(firewalls: readonly Firewall[], tolerant: boolean): Promise<Outcome> {
     const applied: Change[] = [];
     let error: VpcctlError | undefined;
-    await inParallel([...byNs], async ([ns, own]) => {
+    await inParallel(firewalls, async (firewall) => {
       if (error !== undefined && !tolerant) return;
-      const refused = await this.#transact(ns, own);
-      if (refused === undefined) applied.push(...own);
+      const refused = await this.#transact(firewall);
+      if (refused === undefined) applied.push(...firewall.changes);
       else if (!(tolerant && isMoot(refused))) error ??= refused;
-      else error ??= await this.#oneByOne(ns, own);
+      else error ??= await this.#oneByOne(firewall);
     });
     return { applied, ...(error === undefined ? {} : { error }) };
   }
@@ -105,22 +108,23 @@ export class RealKernel implements Kernel {
    * What of a refused transaction still can be: it was undone before, or never done, and then nothing can; but something of it may have been
    * there or gone without us. Elements each by itself; what is made and unmade with its table goes with that.
    */
-  async #oneByOne(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {
+  async #oneByOne({ ns, changes }: Firewall): Promise<VpcctlError | undefined> {
     const tables = changes.filter(({ row }) => row.kind === 'nft-table');
     const elements = changes.filter(({ row }) => row.kind === 'nft-element');
     if (changes.length === 1 || (ns !== '' && !existsSync(netnsPath(ns)))) return undefined;
     let error: VpcctlError | undefined;
     for (const change of tables.length > 0 ? tables : elements) {
-      const refused = await this.#transact(ns, [change]);
+      const refused = await this.#transact(firewallOf(ns, [change]));
       if (refused !== undefined && !isMoot(refused)) error ??= refused;
     }
     return error;
   }
 
-  async #transact(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {
+  async #transact({ ns, document }: Firewall): Promise<VpcctlError | undefined> {
+    if (typeof document !== 'string') return document;
     let refusal: string | undefined;
     try {
-      ({ refusal } = await runNft(ns, ['-j', '-f', '-'], JSON.stringify(encodeTransaction(changes))));
+      ({ refusal } = await this.nft.run(ns, document));
     } catch (error) {
       // No nft, no launcher, no room for its input: it did not start, and nothing happened.
       if (error instanceof VpcctlError) return error;
@@ -183,7 +187,7 @@ export class RealKernel implements Kernel {
   }
 
   async #ruleset(ns: string): Promise<KernelObject[]> {
-    const { stdout, refusal } = await runNft(ns, ['-j', '-n', 'list', 'ruleset']);
+    const { stdout, refusal } = await this.nft.run(ns, LIST);
     if (refusal === undefined) return decodeRuleset(stdout, ns);
     throw new VpcctlError('KERNEL', `nft did not list the firewall of ${ns || 'the host'}`, {
       netns: ns,
@@ -192,7 +196,7 @@ export class RealKernel implements Kernel {
   }
 
   async warm(): Promise<void> {
-    await runNft('', ['--version']);
+    await this.nft.warm();
   }
 
   async host(): Promise<HostView> {
@@ -237,8 +241,8 @@ export class RealKernel implements Kernel {
   }
 
   async prepareDirectory(): Promise<boolean> {
-    // Not waited for: a failure to load is runNft's to report.
-    preloadNft().catch(() => {});
+    // Not waited for: a failure to load is the first document's to report.
+    if (this.nft.transport === 'process') preloadNft().catch(() => {});
     try {
       return this.#native.netnsDirPrepare(NETNS_DIR);
     } catch (cause) {
@@ -252,6 +256,34 @@ export class RealKernel implements Kernel {
 
   async releaseDirectory(): Promise<void> {
     this.#native.netnsDirRelease(NETNS_DIR);
+  }
+}
+
+function encode(changes: readonly Change[]): Encoded {
+  const byNs = new Map<string, Change[]>();
+  const making: Change[] = [];
+  const unmaking: Change[] = [];
+  for (const change of changes) {
+    if (!isNftRow(change.row)) (change.op === 'delete' ? unmaking : making).push(change);
+    else {
+      const known = byNs.get(change.row.ns);
+      if (known === undefined) byNs.set(change.row.ns, [change]);
+      else known.push(change);
+    }
+  }
+  return {
+    making: compile(making),
+    unmaking: compile(unmaking),
+    firewalls: [...byNs].map(([ns, own]) => firewallOf(ns, own)),
+  };
+}
+
+function firewallOf(ns: string, changes: readonly Change[]): Firewall {
+  try {
+    return { ns, changes, document: JSON.stringify(encodeTransaction(changes)) };
+  } catch (error) {
+    if (error instanceof VpcctlError) return { ns, changes, document: error };
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * Changes → ordered stages. The kernel forces the order: an address needs its link, a route a link that is up; the design adds that no packet
- * passes before its filter. So: namespaces → settings → links, down, with addresses, and beside them
- * the firewall, which names links that need not be there yet → settings of links and modules → links up → routes.
+ * passes before its filter. So: namespaces with their settings → links, down, with addresses, and beside them the firewall, which names links that
+ * need not be there yet → settings of links and modules, links up, routes. Within a stage, changes stand in the order of their {@link rankOf}.
  *
  * What can be undone comes first (`forward`); what cannot, the end of namespaces, links and tables with all that is in them, comes last (`teardown`), after the new state is
  * recorded: a failure before that point leaves the old state, one after it is carried on with.
@@ -9,14 +9,7 @@
 import { type Change, invert } from '../objects/change.js';
 import type { KernelObject, LinkRow } from '../objects/kernel-object.js';
 
-export type StageName =
-  | 'namespaces'
-  | 'settings'
-  | 'links and firewall'
-  | 'late settings'
-  | 'raise'
-  | 'routes'
-  | 'teardown';
+export type StageName = 'namespaces' | 'links and firewall' | 'connect' | 'teardown';
 
 export interface Stage {
   readonly name: StageName;
@@ -28,7 +21,7 @@ export interface Plan {
   readonly teardown: Stage;
 }
 
-const FORWARD = ['namespaces', 'settings', 'links and firewall', 'late settings', 'raise', 'routes'] as const;
+const FORWARD = ['namespaces', 'links and firewall', 'connect'] as const;
 
 /** A sysctl below conf/<link> or neigh/<link> exists once the link does. */
 function settingLink(key: string): string | undefined {
@@ -40,7 +33,7 @@ function settingLink(key: string): string | undefined {
 const MODULE_SETTING = /^net\/(?:bridge|netfilter)\//;
 
 function stageOf(change: Change): StageName {
-  if (change.op === 'raise') return 'raise';
+  if (change.op === 'raise') return 'connect';
   const { row } = change;
   switch (row.kind) {
     case 'netns':
@@ -48,16 +41,23 @@ function stageOf(change: Change): StageName {
     case 'link':
       return change.op === 'delete' ? 'teardown' : 'links and firewall';
     case 'sysctl':
-      return settingLink(row.key) === undefined && !MODULE_SETTING.test(row.key) ? 'settings' : 'late settings';
+      return settingLink(row.key) === undefined && !MODULE_SETTING.test(row.key) ? 'namespaces' : 'connect';
     case 'route':
     case 'rule':
     case 'neigh':
-      return 'routes';
+      return 'connect';
     case 'nft-table':
       return change.op === 'delete' ? 'teardown' : 'links and firewall';
     default:
       return 'links and firewall';
   }
+}
+
+/** The order within a stage: namespaces before what is set in them; settings, then links up, then what needs a link that is up. */
+function rankOf({ op, row }: Change): number {
+  if (op === 'raise') return 2;
+  if (row.kind === 'netns') return 0;
+  return row.kind === 'route' || row.kind === 'rule' || row.kind === 'neigh' ? 3 : 1;
 }
 
 /** Orders changes. Rows that vanish with their namespace or link are not deleted one by one. */
@@ -72,12 +72,12 @@ export function plan(changes: readonly Change[]): Plan {
   for (const change of changes) {
     if (change.op === 'delete' && gone(change.row)) continue;
     push(stageOf(change), change);
-    if (change.op === 'create' && change.row.kind === 'link') push('raise', { op: 'raise', row: change.row });
+    if (change.op === 'create' && change.row.kind === 'link') push('connect', { op: 'raise', row: change.row });
   }
   return {
     forward: FORWARD.flatMap((name) => {
       const found = stages.get(name);
-      return found === undefined ? [] : [{ name, changes: found }];
+      return found === undefined ? [] : [{ name, changes: found.sort((a, b) => rankOf(a) - rankOf(b)) }];
     }),
     teardown: { name: 'teardown', changes: stages.get('teardown') ?? [] },
   };
