@@ -165,7 +165,8 @@ bool readOp(const Reader& read, const Napi::Object& from, const std::string& at,
   }
   if (kind == "nft") {
     op->kind = Op::Kind::kNft;
-    return read.text(from, at, "netns", &op->netns) && read.text(from, at, "document", &op->value);
+    return read.text(from, at, "netns", &op->netns) && read.text(from, at, "document", &op->value) &&
+           read.flag(from, at, "check", &op->check);
   }
   if (kind == "nft-rest") {
     op->kind = Op::Kind::kNftRest;

@@ -21,6 +21,7 @@ struct Library {
   nft_ctx* (*create)(uint32_t flags) = nullptr;
   void (*destroy)(nft_ctx*) = nullptr;
   void (*setFlags)(nft_ctx*, unsigned) = nullptr;
+  void (*setDryRun)(nft_ctx*, bool) = nullptr;
   int (*bufferOutput)(nft_ctx*) = nullptr;
   int (*bufferError)(nft_ctx*) = nullptr;
   const char* (*output)(nft_ctx*) = nullptr;
@@ -33,6 +34,7 @@ struct Library {
     if (handle == nullptr) return;
     loaded = symbol(handle, "nft_ctx_new", &create) && symbol(handle, "nft_ctx_free", &destroy) &&
              symbol(handle, "nft_ctx_output_set_flags", &setFlags) &&
+             symbol(handle, "nft_ctx_set_dry_run", &setDryRun) &&
              symbol(handle, "nft_ctx_buffer_output", &bufferOutput) &&
              symbol(handle, "nft_ctx_buffer_error", &bufferError) &&
              symbol(handle, "nft_ctx_get_output_buffer", &output) &&
@@ -69,11 +71,12 @@ bool Firewall::available() {
   return library().loaded;
 }
 
-sys::Status Firewall::run(int netns, const std::string& document, bool* taken, std::string* text) {
+sys::Status Firewall::run(int netns, const std::string& document, bool check, bool* taken, std::string* text) {
   if (!available()) return {ENOSYS, "libnftables"};
   const std::lock_guard<std::mutex> lock(oneAtATime());
   nft_ctx* context = nullptr;
   if (sys::Status status = find(netns, &context); !status.ok()) return status;
+  library().setDryRun(context, check);
   *taken = library().run(context, document.c_str()) == 0;
   const char* said = *taken ? library().output(context) : library().error(context);
   *text = said == nullptr ? "" : said;

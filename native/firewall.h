@@ -31,10 +31,11 @@ class Firewall {
   static bool available();
 
   /**
-   * Runs one document in the namespace of the calling thread, which `netns` is a descriptor of. True: nftables took it,
-   * and `*text` is what it printed; false: `*text` has its words. Not ok when it could not be asked.
+   * Runs one document in the namespace of the calling thread, which `netns` is a descriptor of; with `check` nothing of
+   * it stays. True: nftables took it, and `*text` is what it printed; false: `*text` has its words. Not ok when it could
+   * not be asked.
    */
-  sys::Status run(int netns, const std::string& document, bool* taken, std::string* text);
+  sys::Status run(int netns, const std::string& document, bool check, bool* taken, std::string* text);
 
   /** Closes everything that is kept. */
   void rest();

@@ -239,7 +239,7 @@ class Session {
     if (sys::Status status = enter(op.netns, &netns); !status.ok()) return failure(std::move(status));
     bool taken = false;
     std::string text;
-    sys::Status status = firewall_.run(fdOf(*netns), op.value, &taken, &text);
+    sys::Status status = firewall_.run(fdOf(*netns), op.value, op.check, &taken, &text);
     if (!status.ok()) return failure(std::move(status));
     Result result;
     if (!taken) result.status = {EBADMSG, "nft"};

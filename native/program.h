@@ -42,6 +42,8 @@ struct Op {
   std::string value;
   /** A sysctl that may be missing. */
   bool optional = false;
+  /** A document that is not to stay. */
+  bool check = false;
 };
 
 struct Result {

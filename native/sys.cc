@@ -80,6 +80,17 @@ Status readAll(int fd, const std::string& path, std::string* out) {
   return {};
 }
 
+/* Of the calling thread's namespace. */
+Status raiseLoopback() {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return Status::fromErrno("socket");
+  ifreq request{};
+  std::memcpy(request.ifr_name, "lo", sizeof "lo");
+  request.ifr_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING;
+  if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) return Status::fromErrno("loopback");
+  return {};
+}
+
 std::string parentOf(const std::string& dir) {
   const size_t slash = dir.find_last_of('/');
   if (slash == std::string::npos) return ".";
@@ -166,10 +177,11 @@ Status createNetns(const std::string& path, UniqueFd* out, bool* moved) {
     status = Status::fromErrno("unshare");
   } else {
     *moved = true;
+    status = raiseLoopback();
     /* thread-self: /proc/self/ns/net is the main thread's namespace. */
-    if (::mount(kThreadNetns, path.c_str(), "none", MS_BIND, nullptr) != 0) {
+    if (status.ok() && ::mount(kThreadNetns, path.c_str(), "none", MS_BIND, nullptr) != 0) {
       status = Status::fromErrno("mount " + path);
-    } else {
+    } else if (status.ok()) {
       status = openThreadNetns(out);
       if (!status.ok()) ::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
     }

@@ -54,7 +54,7 @@ Status openNetns(const std::string& path, UniqueFd* out);
 Status enterNetns(int fd, const std::string& path);
 
 /**
- * Creates a namespace, pins it at `path` (exclusively) and leaves the calling thread in it. On failure nothing is left
+ * Creates a namespace with its loopback up, pins it at `path` (exclusively) and leaves the calling thread in it. On failure nothing is left
  * in the file system; `*moved` says whether the thread has left its namespace (also set on success).
  */
 Status createNetns(const std::string& path, UniqueFd* out, bool* moved);

@@ -55,6 +55,7 @@ export interface Prepared<T> {
 const ATTEMPTS = 20;
 /** Before it does, so that rivals do not stay in step. */
 const LONGEST_PAUSE_MS = 30;
+/** The engine of JavaScript compiles what runs often. */
 const REHEARSALS = 8;
 const REHEARSAL_VPC = 'rehearsal';
 /** A bit of everything that has code of its own. */
@@ -135,6 +136,7 @@ export class Engine {
     for (let time = 0; time < REHEARSALS; time += 1) {
       const { plan } = await this.prepare((draft) => applySpec(draft, validateSpec(REHEARSAL)));
       for (const { changes } of plan.forward) this.kernel.foresee?.(changes);
+      if (time === 0) for (const { changes } of plan.forward) await this.kernel.warm?.(changes);
     }
   }
 
@@ -293,7 +295,7 @@ export class Engine {
   }
 
   async #prepareDirectory(forward: readonly Stage[]): Promise<void> {
-    if (!forward.some(({ name }) => name === 'namespaces')) return;
+    if (!forward.some(({ changes }) => changes.some(({ op, row }) => op === 'create' && row.kind === 'netns'))) return;
     if (await this.kernel.prepareDirectory()) this.store.setMeta(DIRECTORY_MADE, '1');
   }
 

@@ -199,10 +199,7 @@ export class Vpcctl {
     const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
     const vpcctl = new Vpcctl(store, engine, kernel, options);
     try {
-      if (options.warm === true) {
-        await kernel.warm?.();
-        await engine.rehearse();
-      }
+      if (options.warm === true) await engine.rehearse();
       await engine.recoverAll(vpcctl.#options({}));
       await vpcctl.#sweepApps();
     } catch (error) {

@@ -36,8 +36,8 @@ export interface Kernel {
   foresee?(changes: readonly Change[]): void;
   /** The rows of these namespaces (`''`: the host's, where only what is marked ours is read). A namespace that is not there has none. */
   observe(namespaces: readonly string[]): Promise<KernelObject[]>;
-  /** Loads what the first change needs. */
-  warm?(): Promise<void>;
+  /** Loads what changes like these need. Touches nothing. */
+  warm?(changes: readonly Change[]): Promise<void>;
   host(): Promise<HostView>;
   /** Every pinned namespace, whoever's. */
   namespaces(): Promise<string[]>;

@@ -14,7 +14,7 @@
 import { VpcctlError } from '../errors.js';
 import { contains, type Ipv4, parseCidr, parseIpOrCidr, rangeOf, toNumber } from '../net/cidr.js';
 import { encodeTransaction, isNftRow } from '../nft/encode.js';
-import type { Change } from '../objects/change.js';
+import { type Change, isBirth } from '../objects/change.js';
 import {
   type KernelObject,
   type LinkRow,
@@ -212,14 +212,17 @@ export class MemoryKernel implements Kernel {
 
   // --- what the engine calls -----------------------------------------------------------------------------------------
 
-  /** Links and the rest, and beside them the firewall: a refusal of the one does not stop the other. */
+  /** Namespaces; then links and the rest, and beside them the firewall: a refusal of the one does not stop the other. */
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
     const applied: Change[] = [];
-    const rest = changes.filter(({ row }) => !isNftRow(row));
+    const births = changes.filter(isBirth);
+    const rest = changes.filter((change) => !isNftRow(change.row) && !isBirth(change));
     const firewall = changes.filter(({ row }) => isNftRow(row));
+    const unborn = await this.#applyNetlink(births, tolerant, applied);
+    if (unborn !== undefined && !tolerant) return { error: unborn, applied };
     const refused = await this.#applyNetlink(rest, tolerant, applied);
     const alsoRefused = await this.#applyFirewall(firewall, tolerant, applied);
-    const error = refused ?? alsoRefused;
+    const error = unborn ?? refused ?? alsoRefused;
     return error === undefined ? undefined : { error, applied };
   }
 

@@ -19,7 +19,7 @@ export interface Fixup {
   readonly link?: string;
 }
 
-/** Creates a namespace with its loopback down and pins it at `path` (created exclusively: EEXIST when the file is there). */
+/** Creates a namespace with its loopback up and pins it at `path` (created exclusively: EEXIST when the file is there). */
 export interface NetnsCreateOp {
   readonly op: 'netns-create';
   readonly path: string;
@@ -72,6 +72,8 @@ export interface NftOp {
   readonly op: 'nft';
   readonly netns: string;
   readonly document: string;
+  /** Nothing of it stays: nftables only says whether it would take it. */
+  readonly check?: boolean;
 }
 
 /** Closes what {@link NftOp} keeps: it keeps its namespaces alive. */

@@ -110,8 +110,8 @@ export interface Nft {
   run(ns: string, document: string): Promise<NftResult>;
   /** Lets go of namespaces, which are about to be deleted. */
   rest(): Promise<void>;
-  /** Loads what the first document needs. */
-  warm(): Promise<void>;
+  /** Loads what documents like this one need; nothing of it stays. */
+  warm(document: string): Promise<void>;
 }
 
 /** ENVIRONMENT when there is no nft, or the library is asked for and not there. */
@@ -147,8 +147,8 @@ function library(native: Native): Nft {
     async rest() {
       await native.run([{ op: 'nft-rest' }], false, true);
     },
-    async warm() {
-      await this.run('', '{"nftables": []}');
+    async warm(document) {
+      await native.run([{ op: 'nft', netns: '', document, check: true }], false, true);
     },
   };
 }

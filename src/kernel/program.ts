@@ -208,10 +208,7 @@ function write(program: Program, change: Change): void {
   const { op, row } = change;
   switch (row.kind) {
     case 'netns':
-      if (op === 'create') {
-        program.plain({ op: 'netns-create', path: netnsPath(row.ns) }, change);
-        program.netlink(row.ns, change, false, (batch) => setLink(batch, { name: 'lo', up: true }));
-      }
+      if (op === 'create') program.plain({ op: 'netns-create', path: netnsPath(row.ns) }, change);
       return;
     case 'link':
       if (op === 'raise')

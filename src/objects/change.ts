@@ -23,3 +23,8 @@ export function invert(change: Change): Change | undefined {
       return assertNever(change);
   }
 }
+
+/** Whether it makes a namespace, which everything else is in. */
+export function isBirth({ op, row }: Change): boolean {
+  return op === 'create' && row.kind === 'netns';
+}

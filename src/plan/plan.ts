@@ -1,7 +1,10 @@
 /**
  * Changes → ordered stages. The kernel forces the order: an address needs its link, a route a link that is up; the design adds that no packet
- * passes before its filter. So: namespaces with their settings → links, down, with addresses, and beside them the firewall, which names links that
- * need not be there yet → settings of links and modules, links up, routes. Within a stage, changes stand in the order of their {@link rankOf}.
+ * passes before its filter. So: namespaces with their settings, links, down, with addresses, and beside them the firewall, which names links that need
+ * not be there yet → settings of links and modules, links up, routes. Within a stage, changes stand in the order of their {@link rankOf}.
+ *
+ * A new pair passes nothing until both its ends are up: the end in a new namespace ({@link quietEnds}) comes up with its routes as soon as it is made, and
+ * the other decides.
  *
  * What can be undone comes first (`forward`); what cannot, the end of namespaces, links and tables with all that is in them, comes last (`teardown`), after the new state is
  * recorded: a failure before that point leaves the old state, one after it is carried on with.
@@ -9,7 +12,7 @@
 import { type Change, invert } from '../objects/change.js';
 import type { KernelObject, LinkRow } from '../objects/kernel-object.js';
 
-export type StageName = 'namespaces' | 'links and firewall' | 'connect' | 'teardown';
+export type StageName = 'build' | 'connect' | 'teardown';
 
 export interface Stage {
   readonly name: StageName;
@@ -21,7 +24,7 @@ export interface Plan {
   readonly teardown: Stage;
 }
 
-const FORWARD = ['namespaces', 'links and firewall', 'connect'] as const;
+const FORWARD = ['build', 'connect'] as const;
 
 /** A sysctl below conf/<link> or neigh/<link> exists once the link does. */
 function settingLink(key: string): string | undefined {
@@ -32,25 +35,44 @@ function settingLink(key: string): string | undefined {
 /** Settings of modules that links and rules load: connection tracking, bridge netfilter. */
 const MODULE_SETTING = /^net\/(?:bridge|netfilter)\//;
 
-function stageOf(change: Change): StageName {
-  if (change.op === 'raise') return 'connect';
+function stageOf(change: Change, quiet: ReadonlySet<string>): StageName {
   const { row } = change;
+  if (change.op === 'raise') return quiet.has(`${change.row.ns}/${change.row.name}`) ? 'build' : 'connect';
   switch (row.kind) {
     case 'netns':
-      return change.op === 'delete' ? 'teardown' : 'namespaces';
+      return change.op === 'delete' ? 'teardown' : 'build';
     case 'link':
-      return change.op === 'delete' ? 'teardown' : 'links and firewall';
+      return change.op === 'delete' ? 'teardown' : 'build';
     case 'sysctl':
-      return settingLink(row.key) === undefined && !MODULE_SETTING.test(row.key) ? 'namespaces' : 'connect';
+      return settingLink(row.key) === undefined && !MODULE_SETTING.test(row.key) ? 'build' : 'connect';
     case 'route':
-    case 'rule':
     case 'neigh':
+      return change.op === 'create' && quiet.has(`${row.ns}/${row.link}`) ? 'build' : 'connect';
+    case 'rule':
       return 'connect';
     case 'nft-table':
-      return change.op === 'delete' ? 'teardown' : 'links and firewall';
+      return change.op === 'delete' ? 'teardown' : 'build';
     default:
-      return 'links and firewall';
+      return 'build';
   }
+}
+
+/** Of each pair that is made, one end that no port of a bridge hangs on and whose namespace is made too: `namespace/link`. */
+function quietEnds(changes: readonly Change[]): Set<string> {
+  const namespaces = new Set<string>();
+  const made = new Set<string>();
+  for (const { op, row } of changes) {
+    if (op !== 'create') continue;
+    if (row.kind === 'netns') namespaces.add(row.ns);
+    if (row.kind === 'link') made.add(`${row.ns}/${row.name}`);
+  }
+  const quiet = new Set<string>();
+  for (const { op, row } of changes) {
+    if (op !== 'create' || row.kind !== 'link' || row.type !== 'veth' || row.master !== undefined) continue;
+    const other = `${row.peer.ns}/${row.peer.name}`;
+    if (namespaces.has(row.ns) && made.has(other) && !quiet.has(other)) quiet.add(`${row.ns}/${row.name}`);
+  }
+  return quiet;
 }
 
 /** The order within a stage: namespaces before what is set in them; settings, then links up, then what needs a link that is up. */
@@ -63,16 +85,18 @@ function rankOf({ op, row }: Change): number {
 /** Orders changes. Rows that vanish with their namespace or link are not deleted one by one. */
 export function plan(changes: readonly Change[]): Plan {
   const gone = vanishing(changes);
+  const quiet = quietEnds(changes);
   const stages = new Map<StageName, Change[]>();
-  const push = (name: StageName, change: Change): void => {
+  const push = (change: Change): void => {
+    const name = stageOf(change, quiet);
     const known = stages.get(name);
     if (known === undefined) stages.set(name, [change]);
     else known.push(change);
   };
   for (const change of changes) {
     if (change.op === 'delete' && gone(change.row)) continue;
-    push(stageOf(change), change);
-    if (change.op === 'create' && change.row.kind === 'link') push('connect', { op: 'raise', row: change.row });
+    push(change);
+    if (change.op === 'create' && change.row.kind === 'link') push({ op: 'raise', row: change.row });
   }
   return {
     forward: FORWARD.flatMap((name) => {

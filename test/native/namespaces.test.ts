@@ -29,11 +29,11 @@ afterEach(async () => {
 });
 
 describe('netns-create', () => {
-  it('pins a new namespace where iproute2 finds it, its loopback down', async () => {
+  it('pins a new namespace where iproute2 finds it, its loopback up', async () => {
     expect(await native.run([create('a')])).toEqual([{ errno: 0 }]);
     expect((await ip<{ name: string }>(['netns', 'list'])).map(({ name }) => name)).toEqual(['a']);
     const [lo] = await ip<{ operstate: string; flags: string[] }>(['link', 'show', 'lo'], 'a');
-    expect(lo?.flags).toEqual(['LOOPBACK']);
+    expect(lo?.flags).toEqual(['LOOPBACK', 'UP', 'LOWER_UP']);
     const own = (await must('a', ['readlink', '/proc/self/ns/net'])).trim();
     expect(own).not.toBe(readlinkSync('/proc/self/ns/net'));
     expect(own).toBe(`net:[${statSync(path('a')).ino}]`);

@@ -46,13 +46,13 @@ describe('a transaction', () => {
     const events: EngineEvent[] = [];
     await engine.transact(apply(RICH), { onEvent: (event) => events.push(event) });
     expect(events.map((event) => event.type === 'stage' && `${event.index + 1}/${event.total} ${event.stage}`)).toEqual(
-      ['1/6 namespaces', '2/6 settings', '3/6 links and firewall', '4/6 late settings', '5/6 raise', '6/6 routes'],
+      ['1/2 build', '2/2 connect'],
     );
     const seen: EngineEvent[] = [];
     await engine.transact((draft) => verbs.deleteInstance(draft, 'a', 'w'), { onEvent: (event) => seen.push(event) });
     expect(seen.map((event) => event.type === 'stage' && `${event.index + 1}/${event.total} ${event.stage}`)).toEqual([
-      '1/3 links and firewall',
-      '2/3 routes',
+      '1/3 build',
+      '2/3 connect',
       '3/3 teardown',
     ]);
     expect(drift(engine, kernel)).toEqual([]);
@@ -169,31 +169,28 @@ describe('a transaction', () => {
 });
 
 describe('an abort', () => {
-  test.each(['namespaces', 'settings', 'links and firewall', 'late settings', 'raise'])(
-    'at stage %s undoes what was done',
-    async (stage) => {
-      const { engine, kernel } = fresh();
-      const abort = new AbortController();
-      const events: EngineEvent[] = [];
-      const refused = await rejection(
-        engine.transact(apply(RICH), {
-          signal: abort.signal,
-          onEvent: (event) => {
-            events.push(event);
-            if (event.type === 'stage' && event.stage === stage) abort.abort();
-          },
-        }),
-      );
-      expect(refused.code).toBe('ABORTED');
-      expect(kernel.rows()).toEqual([]);
-      expect(recorded(engine)).toEqual([]);
-      expect(engine.store.unfinished()).toEqual([]);
-      const rolled = events.flatMap((event) => (event.type === 'rollback' ? [event.stage] : []));
-      expect(rolled.at(-1)).toBe('namespaces');
-      await engine.transact(apply(RICH));
-      expect(drift(engine, kernel)).toEqual([]);
-    },
-  );
+  test('at the first stage undoes what was done', async () => {
+    const { engine, kernel } = fresh();
+    const abort = new AbortController();
+    const events: EngineEvent[] = [];
+    const refused = await rejection(
+      engine.transact(apply(RICH), {
+        signal: abort.signal,
+        onEvent: (event) => {
+          events.push(event);
+          if (event.type === 'stage' && event.stage === 'build') abort.abort();
+        },
+      }),
+    );
+    expect(refused.code).toBe('ABORTED');
+    expect(kernel.rows()).toEqual([]);
+    expect(recorded(engine)).toEqual([]);
+    expect(engine.store.unfinished()).toEqual([]);
+    const rolled = events.flatMap((event) => (event.type === 'rollback' ? [event.stage] : []));
+    expect(rolled).toEqual(['build']);
+    await engine.transact(apply(RICH));
+    expect(drift(engine, kernel)).toEqual([]);
+  });
 
   test('in the last stage comes too late: the new state is what is there', async () => {
     const { engine, kernel } = fresh();
@@ -201,7 +198,7 @@ describe('an abort', () => {
     await engine.transact(apply(RICH), {
       signal: abort.signal,
       onEvent: (event) => {
-        if (event.type === 'stage' && event.stage === 'routes') abort.abort();
+        if (event.type === 'stage' && event.stage === 'connect') abort.abort();
       },
     });
     expect(drift(engine, kernel)).toEqual([]);

@@ -8,7 +8,7 @@ import { attempt, transactions, World } from '../model/support.js';
 import { assertProperty } from '../net/property.js';
 import { rows } from './support.js';
 
-const ORDER = ['namespaces', 'settings', 'links and firewall', 'late settings', 'raise', 'routes'];
+const ORDER = ['build', 'connect'];
 
 function stages({ forward, teardown }: Plan): { name: string; changes: readonly Change[] }[] {
   return [...forward, teardown];
@@ -50,7 +50,7 @@ describe('stages', () => {
         const planned = stages(made).flatMap((stage) => stage.changes);
         const raised = planned.flatMap((change) => (change.op === 'raise' ? [rowKey(change.row)] : []));
         const links = changes.filter(({ op, row }) => op === 'create' && row.kind === 'link');
-        expect(raised).toEqual(links.map(({ row }) => rowKey(row)));
+        expect(raised.sort()).toEqual(links.map(({ row }) => rowKey(row)).sort());
         const rest = new Set(planned.filter(({ op }) => op !== 'raise'));
         expect(rest.size).toBe(planned.length - raised.length);
         for (const change of changes) {
@@ -82,6 +82,25 @@ describe('stages', () => {
     ({ op, row }: Change): boolean =>
       op === 'delete' && row.kind === 'link' && row.ns === ns && row.name === name;
 
+  test('let a new pair pass nothing before the last stage, and a route find its link up', () => {
+    assertProperty(
+      fc.property(rows, rows, (known, wanted) => {
+        const changes = diff(known, wanted);
+        const { forward } = plan(changes);
+        const raisedEarly = new Set<string>();
+        const later = forward.find(({ name }) => name === 'connect')?.changes ?? [];
+        for (const { op, row } of forward.find(({ name }) => name === 'build')?.changes ?? []) {
+          if (op === 'raise') {
+            const other = row.type === 'veth' ? `link|${row.peer.ns}|${row.peer.name}` : '';
+            expect(later.some((change) => change.op === 'raise' && rowKey(change.row) === other)).toBe(true);
+            expect(row.type === 'veth' && row.master === undefined).toBe(true);
+            raisedEarly.add(`${row.ns}/${row.name}`);
+          } else if (op === 'create' && row.kind === 'route') expect(raisedEarly).toContain(`${row.ns}/${row.link}`);
+        }
+      }),
+    );
+  });
+
   test('put each kind where it belongs', () => {
     const [inside, outside] = pair(['n1', 'eth0'], ['r', 'p0']);
     const made = plan([
@@ -103,12 +122,8 @@ describe('stages', () => {
       ({ name, changes }) => `${name}: ${changes.map(({ op, row }) => `${op} ${row.kind}`).join(', ')}`,
     );
     expect(text).toEqual([
-      'namespaces: create netns',
-      'settings: create sysctl',
-      'links and firewall: create nft-table, create addr, create link, create link',
-      'late settings: create sysctl, create sysctl',
-      'raise: raise link, raise link',
-      'routes: create route, create neigh, delete rule',
+      'build: create netns, create nft-table, create sysctl, create addr, create link, create link, raise link, create route, create neigh',
+      'connect: create sysctl, create sysctl, raise link, delete rule',
     ]);
     expect(countChanges(made)).toEqual({ create: 10, update: 0, delete: 1 });
   });
@@ -219,11 +234,8 @@ describe('rollback', () => {
         ({ name, changes }) => `${name}: ${changes.map(({ op, row }) => `${op} ${rowKey(row)}`).join(', ')}`,
       ),
     ).toEqual([
-      'routes: create neigh|m|z|10.0.0.1',
-      'raise: ',
-      'links and firewall: delete link|m|y, delete link|n|x',
-      'settings: update sysctl|n|net/b, delete sysctl|n|net/ipv4/ip_forward',
-      'namespaces: delete netns|n',
+      'connect: create neigh|m|z|10.0.0.1',
+      'build: update sysctl|n|net/b, delete link|m|y, delete link|n|x, delete sysctl|n|net/ipv4/ip_forward, delete netns|n',
     ]);
   });
 });
