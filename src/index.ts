@@ -41,6 +41,7 @@ export {
 export { type ErrorCode, type ErrorFacts, EXIT_CODES, VpcctlError } from './errors.js';
 export type { Kernel } from './kernel/kernel.js';
 export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
+export type { NftTransport } from './kernel/nft.js';
 export type { AddInstance, AddSubnet, CreateVpc } from './model/verbs.js';
 export type { Change } from './objects/change.js';
 export type { KernelObject } from './objects/kernel-object.js';

@@ -33,7 +33,10 @@ export interface OpenOptions {
   readonly lockTimeoutMs?: number;
   /** Progress of every operation. */
   readonly onEvent?: (event: VpcctlEvent) => void;
-  /** Load at once what the first change needs (about 0.1 s), so that it is as fast as the next. Default: when it is needed. */
+  /**
+   * Load and compile at once what the first change needs (about 0.1 s), so that it is as fast as the next: a small network is worked out and encoded, and
+   * nftables checks it; nothing is made. Default: when it is needed.
+   */
   readonly warm?: boolean;
   /** How nftables is spoken to: see {@link NftTransport}. Default: `$VPCCTL_NFT`, else `auto`. */
   readonly nft?: NftTransport;

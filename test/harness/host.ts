@@ -10,6 +10,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { Agent, type Reason } from './agent.js';
@@ -123,6 +124,12 @@ function netnsDirMounted(): boolean {
   return readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .some((line) => line.split(' ')[1] === NETNS_DIR);
+}
+
+/** Until a process waits for something, twice in a row: on a busy machine it may not have come to read what is there for it. */
+async function untilIdle(pid: number | undefined): Promise<void> {
+  const waits = (): boolean => / S /.test(readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\)/, ''));
+  for (let idle = 0; idle < 2; idle = waits() ? idle + 1 : 0) await sleep(10);
 }
 
 function probeResult(outcome: Outcome): ProbeResult {
@@ -287,6 +294,7 @@ export class TestHost {
     const capture: Capture = {
       stop: async () => {
         this.#captures.delete(capture);
+        await untilIdle(child.pid);
         child.kill('SIGINT');
         const { stdout } = await child;
         return stdout.split('\n').filter(Boolean);
