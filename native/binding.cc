@@ -142,6 +142,14 @@ bool readFixups(const Reader& read, const Napi::Object& from, const std::string&
   return true;
 }
 
+/* Absent: rtnetlink. */
+bool readProtocol(const Reader& read, const Napi::Object& from, const std::string& at, msg::Protocol* protocol) {
+  bool conntrack = false;
+  if (!read.flag(from, at, "conntrack", &conntrack)) return false;
+  *protocol = conntrack ? msg::Protocol::kConntrack : msg::Protocol::kRoute;
+  return true;
+}
+
 bool readOp(const Reader& read, const Napi::Object& from, const std::string& at, Op* op) {
   std::string kind;
   if (!read.text(from, at, "op", &kind)) return false;
@@ -151,12 +159,12 @@ bool readOp(const Reader& read, const Napi::Object& from, const std::string& at,
   }
   if (kind == "netlink") {
     op->kind = Op::Kind::kNetlink;
-    return read.text(from, at, "netns", &op->netns) && read.bytes(from, at, "data", &op->data) &&
+    return readProtocol(read, from, at, &op->protocol) && read.text(from, at, "netns", &op->netns) && read.bytes(from, at, "data", &op->data) &&
            read.natural(from, at, "count", &op->count) && readFixups(read, from, at, &op->fixups);
   }
   if (kind == "dump") {
     op->kind = Op::Kind::kDump;
-    return read.text(from, at, "netns", &op->netns) && read.bytes(from, at, "data", &op->data);
+    return readProtocol(read, from, at, &op->protocol) && read.text(from, at, "netns", &op->netns) && read.bytes(from, at, "data", &op->data);
   }
   if (kind == "sysctl-write") {
     op->kind = Op::Kind::kSysctlWrite;

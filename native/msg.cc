@@ -1,6 +1,8 @@
 #include "msg.h"
 
 #include <linux/if_link.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 
@@ -123,13 +125,14 @@ std::optional<Malformed> split(const uint8_t* data, size_t size, size_t count, s
   return std::nullopt;
 }
 
-bool isGet(const uint8_t* data, const Extent& message) {
+bool isGet(const uint8_t* data, const Extent& message, Protocol protocol) {
   const auto header = load<nlmsghdr>(data + message.offset);
+  if (protocol == Protocol::kConntrack) return header.nlmsg_type == (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET);
   return header.nlmsg_type >= RTM_BASE && (header.nlmsg_type & 3) == (RTM_GETLINK & 3);
 }
 
-bool isDump(const uint8_t* data, const Extent& message) {
-  return isGet(data, message) && (load<nlmsghdr>(data + message.offset).nlmsg_flags & NLM_F_DUMP) != 0;
+bool isDump(const uint8_t* data, const Extent& message, Protocol protocol) {
+  return isGet(data, message, protocol) && (load<nlmsghdr>(data + message.offset).nlmsg_flags & NLM_F_DUMP) != 0;
 }
 
 void requestAck(uint8_t* data, const Extent& message, uint32_t seq) {

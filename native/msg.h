@@ -38,12 +38,15 @@ struct Malformed {
  */
 std::optional<Malformed> split(const uint8_t* data, size_t size, size_t count, std::vector<Extent>* extents);
 
+/** Whose messages they are: rtnetlink's, or those of connection tracking (ctnetlink). */
+enum class Protocol { kRoute, kConntrack };
+
 /** True for a message that would start a dump: a GET with a bit of NLM_F_DUMP. Such a request is answered by no ack. */
-bool isDump(const uint8_t* data, const Extent& message);
+bool isDump(const uint8_t* data, const Extent& message, Protocol protocol);
 
 /** True for a request of the GET kind; any other with the bits of NLM_F_DUMP is a *change* (they mean REPLACE|EXCL
  * there). */
-bool isGet(const uint8_t* data, const Extent& message);
+bool isGet(const uint8_t* data, const Extent& message, Protocol protocol);
 
 /** Makes a message a request that is acknowledged under the sequence number `seq`. */
 void requestAck(uint8_t* data, const Extent& message, uint32_t seq);

@@ -1,5 +1,7 @@
 #include "program.h"
 
+#include <linux/netlink.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <memory>
@@ -16,10 +18,15 @@ constexpr size_t kChunkBytes = 32 << 10;
 constexpr size_t kAckRoom = 2048;
 constexpr int kDumpAttempts = 10;
 
+struct Socket {
+  sys::UniqueFd fd;
+  uint32_t seq = 1;
+};
+
 struct Netns {
   sys::UniqueFd fd;
-  sys::UniqueFd socket;
-  uint32_t seq = 1;
+  Socket route;
+  Socket conntrack;
 };
 
 /* What one program keeps open, and where its thread is. */
@@ -95,14 +102,17 @@ class Session {
     return {};
   }
 
-  sys::Status connect(const std::string& path, Netns** out) {
+  sys::Status connect(const Op& op, Socket** out) {
     Netns* netns = nullptr;
-    if (sys::Status status = find(path, &netns); !status.ok()) return status;
-    if (!netns->socket.valid()) {
-      if (sys::Status status = enter(path, &netns); !status.ok()) return status;
-      if (sys::Status status = sys::openRouteSocket(&netns->socket); !status.ok()) return status;
+    if (sys::Status status = find(op.netns, &netns); !status.ok()) return status;
+    const bool route = op.protocol == msg::Protocol::kRoute;
+    Socket& socket = route ? netns->route : netns->conntrack;
+    if (!socket.fd.valid()) {
+      if (sys::Status status = enter(op.netns, &netns); !status.ok()) return status;
+      sys::Status status = sys::openNetlink(route ? NETLINK_ROUTE : NETLINK_NETFILTER, &socket.fd);
+      if (!status.ok()) return status;
     }
-    *out = netns;
+    *out = &socket;
     return {};
   }
 
@@ -140,16 +150,16 @@ class Session {
     }
     for (size_t i = 0; i < extents.size(); i += 1) {
       /* A dump is answered by no ack: it has its own operation. */
-      if (msg::isDump(op.data.data(), extents[i])) return failure({EINVAL, "message " + std::to_string(i)});
+      if (msg::isDump(op.data.data(), extents[i], op.protocol)) return failure({EINVAL, "message " + std::to_string(i)});
     }
     for (size_t i = 0; i < op.fixups.size(); i += 1) {
       if (!msg::inPayload(extents, op.fixups[i].offset)) return failure({EINVAL, "fixup " + std::to_string(i)});
     }
-    Netns* netns = nullptr;
-    if (sys::Status status = connect(op.netns, &netns); !status.ok()) return failure(std::move(status));
+    Socket* socket = nullptr;
+    if (sys::Status status = connect(op, &socket); !status.ok()) return failure(std::move(status));
     for (const Fixup& fixup : op.fixups) {
       uint32_t value = 0;
-      if (sys::Status status = resolve(*netns, fixup, &value); !status.ok()) return failure(std::move(status));
+      if (sys::Status status = resolve(*socket, fixup, &value); !status.ok()) return failure(std::move(status));
       msg::patch(op.data.data(), extents, fixup.offset, value);
     }
 
@@ -160,16 +170,16 @@ class Session {
     bool failed = false;
     size_t next = 0;
     while (next < extents.size() && result.status.ok() && !(failed && !keepGoing_)) {
-      const size_t count = chunk(*netns, extents, next);
-      const uint32_t seq = netns->seq;
-      netns->seq += static_cast<uint32_t>(count);
+      const size_t count = chunk(*socket, extents, next);
+      const uint32_t seq = socket->seq;
+      socket->seq += static_cast<uint32_t>(count);
       for (size_t i = 0; i < count; i += 1) {
         msg::requestAck(op.data.data(), extents[next + i], seq + static_cast<uint32_t>(i));
       }
       const size_t begin = extents[next].offset;
       const size_t end = next + count < extents.size() ? extents[next + count].offset : op.data.size();
       msg::AckCollector collector(seq, count);
-      result.status = transact(*netns, op.data.data() + begin, end - begin, &collector);
+      result.status = transact(*socket, op.data.data() + begin, end - begin, &collector);
       for (size_t i = 0; i < count; i += 1) {
         msg::Ack& ack = collector.acks()[i];
         if (!collector.answered(i)) ack.error = result.status.where == "send" ? ECANCELED : result.status.error;
@@ -188,20 +198,20 @@ class Session {
 
   Result dump(Op& op) {
     std::vector<msg::Extent> extents;
-    if (msg::split(op.data.data(), op.data.size(), 1, &extents) || !msg::isGet(op.data.data(), extents[0])) {
+    if (msg::split(op.data.data(), op.data.size(), 1, &extents) || !msg::isGet(op.data.data(), extents[0], op.protocol)) {
       return failure({EINVAL, "message 0"});
     }
-    Netns* netns = nullptr;
-    if (sys::Status status = connect(op.netns, &netns); !status.ok()) return failure(std::move(status));
+    Socket* socket = nullptr;
+    if (sys::Status status = connect(op, &socket); !status.ok()) return failure(std::move(status));
     for (int attempt = 0; attempt < kDumpAttempts; attempt += 1) {
-      const uint32_t seq = netns->seq++;
+      const uint32_t seq = socket->seq++;
       msg::requestDump(op.data.data(), extents[0], seq);
-      if (sys::Status status = sys::sendAll(netns->socket.get(), op.data.data(), op.data.size()); !status.ok()) {
+      if (sys::Status status = sys::sendAll(socket->fd.get(), op.data.data(), op.data.size()); !status.ok()) {
         return failure(std::move(status));
       }
       msg::DumpCollector collector(seq);
       while (!collector.done()) {
-        sys::Status status = receive(*netns, &collector);
+        sys::Status status = receive(*socket, &collector);
         if (!status.ok()) return failure(std::move(status));
       }
       Result result;
@@ -247,7 +257,7 @@ class Session {
     return result;
   }
 
-  sys::Status resolve(Netns& netns, const Fixup& fixup, uint32_t* value) {
+  sys::Status resolve(Socket& socket, const Fixup& fixup, uint32_t* value) {
     if (fixup.kind == Fixup::Kind::kNetns) {
       Netns* target = nullptr;
       if (sys::Status status = find(fixup.name, &target); !status.ok()) return status;
@@ -255,9 +265,9 @@ class Session {
       return {};
     }
     uint32_t index = 0;
-    if (const auto found = sys::linkIndex(netns.socket.get(), fixup.name)) {
+    if (const auto found = sys::linkIndex(socket.fd.get(), fixup.name)) {
       index = *found;
-    } else if (sys::Status status = askIndex(netns, fixup.name, &index); !status.ok()) {
+    } else if (sys::Status status = askIndex(socket, fixup.name, &index); !status.ok()) {
       return status;
     }
     if (index == 0) return {ENODEV, "link " + fixup.name};
@@ -266,15 +276,15 @@ class Session {
   }
 
   /* For what the ioctl cannot look up: altnames of more than 15 bytes. */
-  sys::Status askIndex(Netns& netns, const std::string& name, uint32_t* index) {
+  sys::Status askIndex(Socket& socket, const std::string& name, uint32_t* index) {
     constexpr size_t kShortName = 15;
     constexpr size_t kLongName = 127;
     if (name.size() > kLongName) return {};
     std::vector<uint8_t> request = msg::linkRequest(name, name.size() > kShortName);
-    const uint32_t seq = netns.seq++;
+    const uint32_t seq = socket.seq++;
     msg::requestAck(request.data(), {0, request.size()}, seq);
     msg::AckCollector collector(seq, 1);
-    if (sys::Status status = transact(netns, request.data(), request.size(), &collector); !status.ok()) return status;
+    if (sys::Status status = transact(socket, request.data(), request.size(), &collector); !status.ok()) return status;
     const int error = collector.acks()[0].error;
     if (error != 0 && error != ENODEV) return {error, "link " + name};
     *index = msg::linkIndex(collector.replies().data(), collector.replies().size()).value_or(0);
@@ -282,8 +292,8 @@ class Session {
   }
 
   /* How many messages from `first` on go into one send: their bytes, and the room for their acks, are bounded. */
-  static size_t chunk(const Netns& netns, const std::vector<msg::Extent>& extents, size_t first) {
-    const size_t most = std::max<size_t>(1, sys::receiveRoom(netns.socket.get()) / kAckRoom);
+  static size_t chunk(const Socket& socket, const std::vector<msg::Extent>& extents, size_t first) {
+    const size_t most = std::max<size_t>(1, sys::receiveRoom(socket.fd.get()) / kAckRoom);
     size_t count = 1;
     while (count < most && first + count < extents.size()) {
       const msg::Extent& last = extents[first + count];
@@ -293,21 +303,21 @@ class Session {
     return count;
   }
 
-  sys::Status transact(Netns& netns, const uint8_t* data, size_t size, msg::AckCollector* collector) {
-    if (sys::Status status = sys::sendAll(netns.socket.get(), data, size); !status.ok()) return status;
+  sys::Status transact(Socket& socket, const uint8_t* data, size_t size, msg::AckCollector* collector) {
+    if (sys::Status status = sys::sendAll(socket.fd.get(), data, size); !status.ok()) return status;
     while (!collector->complete()) {
-      if (sys::Status status = receive(netns, collector); !status.ok()) return status;
+      if (sys::Status status = receive(socket, collector); !status.ok()) return status;
     }
     return {};
   }
 
   /* After a failure answers may still be under way, so the socket is not used again. */
   template <typename Collector>
-  sys::Status receive(Netns& netns, Collector* collector) {
+  sys::Status receive(Socket& socket, Collector* collector) {
     size_t size = 0;
-    sys::Status status = sys::receive(netns.socket.get(), buffer_.data(), buffer_.size(), &size);
+    sys::Status status = sys::receive(socket.fd.get(), buffer_.data(), buffer_.size(), &size);
     if (status.ok() && !collector->feed(buffer_.data(), size)) status = {EBADMSG, "recv"};
-    if (!status.ok()) netns.socket.reset();
+    if (!status.ok()) socket.fd.reset();
     return status;
   }
 

@@ -35,6 +35,7 @@ struct Op {
   Kind kind;
   /** Path of the namespace that is created, deleted, or worked in; empty is home. */
   std::string netns;
+  msg::Protocol protocol = msg::Protocol::kRoute;
   std::vector<uint8_t> data;
   size_t count = 0;
   std::vector<Fixup> fixups;

@@ -207,15 +207,15 @@ Status deleteNetns(const std::string& path) {
   return {EBUSY, "umount " + path};
 }
 
-Status openRouteSocket(UniqueFd* out) {
-  UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+Status openNetlink(int protocol, UniqueFd* out) {
+  UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
   if (!fd.valid()) return Status::fromErrno("socket");
   setOption(fd.get(), SOL_NETLINK, NETLINK_EXT_ACK, 1);
   setOption(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, 1);
   setOption(fd.get(), SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
   setBuffer(fd.get(), SO_RCVBUFFORCE, SO_RCVBUF);
   setBuffer(fd.get(), SO_SNDBUFFORCE, SO_SNDBUF);
-  /* rtnetlink answers inside sendmsg, so silence means an answer was lost; a lost answer must not hang the thread. */
+  /* The kernel answers inside sendmsg, so silence means an answer was lost; a lost answer must not hang the thread. */
   timeval silence{};
   silence.tv_sec = kSilenceSeconds;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);

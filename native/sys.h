@@ -65,8 +65,8 @@ Status createNetns(const std::string& path, UniqueFd* out, bool* moved);
  */
 Status deleteNetns(const std::string& path);
 
-/** An rtnetlink socket of the thread's namespace with extended acks and room for a large batch. */
-Status openRouteSocket(UniqueFd* out);
+/** Opens a netlink socket (NETLINK_ROUTE, NETLINK_NETFILTER) in the calling thread's namespace. */
+Status openNetlink(int protocol, UniqueFd* out);
 
 /** Room for unread answers of a socket, as the kernel accounts it; 0 when it cannot be told. */
 size_t receiveRoom(int socket);

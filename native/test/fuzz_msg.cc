@@ -23,7 +23,9 @@ void fuzzRequests(const uint8_t* data, size_t size, size_t count) {
   std::vector<uint8_t> bytes(data, data + size);
   for (size_t i = 0; i < count; i += 1) {
     require(extents[i].length >= 16 && extents[i].offset + extents[i].length <= size);
-    if (vpcctl::msg::isDump(data, extents[i])) require(vpcctl::msg::isGet(data, extents[i]));
+    for (const auto protocol : {vpcctl::msg::Protocol::kRoute, vpcctl::msg::Protocol::kConntrack}) {
+      if (vpcctl::msg::isDump(data, extents[i], protocol)) require(vpcctl::msg::isGet(data, extents[i], protocol));
+    }
     vpcctl::msg::requestAck(bytes.data(), extents[i], static_cast<uint32_t>(i));
     vpcctl::msg::requestDump(bytes.data(), extents[i], static_cast<uint32_t>(i));
   }

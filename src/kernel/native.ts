@@ -31,9 +31,10 @@ export interface NetnsDeleteOp {
   readonly path: string;
 }
 
-/** Sends `count` netlink messages (NETLINK_ROUTE) in `netns`, each with NLM_F_ACK set, and matches the acks by sequence. */
+/** Sends `count` netlink messages (NETLINK_ROUTE, or with `conntrack` ctnetlink's) in `netns`, each with NLM_F_ACK set, and matches the acks by sequence. */
 export interface NetlinkOp {
   readonly op: 'netlink';
+  readonly conntrack?: boolean;
   readonly netns: string;
   readonly data: Uint8Array;
   readonly count: number;
@@ -43,6 +44,7 @@ export interface NetlinkOp {
 /** Sends one dump request and returns the concatenated answer messages; retries an interrupted dump a bounded number of times. */
 export interface DumpOp {
   readonly op: 'dump';
+  readonly conntrack?: boolean;
   readonly netns: string;
   readonly data: Uint8Array;
 }
