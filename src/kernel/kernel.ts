@@ -2,6 +2,7 @@
 import type { VpcctlError } from '../errors.js';
 import type { Change } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
+import type { Machine } from './machine.js';
 
 /** What a plan needs to know of the machine before it is made. */
 export interface HostView {
@@ -30,6 +31,8 @@ export interface ApplyOptions {
 }
 
 export interface Kernel {
+  /** What of the host is others'. A kernel without it has no neighbours. */
+  readonly machine?: Machine;
   /** Carries out the changes of one stage. Undefined when all took effect; never throws for a refusal of the kernel. */
   apply(changes: readonly Change[], options?: ApplyOptions): Promise<StageFailure | undefined>;
   /** These changes, as this very array, are likely to be applied next: prepares what can be prepared. Touches nothing. */

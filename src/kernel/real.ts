@@ -11,6 +11,7 @@ import { encodeTransaction, isNftRow } from '../nft/encode.js';
 import { type Change, isBirth } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
+import { type Machine, RealMachine } from './machine.js';
 import { loadNative, type Native, type NativeOp } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
 import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
@@ -38,13 +39,18 @@ interface Firewall {
 }
 
 export class RealKernel implements Kernel {
+  readonly machine: Machine;
   readonly #native: Native;
   readonly #transport: NftTransport;
   readonly #foreseen = new WeakMap<readonly Change[], Encoded>();
   #nft: Nft | undefined;
 
-  /** `transport`: how documents get to nftables; where the choice cannot be had, the first document is refused. */
-  constructor(transport: NftTransport = 'auto') {
+  /**
+   * `transport`: how documents get to nftables; where the choice cannot be had, the first document is refused. `root`: where the host's /etc, /run and
+   * /usr are looked for.
+   */
+  constructor(transport: NftTransport = 'auto', root?: string) {
+    this.machine = new RealMachine(root);
     this.#native = loadNative();
     this.#transport = transport;
   }
