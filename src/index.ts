@@ -15,8 +15,10 @@
  */
 
 export type { DeployApp, ExecOptions, ExecResult } from './engine/apps.js';
-export { type Check, type DoctorReport, doctor } from './engine/doctor.js';
-export type { AppRecord } from './engine/store.js';
+export type { Check } from './engine/check.js';
+export { type DoctorOptions, type DoctorReport, doctor } from './engine/doctor.js';
+export { describeFix, type FileFix, type Fix, type RuleFix, type SysctlFix, type Undone } from './engine/fixes.js';
+export { type AppRecord, DEFAULT_STATE_DIR } from './engine/store.js';
 export type {
   InstallationView,
   InstanceView,
@@ -26,7 +28,6 @@ export type {
   VpcView,
 } from './engine/view.js';
 export {
-  DEFAULT_STATE_DIR,
   type Drift,
   type OpenOptions,
   open,
@@ -40,6 +41,7 @@ export {
 } from './engine/vpcctl.js';
 export { type ErrorCode, type ErrorFacts, EXIT_CODES, VpcctlError } from './errors.js';
 export type { Kernel } from './kernel/kernel.js';
+export type { Machine } from './kernel/machine.js';
 export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';
 export type { AddInstance, AddSubnet, CreateVpc } from './model/verbs.js';

@@ -1,27 +1,50 @@
-/** What this machine has and lacks: each feature tried for real, in a namespace of the doctor's own that is gone afterwards. */
+/**
+ * What this machine has and lacks: each feature tried for real, in a namespace of the doctor's own that is gone afterwards; and what of the host is in
+ * the way of an installation (neighbours.ts), with fixes that can be made and taken back.
+ */
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
+import { join } from 'node:path';
+import { canonicalText } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
-import type { Kernel } from '../kernel/kernel.js';
+import type { HostView, Kernel } from '../kernel/kernel.js';
+import type { Machine } from '../kernel/machine.js';
 import { nftPath, runNft } from '../kernel/nft.js';
+import { getKind } from '../model/reader.js';
+import { EDGE_ID, INSTALLATION_SCOPE } from '../model/resources.js';
 import type { Change } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, NFT_TABLE } from '../objects/kernel-object.js';
-import { hostFacts } from './engine.js';
+import type { Check } from './check.js';
+import { Engine } from './engine.js';
+import { applyFixes, type Fix, rememberedFixes, strayFixes, type Undone, undoFixes } from './fixes.js';
+import { passRules } from './forward.js';
+import { Locks } from './locks.js';
+import { hasBorder, neighbourChecks, unknown } from './neighbours.js';
+import { Store, stateDirectory } from './store.js';
 
-/** One finding. */
-export interface Check {
-  readonly name: string;
-  /** `missing`: vpcctl cannot work; `warning`: part of it cannot, or will not work well. */
-  readonly status: 'ok' | 'warning' | 'missing';
-  readonly detail: string;
-  /** The smallest thing to do about it. */
-  readonly hint?: string;
+export interface DoctorOptions {
+  /** Directory of the installation's state, as {@link OpenOptions.state}. Without a state there, only the machine is examined. */
+  readonly state?: string;
+  /** Makes what the checks offer as `fixes`, and remembers it. It is taken back when the last public subnet goes. */
+  readonly fix?: boolean;
+  /** Takes back what was fixed. */
+  readonly undo?: boolean;
+  /** With `fix` or `undo`: tells what would be done, and does nothing. */
+  readonly dryRun?: boolean;
+  readonly signal?: AbortSignal;
+  /** In place of this machine's kernel. */
+  readonly kernel?: Kernel;
 }
 
 export interface DoctorReport {
   /** Nothing is missing. */
   readonly ok: boolean;
+  /** What was found; after a fix or its undoing, what is found then. */
   readonly checks: readonly Check[];
+  /** What was fixed, or with `dryRun` would be. */
+  readonly fixed: readonly Fix[];
+  /** What was taken back, or with `dryRun` would be: on demand, or because it fits no longer. */
+  readonly undone: readonly Undone[];
 }
 
 /** libnftables' JSON knows concatenated intervals and `ct status` from 1.0.2 on; tested with 1.0.6. */
@@ -29,14 +52,112 @@ const NFT_OLDEST: readonly [number, number, number] = [1, 0, 2];
 const CAP_NET_ADMIN = 12n;
 const CAP_SYS_ADMIN = 21n;
 
-/** Examines this machine. Changes nothing that stays. `kernel`: in place of this machine's. */
-export async function doctor(options: { readonly kernel?: Kernel } = {}): Promise<DoctorReport> {
+/**
+ * Examines this machine. Without `fix` and `undo` it changes nothing that stays. CONFLICT when another process is changing the installation, KERNEL or
+ * ENVIRONMENT when a fix is refused: what was done till then is remembered, and taken back like the rest.
+ */
+export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport> {
+  if (options.fix !== true && options.undo !== true) return { ...(await examine(options)), fixed: [], undone: [] };
+  const kernel = options.kernel ?? new (await import('../kernel/real.js')).RealKernel();
+  const store = new Store(stateDirectory(options.state));
+  try {
+    const engine = new Engine(store, kernel, new Locks(store.dir, LOCK_TIMEOUT_MS));
+    await engine.recoverAll();
+    const release = await engine.locks.acquire([INSTALLATION_SCOPE], options.signal).catch((error: unknown) => {
+      throw options.signal?.aborted === true ? new VpcctlError('ABORTED', 'interrupted: nothing was changed') : error;
+    });
+    try {
+      return await treat(engine, options);
+    } finally {
+      release();
+    }
+  } finally {
+    store.close();
+  }
+}
+
+const LOCK_TIMEOUT_MS = 30_000;
+
+/** Fixes or takes back. The caller holds the installation's lock. */
+async function treat({ store, kernel }: Engine, options: DoctorOptions): Promise<DoctorReport> {
+  const { machine } = kernel;
+  const again = () => examine({ ...options, kernel });
+  const found = await again();
+  const fixed = options.undo === true ? [] : found.checks.flatMap(({ fixes }) => fixes ?? []);
+  const doomed = options.undo === true ? await allFixes(store, kernel) : staleFixes(store);
+  if (options.dryRun === true || fixed.length + doomed.length === 0) {
+    return { ...found, fixed, undone: doomed.map((fix) => ({ fix })) };
+  }
+  const { undone, failure } = await undoFixes(store, machine, doomed);
+  if (failure !== undefined) throw failure;
+  if (machine !== undefined) await applyFixes(store, machine, fixed);
+  return { ...(await again()), fixed, undone };
+}
+
+/** What is remembered, and what a lost state made. */
+async function allFixes(store: Store, kernel: Kernel): Promise<Fix[]> {
+  const remembered = rememberedFixes(store);
+  if (kernel.machine === undefined || hasBorder(await kernel.host())) return remembered;
+  return [...remembered, ...(await strayFixes(kernel.machine, remembered))];
+}
+
+/** Rules for a pool or an uplink that is the installation's no longer. */
+function staleFixes(store: Store): Fix[] {
+  const edge = getKind(store, 'edge', EDGE_ID);
+  if (edge === undefined) return rememberedFixes(store);
+  const { uplink, publicPool: pool, poolRouted: routed } = edge;
+  const right = uplink === undefined ? [] : passRules({ uplink, pool, routed }).map(canonicalText);
+  return rememberedFixes(store).filter((fix) => fix.kind === 'nft-rule' && !right.includes(canonicalText(fix.expr)));
+}
+
+type Findings = Pick<DoctorReport, 'ok' | 'checks'>;
+
+async function examine({ kernel: given, state }: DoctorOptions): Promise<Findings> {
   const checks: Check[] = [node(), privileges(), directory(), await nft()];
-  const kernel = options.kernel ?? (await loadKernel(checks));
-  if (kernel !== undefined && checks.every(({ status }) => status !== 'missing')) {
-    checks.push(...(await kernelFeatures(kernel)), await uplink(kernel), neighbours());
+  const kernel = given ?? (await loadKernel(checks));
+  if (kernel !== undefined) {
+    if (checks.every(({ status }) => status !== 'missing')) checks.push(...(await kernelFeatures(kernel)));
+    if (kernel.machine !== undefined)
+      checks.push(...(await surroundings(kernel, kernel.machine, stateDirectory(state))));
   }
   return { ok: checks.every(({ status }) => status !== 'missing'), checks };
+}
+
+async function surroundings(kernel: Kernel, machine: Machine, dir: string): Promise<Check[]> {
+  const state = readState(dir);
+  let host: HostView;
+  try {
+    host = await kernel.host();
+  } catch (error) {
+    if (!(error instanceof VpcctlError)) throw error;
+    return [...state.checks, unknown('links and routes', error)];
+  }
+  return [...state.checks, ...(await neighbourChecks({ machine, host, ...state }))];
+}
+
+/** The installation, if there is one: looking makes none. */
+function readState(
+  dir: string,
+): Pick<Parameters<typeof neighbourChecks>[0], 'resources' | 'fixes'> & { checks: Check[] } {
+  const nothing = { resources: [], fixes: [] };
+  const path = join(dir, 'state.db');
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+  } catch (error) {
+    const { code = 'EIO' } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return { ...nothing, checks: [] };
+    const refusal = new VpcctlError('ENVIRONMENT', `${path} cannot be read`, { errno: code, hint: 'run as root' });
+    return { ...nothing, checks: [unknown('state', refusal)] };
+  }
+  let store: Store | undefined;
+  try {
+    store = new Store(dir);
+    return { resources: store.resources(), fixes: rememberedFixes(store), checks: [] };
+  } catch (error) {
+    return { ...nothing, checks: [missing('state', error)] };
+  } finally {
+    store?.close();
+  }
 }
 
 async function loadKernel(checks: Check[]): Promise<Kernel | undefined> {
@@ -246,32 +367,4 @@ async function kernelFeatures(kernel: Kernel): Promise<Check[]> {
     if (made) await kernel.releaseDirectory();
   }
   return checks;
-}
-
-async function uplink(kernel: Kernel): Promise<Check> {
-  const name = 'uplink';
-  const { defaultLink, linkMtu } = hostFacts(await kernel.host());
-  if (defaultLink !== undefined)
-    return { name, status: 'ok', detail: `${defaultLink}, MTU ${linkMtu.get(defaultLink)}` };
-  return {
-    name,
-    status: 'warning',
-    detail: 'the host has no default route: public subnets need an uplink',
-    hint: 'name it with --uplink LINK, or use --uplink none',
-  };
-}
-
-/** The neighbour table is one for the whole kernel (net/ipv4/neigh/default, seen in the first namespace only). */
-function neighbours(): Check {
-  const name = 'neighbour table';
-  const path = '/proc/sys/net/ipv4/neigh/default/gc_thresh3';
-  const most = existsSync(path) ? Number(readFileSync(path, 'latin1')) : undefined;
-  if (most === undefined) return { name, status: 'ok', detail: 'its limit is not visible from this namespace' };
-  if (most >= 4096) return { name, status: 'ok', detail: `up to ${most} learnt entries` };
-  return {
-    name,
-    status: 'warning',
-    detail: `up to ${most} learnt entries in the whole kernel; workloads of one subnet that talk to each other learn one each`,
-    hint: 'for more than some hundred busy workloads, raise net.ipv4.neigh.default.gc_thresh1, 2 and 3',
-  };
 }

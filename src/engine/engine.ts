@@ -10,7 +10,7 @@ import { VpcctlError } from '../errors.js';
 import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
 import { lower } from '../lower/lower.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
-import { ids, scopesOf } from '../model/resources.js';
+import { EDGE_ID, INSTALLATION_SCOPE, ids, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
 import { applySpec } from '../model/spec.js';
 import { peeringsOf } from '../model/verbs.js';
@@ -21,6 +21,7 @@ import { diff } from '../plan/diff.js';
 import { type Plan, plan, rollback, type Stage } from '../plan/plan.js';
 import { validateSpec } from '../spec/schema.js';
 import type { Spec } from '../spec/types.js';
+import { undoFixes } from './fixes.js';
 import type { Locks } from './locks.js';
 import { type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
 
@@ -226,9 +227,23 @@ export class Engine {
       });
       const failure = await this.kernel.apply(teardown.changes, { tolerant: true });
       if (failure !== undefined) throw failure.error;
-      this.store.finish(journal);
+      await this.#finish(journal, [...versions.keys()]);
     }
     await this.#releaseDirectory();
+  }
+
+  /**
+   * The teardown is done. What `doctor --fix` did was for the border, and is taken back when that is gone: before the journal forgets, so that a crash
+   * in between is made up for. What cannot be taken back stays remembered, and holds up nothing.
+   */
+  async #finish(journal: number, scopes: readonly string[]): Promise<void> {
+    // Whoever holds this lock is alone with the border.
+    const alone = scopes.includes(INSTALLATION_SCOPE) && this.store.get(EDGE_ID) === undefined;
+    const { failure } = alone ? await undoFixes(this.store, this.kernel.machine) : {};
+    this.store.finish(journal);
+    if (failure === undefined) return;
+    await this.#releaseDirectory();
+    throw failure;
   }
 
   async #goForward(journal: number, forward: readonly Stage[], teardown: Stage, options: EngineOptions): Promise<void> {
@@ -331,7 +346,7 @@ export class Engine {
     }
     const failure = await this.kernel.apply(entry.plan.teardown.changes, { tolerant: true });
     if (failure !== undefined) throw failure.error;
-    this.store.finish(entry.id);
+    await this.#finish(entry.id, scopes);
     options.onEvent?.({ type: 'recovered', what: 'finished', scopes });
   }
 

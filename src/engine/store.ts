@@ -113,6 +113,13 @@ function makeDirectory(path: string): void {
   }
 }
 
+/** Where state is kept unless `VPCCTL_STATE` or a caller says otherwise. */
+export const DEFAULT_STATE_DIR = '/var/lib/vpcctl';
+
+export function stateDirectory(named: string | undefined): string {
+  return resolve(named ?? process.env.VPCCTL_STATE ?? DEFAULT_STATE_DIR);
+}
+
 /** Thrown inside {@link Store.begin} when another transaction came first; the caller starts over. */
 export class LostRace extends Error {}
 

@@ -20,11 +20,8 @@ import { type DeployApp, deploy, type ExecOptions, type ExecResult, execIn, isRu
 import { Engine, type EngineEvent, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
-import { type AppRecord, Store } from './store.js';
+import { type AppRecord, Store, stateDirectory } from './store.js';
 import { type InstallationView, type InstanceView, type VpcView, viewInstallation, viewVpc } from './view.js';
-
-/** Where state is kept unless `VPCCTL_STATE` or `state` says otherwise. */
-export const DEFAULT_STATE_DIR = '/var/lib/vpcctl';
 
 export interface OpenOptions {
   /** Directory of the state. Default: `$VPCCTL_STATE`, else /var/lib/vpcctl. Each installation has one. */
@@ -198,7 +195,7 @@ export class Vpcctl {
     const kernel =
       options.kernel ??
       new (await import('../kernel/real.js')).RealKernel(options.nft ?? transportOf(process.env.VPCCTL_NFT));
-    const store = new Store(options.state ?? process.env.VPCCTL_STATE ?? DEFAULT_STATE_DIR);
+    const store = new Store(stateDirectory(options.state));
     const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
     const vpcctl = new Vpcctl(store, engine, kernel, options);
     try {
