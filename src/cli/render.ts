@@ -3,6 +3,7 @@ import type {
   AppRecord,
   DoctorReport,
   EgressRuleSpec,
+  Fix,
   IngressRuleSpec,
   InstallationView,
   PeeringView,
@@ -154,8 +155,8 @@ function policyRuleText(rule: PolicyRuleSpec): string {
 }
 
 /** `doctor`: a line a check, what to do below. */
-export function doctorText({ ok, checks }: DoctorReport, c: Colors): string[] {
-  const paint = { ok: c.green, warning: c.yellow, missing: c.red } as const;
+export function doctorText({ ok, checks }: Pick<DoctorReport, 'ok' | 'checks'>, c: Colors): string[] {
+  const paint = { ok: c.green, warning: c.yellow, missing: c.red, unknown: c.yellow } as const;
   const width = Math.max(...checks.map(({ name }) => name.length));
   return [
     ...checks.flatMap(({ name, status, detail, hint }) => [
@@ -163,6 +164,20 @@ export function doctorText({ ok, checks }: DoctorReport, c: Colors): string[] {
       ...(hint === undefined ? [] : [`${' '.repeat(width + 11)}${oneLine(hint)}`]),
     ]),
     ok ? 'this machine has what vpcctl needs' : 'something that vpcctl needs is missing',
+  ];
+}
+
+/** `doctor --fix` and `--undo`: a line a fix. */
+export function fixesText(
+  { fixed, undone }: Pick<DoctorReport, 'fixed' | 'undone'>,
+  describe: (fix: Fix) => string,
+): string[] {
+  if (fixed.length + undone.length === 0) return ['nothing to do'];
+  return [
+    ...undone.map(({ fix, left }) =>
+      oneLine(left === undefined ? `- ${describe(fix)}` : `= ${describe(fix)}: ${left}`),
+    ),
+    ...fixed.map((fix) => oneLine(`+ ${describe(fix)}`)),
   ];
 }
 

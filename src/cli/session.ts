@@ -55,6 +55,12 @@ export class Session {
     return this.#globals.quiet === true;
   }
 
+  /** The directory that --state names. */
+  get state(): string | undefined {
+    const { state } = this.#globals;
+    return state === undefined ? undefined : resolve(state);
+  }
+
   get signal(): AbortSignal {
     return this.#host.signal;
   }
@@ -77,11 +83,11 @@ export class Session {
 
   async open(): Promise<Library> {
     if (this.#library !== undefined) return this.#library;
-    const { state } = this.#globals;
+    const { state } = this;
     this.#progress = new Progress(this.#host.stderr, this.#host.stderr.isTTY === true && !this.quiet && !this.json);
     const progress = this.#progress;
     this.#library = await this.#host.open({
-      ...(state === undefined ? {} : { state: resolve(state) }),
+      ...(state === undefined ? {} : { state }),
       onEvent: (event) => progress.on(event),
     });
     return this.#library;

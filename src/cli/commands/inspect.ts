@@ -3,7 +3,8 @@ import type { Command } from 'commander';
 import type { VpcView } from '../../index.js';
 import { UsageError } from '../failure.js';
 import type { Library } from '../host.js';
-import { doctorText, installationText, listText, vpcText } from '../render.js';
+import { type DryRun, dryRunOption } from '../options.js';
+import { doctorText, fixesText, installationText, listText, vpcText } from '../render.js';
 import type { Session } from '../session.js';
 
 /** Exit status: this machine lacks something. */
@@ -56,11 +57,42 @@ export function addInspection(program: Command, session: Session): void {
 
   program
     .command('doctor')
-    .description(`examine what this machine has and lacks; exit with ${LACKING} when something is missing`)
-    .action(async () => {
-      const { doctor } = await import('../../index.js');
-      const report = await doctor();
-      session.print({ json: report, text: () => doctorText(report, session.colors) });
-      if (!report.ok) session.exitCode = LACKING;
-    });
+    .description(
+      `examine what this machine has and lacks, and what on it is in the way; exit with ${LACKING} when something is missing`,
+    )
+    .option('--fix', 'make the fixes it offers; they go with the last public subnet, or with --undo')
+    .option('--undo', 'take back what was fixed')
+    .addOption(dryRunOption())
+    .addHelpText(
+      'after',
+      `
+A fix is a rule that lets vpc-edge pass another firewall, a setting of the host, or a configuration file that was
+not there. It is remembered before it is made. What somebody else has changed since is left as it is.`,
+    )
+    .action(async (options: Treatment) => examine(session, options));
+}
+
+interface Treatment extends DryRun {
+  readonly fix?: boolean;
+  readonly undo?: boolean;
+}
+
+async function examine(session: Session, { fix = false, undo = false, dryRun = false }: Treatment): Promise<void> {
+  if (fix && undo) throw new UsageError('both --fix and --undo are given', 'give one of them');
+  if (dryRun && !fix && !undo) throw new UsageError('--dry-run needs --fix or --undo', 'doctor alone changes nothing');
+  const { doctor, describeFix } = await import('../../index.js');
+  const { state, signal } = session;
+  const report = await doctor({ ...(state === undefined ? {} : { state }), fix, undo, dryRun, signal });
+  const { ok, checks, fixed, undone } = report;
+  const treated = fix || undo;
+  const unchanged = fixed.length + undone.length === 0;
+  session.print({
+    json: treated ? { ok, unchanged, dryRun, checks, fixed, undone } : { ok, checks },
+    text: () => [
+      ...doctorText(report, session.colors),
+      ...(treated ? fixesText(report, describeFix) : []),
+      ...(dryRun ? ['dry run: nothing was changed'] : []),
+    ],
+  });
+  if (!ok) session.exitCode = LACKING;
 }

@@ -1,7 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { type AppView, doctorText, installationText, listText, policyLines, vpcText } from '../../../src/cli/render.js';
+import {
+  type AppView,
+  doctorText,
+  fixesText,
+  installationText,
+  listText,
+  policyLines,
+  vpcText,
+} from '../../../src/cli/render.js';
 import { colors, oneLine, table } from '../../../src/cli/text.js';
-import type { InstallationView } from '../../../src/index.js';
+import { describeFix, type InstallationView } from '../../../src/index.js';
 import { VPC_A, VPC_B } from './support.js';
 
 const plain = colors(false);
@@ -107,6 +115,17 @@ ok       node        v22
 missing  privileges  without CAP_NET_ADMIN
                      run as root
 something that vpcctl needs is missing`);
+});
+
+test('fixes: what was made, what was taken back, and what was not there to be', () => {
+  const path = (name: string) => ({ kind: 'file', path: name, content: '', directories: [] }) as const;
+  const undone = [{ fix: path('/a') }, { fix: path('/b'), left: 'it is gone already' }];
+  expect(fixesText({ fixed: [path('/c')], undone }, describeFix)).toEqual([
+    '- file /a',
+    '= file /b: it is gone already',
+    '+ file /c',
+  ]);
+  expect(fixesText({ fixed: [], undone: [] }, describeFix)).toEqual(['nothing to do']);
 });
 
 test('a table ends its lines with the last cell', () => {

@@ -783,3 +783,12 @@ describe('progress', () => {
     expect(lines).toEqual(['vpcctl: an earlier command was interrupted: undone (vpc a)\n']);
   });
 });
+
+test.each([
+  [['--fix', '--undo'], /both --fix and --undo/],
+  [['--dry-run'], /--dry-run needs --fix or --undo/],
+])('doctor %j is refused before anything is looked at', async (options, words) => {
+  const { exitCode, stderr } = await vpcctl(['doctor', ...options]);
+  expect(exitCode).toBe(2);
+  expect(stderr).toMatch(words);
+});
