@@ -422,6 +422,8 @@ describe('every command', { sequential: true }, () => {
     { args: ['inspect', '--vpc', 'a'], dryRun: false },
     { args: ['show-policy', '--vpc', 'a'], dryRun: false },
     { args: ['doctor'], dryRun: false },
+    { args: ['doctor', '--fix'], dryRun: false },
+    { args: ['doctor', '--undo'], dryRun: false },
     { args: ['drift'], dryRun: false },
     { args: ['schema'], dryRun: false },
     { args: ['schema', '--policy'], dryRun: false },

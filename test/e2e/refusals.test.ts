@@ -505,6 +505,7 @@ describe('a bad machine', { sequential: true }, () => {
     const doctor = await asNobody('doctor');
     expect(doctor.exitCode).toBe(7);
     expect(doctor.stdout).toMatch(/^missing +privileges +without CAP_NET_ADMIN and CAP_SYS_ADMIN/m);
+    expect(doctor.stdout).toMatch(/^unknown +other firewalls +not looked at: /m);
     // Looking at one's own state needs none.
     expect(await asNobody(...own, 'list')).toMatchObject({ exitCode: 0, stdout: 'no VPCs', stderr: '' });
     expect(diffHostStates(before, host.snapshot())).toEqual([]);
