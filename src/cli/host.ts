@@ -7,6 +7,7 @@ export type Library = Pick<
   | 'transaction'
   | 'plan'
   | 'apply'
+  | 'cut'
   | 'destroy'
   | 'list'
   | 'inspect'

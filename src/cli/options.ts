@@ -13,6 +13,14 @@ export function dryRunOption(): Option {
   return new Option('--dry-run', 'show what would be done, change nothing');
 }
 
+export interface Cut {
+  readonly cut?: boolean;
+}
+
+export function cutOption(): Option {
+  return new Option('--cut', 'end connections that are no longer allowed; by default those that are open go on');
+}
+
 export function yesOption(): Option {
   return new Option('-y, --yes', 'do not ask');
 }

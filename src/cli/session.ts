@@ -5,7 +5,7 @@ import { UsageError } from './failure.js';
 import { nameOf, readText } from './files.js';
 import type { Host, Library } from './host.js';
 import { isEmpty, planText } from './plan-text.js';
-import { type Colors, colors, oneLine } from './text.js';
+import { type Colors, colors, count, oneLine } from './text.js';
 
 /** Options that every command takes. */
 export interface Globals {
@@ -101,12 +101,12 @@ export class Session {
   /** Runs verbs as one transaction and reports it: the plan alone with `dryRun`, else what `done` says. */
   async change<T>(
     edit: (tx: Transaction) => T,
-    options: { readonly dryRun?: boolean | undefined },
+    options: { readonly dryRun?: boolean | undefined; readonly cut?: boolean | undefined },
     done: (result: TransactionResult<T>, library: Library) => { text: readonly string[]; json?: object },
   ): Promise<void> {
     const library = await this.open();
     const dryRun = options.dryRun === true;
-    const result = await library.transaction(edit, { signal: this.signal, dryRun });
+    const result = await library.transaction(edit, { signal: this.signal, dryRun, cut: options.cut === true });
     this.reportChange(result, dryRun, dryRun ? undefined : done(result, library));
   }
 
@@ -251,6 +251,9 @@ export class Progress {
         this.#line(`vpcctl: an earlier command was interrupted: ${event.what}${whose === '' ? '' : ` (vpc ${whose})`}`);
         return;
       }
+      case 'cut':
+        this.#line(`ended ${count(event.connections, 'connection')} that nothing admits any more`);
+        return;
       case 'rollback':
         this.#stage(`undoing ${event.stage} (${event.reason})`);
         return;

@@ -21,9 +21,10 @@ import { diff } from '../plan/diff.js';
 import { type Plan, plan, rollback, type Stage } from '../plan/plan.js';
 import { validateSpec } from '../spec/schema.js';
 import type { Spec } from '../spec/types.js';
+import { type Cut, carryOut, cutsOf } from './cut.js';
 import { undoFixes } from './fixes.js';
 import type { Locks } from './locks.js';
-import { type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
+import { type Intent, type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
 
 /** Progress of a transaction. */
 export type EngineEvent =
@@ -34,11 +35,14 @@ export type EngineEvent =
       readonly total: number;
       readonly changes: number;
     }
+  | { readonly type: 'cut'; readonly connections: number }
   | { readonly type: 'rollback'; readonly stage: string; readonly reason: string }
   | { readonly type: 'recovered'; readonly what: 'undone' | 'finished'; readonly scopes: readonly string[] };
 
 export interface EngineOptions {
   readonly signal?: AbortSignal;
+  /** End tracked connections that are no longer admitted. */
+  readonly cut?: boolean;
   readonly onEvent?: (event: EngineEvent) => void;
 }
 
@@ -192,6 +196,17 @@ export class Engine {
     throw new VpcctlError('CONFLICT', 'other processes kept changing the same things', { hint: 'try again' });
   }
 
+  /** Ends connections of these VPCs that are no longer admitted; how many. */
+  async cut(vpcs: readonly string[], { signal }: EngineOptions = {}): Promise<number> {
+    const release = await this.locks.acquire(vpcs, signal);
+    try {
+      const cuts = vpcs.map((vpc): Cut => ({ vpc, addresses: [], refused: true }));
+      return await carryOut(cuts, this.store, this.kernel);
+    } finally {
+      release();
+    }
+  }
+
   #checkAborted(signal: AbortSignal | undefined): void {
     if (signal?.aborted === true) throw aborted();
   }
@@ -199,20 +214,22 @@ export class Engine {
   async #execute<T>(prepared: Prepared<T>, options: EngineOptions): Promise<void> {
     const { edits, lowered, versions } = prepared;
     const { forward, teardown } = await this.#withHostState(prepared.plan);
-    if (forward.length === 0 && teardown.changes.length === 0) {
+    const cuts = cutsOf(edits, options.cut === true);
+    const after = cuts.length > 0 || teardown.changes.length > 0;
+    if (forward.length === 0 && !after) {
       if (edits.length > 0) {
-        const id = this.store.begin(versions, { forward, teardown }, edits);
+        const id = this.store.begin(versions, prepared.plan, edits);
         this.store.commit(id, versions.keys(), edits, lowered, false);
       }
       return;
     }
     await this.#refuseForeign(forward);
     await this.#prepareDirectory(forward);
-    const journal = this.store.begin(versions, { forward, teardown }, edits);
+    const journal = this.store.begin(versions, { forward, teardown, cuts }, edits);
     await this.#goForward(journal, forward, teardown, options);
     const recorded = withHostState(lowered, forward);
     try {
-      this.store.commit(journal, versions.keys(), edits, recorded, teardown.changes.length > 0);
+      this.store.commit(journal, versions.keys(), edits, recorded, after);
     } catch (error) {
       await this.#undo(journal, forward, undefined, 'the new state could not be written', options);
       throw error;
@@ -225,11 +242,23 @@ export class Engine {
         total: forward.length + 1,
         changes: teardown.changes.length,
       });
-      const failure = await this.kernel.apply(teardown.changes, { tolerant: true });
-      if (failure !== undefined) throw failure.error;
-      await this.#finish(journal, [...versions.keys()]);
     }
+    if (after) await this.#tearDown(journal, { forward, teardown, cuts }, [...versions.keys()], options);
     await this.#releaseDirectory();
+  }
+
+  /** What comes after the commit: it cannot be undone, and is carried on with by the next command. */
+  async #tearDown(
+    journal: number,
+    { teardown, cuts = [] }: Intent,
+    scopes: readonly string[],
+    options: EngineOptions,
+  ): Promise<void> {
+    const failure = await this.kernel.apply(teardown.changes, { tolerant: true });
+    if (failure !== undefined) throw failure.error;
+    const connections = await carryOut(cuts, this.store, this.kernel);
+    if (connections > 0) options.onEvent?.({ type: 'cut', connections });
+    await this.#finish(journal, scopes);
   }
 
   /**
@@ -344,9 +373,7 @@ export class Engine {
       options.onEvent?.({ type: 'recovered', what: 'undone', scopes });
       return;
     }
-    const failure = await this.kernel.apply(entry.plan.teardown.changes, { tolerant: true });
-    if (failure !== undefined) throw failure.error;
-    await this.#finish(entry.id, scopes);
+    await this.#tearDown(entry.id, entry.plan, scopes, options);
     options.onEvent?.({ type: 'recovered', what: 'finished', scopes });
   }
 

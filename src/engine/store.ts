@@ -9,6 +9,7 @@ import type { Edit, Reader } from '../model/reader.js';
 import { claims, idOf, type Resource, terms } from '../model/resources.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 import type { Plan } from '../plan/plan.js';
+import type { Cut } from './cut.js';
 import { type Database, openDatabase, type Statement } from './sqlite.js';
 
 const SCHEMA_VERSION = 1;
@@ -26,11 +27,16 @@ CREATE TABLE IF NOT EXISTS apps (vpc TEXT NOT NULL, instance TEXT NOT NULL, name
   PRIMARY KEY (vpc, instance, name)) WITHOUT ROWID;
 `;
 
+/** What a transaction is going to do; `cuts`: after the commit, once its teardown is done. */
+export interface Intent extends Plan {
+  readonly cuts?: readonly Cut[];
+}
+
 /** A transaction that has begun. `forward`: to be undone; `teardown`: committed, its end still to be carried out. */
 export interface JournalEntry {
   readonly id: number;
   readonly phase: 'forward' | 'teardown';
-  readonly plan: Plan;
+  readonly plan: Intent;
 }
 
 /** Rows of one resource after a transaction; absent `after`: the resource is gone. */
@@ -304,7 +310,7 @@ export class Store implements Reader {
    * Records the intent before anything happens. Throws {@link LostRace} when a scope is no longer at the version that the plan was made from, or
    * another transaction claimed one of its addresses.
    */
-  begin(versions: ReadonlyMap<string, number>, plan: Plan, edits: readonly Edit[]): number {
+  begin(versions: ReadonlyMap<string, number>, plan: Intent, edits: readonly Edit[]): number {
     return this.#transaction(() => {
       for (const [scope, version] of this.versions([...versions.keys()])) {
         if (versions.get(scope) !== version) throw new LostRace(`${scope || 'the installation'} has changed`);
@@ -411,7 +417,7 @@ export class Store implements Reader {
       const own = this.#all<{ scope: string }>('SELECT scope FROM journal_scopes WHERE id = ?', id).map(
         ({ scope }) => scope,
       );
-      return [{ entry: { id, phase: found.phase, plan: this.#parse<Plan>(found.plan) }, scopes: own }];
+      return [{ entry: { id, phase: found.phase, plan: this.#parse<Intent>(found.plan) }, scopes: own }];
     });
   }
 

@@ -17,7 +17,7 @@ import { countChanges } from '../plan/plan.js';
 import { validateSpec } from '../spec/schema.js';
 import type { PolicyFile, PolicySpec, SecurityGroupSpec, SettingsSpec, Spec } from '../spec/types.js';
 import { type DeployApp, deploy, type ExecOptions, type ExecResult, execIn, isRunning, stop } from './apps.js';
-import { Engine, type EngineEvent, type Prepared } from './engine.js';
+import { Engine, type EngineEvent, type EngineOptions, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
 import { type AppRecord, Store, stateDirectory } from './store.js';
@@ -50,6 +50,8 @@ export interface RunOptions {
   readonly onEvent?: (event: VpcctlEvent) => void;
   /** Work everything out and change nothing. */
   readonly dryRun?: boolean;
+  /** End tracked connections that the change no longer admits. Default: they go on, as in the cloud. */
+  readonly cut?: boolean;
 }
 
 /** One line of a plan, in the model's words. */
@@ -214,11 +216,12 @@ export class Vpcctl {
     this.#store.close();
   }
 
-  #options(options: RunOptions): { signal?: AbortSignal; onEvent?: (event: VpcctlEvent) => void } {
+  #options(options: RunOptions): EngineOptions {
     const onEvent = options.onEvent ?? this.#onEvent;
     return {
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       ...(onEvent === undefined ? {} : { onEvent }),
+      ...(options.cut === undefined ? {} : { cut: options.cut }),
     };
   }
 
@@ -271,6 +274,18 @@ export class Vpcctl {
         if (draft.get(INSTALLATION_ID) !== undefined) draft.remove(INSTALLATION_ID);
       }
     }, options);
+  }
+
+  /**
+   * Ends the tracked connections that no rule admits any more: of one VPC, or of all. Returns how many. NOT_FOUND when there is no such VPC. A revoked
+   * rule alone keeps them, as in the cloud.
+   */
+  async cut(vpc?: string, options: Pick<RunOptions, 'signal'> = {}): Promise<number> {
+    const vpcs = vpc === undefined ? findKind(this.#store, 'vpc', 'kind:vpc') : [verbs.requireVpc(this.#store, vpc)];
+    return this.#engine.cut(
+      vpcs.map(({ name }) => name),
+      this.#options(options),
+    );
   }
 
   // --- reading -------------------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 /** The effects, behind one interface. Everything above speaks in rows; what turns them into system calls is below. */
 import type { VpcctlError } from '../errors.js';
+import type { Flow } from '../netlink/conntrack.js';
 import type { Change } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 import type { Machine } from './machine.js';
+
+export type { Flow } from '../netlink/conntrack.js';
 
 /** What a plan needs to know of the machine before it is made. */
 export interface HostView {
@@ -41,6 +44,10 @@ export interface Kernel {
   observe(namespaces: readonly string[]): Promise<KernelObject[]>;
   /** Loads what changes like these need. Touches nothing. */
   warm?(changes: readonly Change[]): Promise<void>;
+  /** The tracked connections of a namespace; none when it is not there. */
+  flows(ns: string): Promise<Flow[]>;
+  /** Forgets connections that {@link flows} told of: their next packets are judged as new. One that has ended meanwhile is no failure. */
+  cut(ns: string, flows: readonly Flow[]): Promise<void>;
   host(): Promise<HostView>;
   /** Every pinned namespace, whoever's. */
   namespaces(): Promise<string[]>;

@@ -27,7 +27,7 @@ import {
   type SysctlRow,
   type VethRow,
 } from '../objects/kernel-object.js';
-import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
+import type { ApplyOptions, Flow, HostView, Kernel, StageFailure } from './kernel.js';
 
 export interface MemoryKernelOptions {
   /** The host's own links. Default: `lo` and `eth0`, up, MTU 1500 for the latter. */
@@ -146,6 +146,7 @@ export class MemoryKernel implements Kernel {
   readonly #namespaces = new Map<string, Namespace>([['', emptyNamespace()]]);
   readonly #links: HostView['links'];
   readonly #routes: HostView['routes'];
+  readonly #flows = new Map<string, Flow[]>();
   readonly #hostSettings: Map<string, string>;
   readonly #foreign: ReadonlySet<string>;
   readonly #onChange: MemoryKernelOptions['onChange'];
@@ -239,6 +240,22 @@ export class MemoryKernel implements Kernel {
       });
       return [...rows, ...space.firewall.values()];
     });
+  }
+
+  /** Somebody's packets: a connection is tracked from now on. */
+  track(ns: string, flow: Flow): void {
+    this.#flows.set(ns, [...(this.#flows.get(ns) ?? []), flow]);
+  }
+
+  async flows(ns: string): Promise<Flow[]> {
+    return this.#namespaces.has(ns) ? [...(this.#flows.get(ns) ?? [])] : [];
+  }
+
+  async cut(ns: string, flows: readonly Flow[]): Promise<void> {
+    this.#flows.set(
+      ns,
+      (this.#flows.get(ns) ?? []).filter((flow) => !flows.includes(flow)),
+    );
   }
 
   async host(): Promise<HostView> {

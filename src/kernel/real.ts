@@ -2,6 +2,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { VpcctlError } from '../errors.js';
 import { decodeAddrs, dumpAddrs } from '../netlink/addr.js';
+import { Batch } from '../netlink/batch.js';
+import { decodeFlows, deleteFlow, dumpFlows } from '../netlink/conntrack.js';
 import { decodeLinks, dumpLinks } from '../netlink/link.js';
 import { decodeNeighs, decodeStations, dumpNeighs, dumpStations } from '../netlink/neigh.js';
 import { decodeRoutes, dumpRoutes } from '../netlink/route.js';
@@ -10,7 +12,7 @@ import { decodeRuleset } from '../nft/decode.js';
 import { encodeTransaction, isNftRow } from '../nft/encode.js';
 import { type Change, isBirth } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
-import type { ApplyOptions, HostView, Kernel, StageFailure } from './kernel.js';
+import type { ApplyOptions, Flow, HostView, Kernel, StageFailure } from './kernel.js';
 import { type Machine, RealMachine } from './machine.js';
 import { loadNative, type Native, type NativeOp } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
@@ -212,6 +214,28 @@ export class RealKernel implements Kernel {
   async warm(changes: readonly Change[]): Promise<void> {
     const { firewalls } = encode(changes);
     for (const { document } of firewalls) if (typeof document === 'string') await this.nft.warm(document);
+  }
+
+  async flows(ns: string): Promise<Flow[]> {
+    const op = { op: 'dump', conntrack: true, netns: netnsPath(ns), data: dumpFlows() } as const;
+    const [result] = await this.#native.run([op]);
+    if (result?.data !== undefined && result.errno === 0) return decodeFlows(result.data);
+    const errno = this.#native.errnoName(result?.errno ?? 0);
+    if (errno === 'ENOENT') return [];
+    throw new VpcctlError('KERNEL', `could not read the tracked connections of ${ns}`, { netns: ns, errno });
+  }
+
+  async cut(ns: string, flows: readonly Flow[]): Promise<void> {
+    const batch = new Batch();
+    for (const flow of flows) deleteFlow(batch, flow);
+    const op = { op: 'netlink', conntrack: true, netns: netnsPath(ns), ...batch.finish() } as const;
+    const [result] = await this.#native.run([op], true);
+    const errnos = [result?.errno ?? 0, ...(result?.acks ?? []).map(({ errno }) => errno)].map((errno) =>
+      errno === 0 ? 'ENOENT' : this.#native.errnoName(errno),
+    );
+    const refused = errnos.find((errno) => errno !== 'ENOENT');
+    if (refused === undefined) return;
+    throw new VpcctlError('KERNEL', `could not end connections in ${ns}`, { netns: ns, errno: refused });
   }
 
   async host(): Promise<HostView> {

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import type { Format } from '../../index.js';
 import { writeText } from '../files.js';
-import { type DryRun, dryRunOption, readFilled, type Yes, yesOption } from '../options.js';
+import { type Cut, cutOption, type DryRun, dryRunOption, readFilled, type Yes, yesOption } from '../options.js';
 import { driftText, isEmpty, planText, sumText } from '../plan-text.js';
 import type { Session } from '../session.js';
 import { count } from '../text.js';
@@ -26,7 +26,7 @@ async function plan(session: Session, file: string, options: { detailedExitcode?
 async function apply(
   session: Session,
   file: string,
-  { dryRun = false, yes }: DryRun & Yes,
+  { dryRun = false, yes, cut = false }: DryRun & Yes & Cut,
   ask: 'always' | 'losses',
 ): Promise<void> {
   const { spec, located } = await session.readSpec(file);
@@ -36,7 +36,7 @@ async function apply(
   const lines = planText(planned, session.colors);
   const harmless = isEmpty(planned) || (ask === 'losses' && planned.changes.every(({ action }) => action === 'create'));
   if (!harmless && !(await session.confirm('Do this?', yes, lines))) return;
-  const result = await located(() => library.apply(spec, { signal: session.signal }));
+  const result = await located(() => library.apply(spec, { signal: session.signal, cut }));
   const text = isEmpty(result) ? ['unchanged: everything is as the file says'] : planText(result, session.colors);
   session.reportChange(result, false, {
     text: isEmpty(result) ? text : [...text.slice(0, -1), sumText(result, 'done')],
@@ -92,6 +92,7 @@ export function addDeclarative(program: Command, session: Session): void {
     .description('make the VPCs of a file what it says, as one transaction')
     .argument('<file>', FILE)
     .addOption(yesOption())
+    .addOption(cutOption())
     .addOption(dryRunOption())
     .addHelpText(
       'after',
@@ -102,7 +103,7 @@ Examples:
   vpcctl apply network.yaml
   generate | vpcctl apply - --yes`,
     )
-    .action(async (file: string, options: DryRun & Yes) => apply(session, file, options, 'always'));
+    .action(async (file: string, options: DryRun & Yes & Cut) => apply(session, file, options, 'always'));
 
   program
     .command('destroy')
@@ -127,8 +128,9 @@ Examples:
     .description('apply a file; asks only before changing or removing what is there')
     .argument('<file>', FILE)
     .addOption(yesOption())
+    .addOption(cutOption())
     .addOption(dryRunOption())
-    .action(async (file: string, options: DryRun & Yes) => apply(session, file, options, 'losses'));
+    .action(async (file: string, options: DryRun & Yes & Cut) => apply(session, file, options, 'losses'));
 
   program
     .command('drift')
@@ -138,6 +140,22 @@ Examples:
       const drift = await library.drift();
       session.print({ json: { clean: drift.length === 0, drift }, text: () => driftText(drift, session.colors) });
       if (drift.length > 0) session.exitCode = DIFFERENT;
+    });
+
+  program
+    .command('cut-connections')
+    .description('end open connections that no rule admits any more')
+    .option('--vpc <name>', 'only of this VPC')
+    .addHelpText(
+      'after',
+      `
+A connection goes on when the rule that admitted it goes, as in the cloud. This ends just those; so does --cut of the
+commands that change rules.`,
+    )
+    .action(async ({ vpc }: { vpc?: string }) => {
+      const library = await session.open();
+      const connections = await library.cut(vpc, { signal: session.signal });
+      session.report({ json: { connections }, text: () => [`ended ${count(connections, 'connection')}`] });
     });
 
   program

@@ -1,12 +1,12 @@
 /** `put-security-group`, `delete-security-group`. */
 import type { Command } from 'commander';
 import { nameOf } from '../files.js';
-import { type DryRun, dryRunOption } from '../options.js';
+import { type Cut, cutOption, type DryRun, dryRunOption } from '../options.js';
 import type { Session } from '../session.js';
 import { count } from '../text.js';
 import { verbOf } from './vpc.js';
 
-interface PutGroupOptions extends DryRun {
+interface PutGroupOptions extends DryRun, Cut {
   readonly vpc: string;
   readonly name: string;
   readonly rules: string;
@@ -24,6 +24,7 @@ export function addGroups(program: Command, session: Session): void {
     .requiredOption('--vpc <name>', 'VPC it belongs to')
     .requiredOption('--name <name>', 'name of the group')
     .requiredOption('--rules <file>', 'YAML or JSON with ingress and egress lists; - is standard input')
+    .addOption(cutOption())
     .addOption(dryRunOption())
     .addHelpText(
       'after',

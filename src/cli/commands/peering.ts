@@ -1,9 +1,9 @@
 /** `peer-vpcs`, `unpeer-vpcs`. */
 import type { Command } from 'commander';
-import { type DryRun, dryRunOption, readList } from '../options.js';
+import { type Cut, cutOption, type DryRun, dryRunOption, readList } from '../options.js';
 import type { Session } from '../session.js';
 
-interface PeerOptions extends DryRun {
+interface PeerOptions extends DryRun, Cut {
   readonly vpc1: string;
   readonly vpc2: string;
   readonly allowCidrs?: readonly string[];
@@ -16,6 +16,7 @@ export function addPeerings(program: Command, session: Session): void {
     .requiredOption('--vpc1 <name>', 'one VPC')
     .requiredOption('--vpc2 <name>', 'the other')
     .option('--allow-cidrs <cidrs...>', 'only these blocks of either side (default: all)', readList)
+    .addOption(cutOption())
     .addOption(dryRunOption())
     .addHelpText(
       'after',
@@ -45,6 +46,7 @@ Examples:
     .description('part two VPCs again')
     .requiredOption('--vpc1 <name>', 'one VPC')
     .requiredOption('--vpc2 <name>', 'the other')
+    .addOption(cutOption())
     .addOption(dryRunOption())
     .action(async (options: PeerOptions) => {
       const { vpc1, vpc2 } = options;

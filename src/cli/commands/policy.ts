@@ -3,11 +3,11 @@ import type { Command } from 'commander';
 import type { PolicyFile, SubnetView } from '../../index.js';
 import { UsageError } from '../failure.js';
 import { nameOf } from '../files.js';
-import { type DryRun, dryRunOption } from '../options.js';
+import { type Cut, cutOption, type DryRun, dryRunOption } from '../options.js';
 import { policyLines } from '../render.js';
 import type { Session } from '../session.js';
 
-interface ApplyPolicyOptions extends DryRun {
+interface ApplyPolicyOptions extends DryRun, Cut {
   readonly vpc: string;
   readonly subnet?: string;
   readonly policy: string;
@@ -18,7 +18,7 @@ interface ShowPolicyOptions {
   readonly subnet?: string;
 }
 
-interface ClearPolicyOptions extends DryRun {
+interface ClearPolicyOptions extends DryRun, Cut {
   readonly vpc: string;
   readonly subnet: string;
 }
@@ -41,6 +41,7 @@ export function addPolicies(program: Command, session: Session): void {
     .requiredOption('--vpc <name>', 'VPC it belongs to')
     .option('--subnet <name>', 'the subnet (default: as each policy of the file says, by name or block)')
     .requiredOption('--policy <file>', 'JSON or YAML: a policy or a list of them; - is standard input')
+    .addOption(cutOption())
     .addOption(dryRunOption())
     .addHelpText(
       'after',
@@ -105,6 +106,7 @@ Example:
     .description('take the policy of a subnet away: security groups decide again')
     .requiredOption('--vpc <name>', 'VPC it belongs to')
     .requiredOption('--subnet <name>', 'the subnet')
+    .addOption(cutOption())
     .addOption(dryRunOption())
     .action(async (options: ClearPolicyOptions) => {
       const { vpc, subnet } = options;

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeAddrs } from '../../../src/netlink/addr.js';
+import { decodeFlows } from '../../../src/netlink/conntrack.js';
 import { decodeLinks, deleteLink } from '../../../src/netlink/link.js';
 import {
   decodeMessages,
@@ -166,6 +167,7 @@ describe.runIf(littleEndianHost)('real messages, damaged', () => {
     ['links', decodeLinks, split(fixture('links')).slice(2, 3)],
     ['routes', decodeRoutes, split(fixture('routes'))],
     ['rules', decodeRules, split(fixture('rules'))],
+    ['flows', decodeFlows, split(fixture('flows'))],
   ] as const;
 
   it.each(messages)('%s: cut anywhere, the message length told so or not', (_name, decode, all) => {

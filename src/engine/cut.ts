@@ -1,0 +1,87 @@
+/**
+ * Ending tracked connections. The kernel lets what is tracked pass without asking the firewall again; to forget an entry is to have its next packet
+ * judged as a new connection's. A connection of an address that left always ends: whoever gets the address next must not inherit it. One that a
+ * changed rule no longer admits goes on, as in the cloud (Amazon VPC User Guide, "Connection tracking"), unless it is asked to be cut.
+ */
+import type { Flow, Kernel } from '../kernel/kernel.js';
+import { Admission } from '../lower/admits.js';
+import { routerNs } from '../lower/names.js';
+import type { Edit, Reader } from '../model/reader.js';
+import { INSTALLATION_SCOPE, type Instance, idOf, scopesOf } from '../model/resources.js';
+import type { KernelObject } from '../objects/kernel-object.js';
+
+/** What is to end in the router of one VPC. */
+export interface Cut {
+  readonly vpc: string;
+  /** Addresses that left. */
+  readonly addresses: readonly string[];
+  /** Also what is no longer admitted. */
+  readonly refused: boolean;
+}
+
+/** What must be cut after these edits; `refused`: also what they no longer admit. VPCs that go take theirs along. */
+export function cutsOf(edits: readonly Edit[], refused: boolean): Cut[] {
+  const left = new Map<string, string[]>();
+  const leave = (vpc: string, addresses: readonly string[]): void => {
+    left.set(vpc, [...(left.get(vpc) ?? []), ...addresses]);
+  };
+  for (const { before, after } of edits) {
+    if (refused)
+      for (const one of [before, after]) for (const vpc of one === undefined ? [] : scopesOf(one)) leave(vpc, []);
+    if (before?.kind !== 'instance') continue;
+    const kept = after?.kind === 'instance' ? addressesOf(after) : [];
+    const gone = addressesOf(before).filter((ip) => !kept.includes(ip));
+    if (gone.length > 0) leave(before.vpc, gone);
+  }
+  left.delete(INSTALLATION_SCOPE);
+  for (const { before, after } of edits) if (before?.kind === 'vpc' && after === undefined) left.delete(before.name);
+  return [...left].map(([vpc, addresses]) => ({ vpc, addresses, refused }));
+}
+
+function addressesOf({ ip, publicIp }: Instance): string[] {
+  return publicIp === undefined ? [ip] : [ip, publicIp];
+}
+
+/** What is recorded: the model, and the rows of each resource. */
+interface Recorded extends Reader {
+  rowsOf(id: string): KernelObject[];
+}
+
+/** Ends them; how many connections that were. The rules of `recorded` are in the kernel already. */
+export async function carryOut(cuts: readonly Cut[], recorded: Recorded, kernel: Kernel): Promise<number> {
+  let count = 0;
+  for (const cut of cuts) {
+    const ns = routerNs(cut.vpc);
+    const flows = await kernel.flows(ns);
+    if (flows.length === 0) continue;
+    const doomed = flows.filter(doomedBy(cut, recorded));
+    if (doomed.length > 0) await kernel.cut(ns, doomed);
+    count += doomed.length;
+  }
+  return count;
+}
+
+function doomedBy({ vpc, addresses, refused }: Cut, recorded: Recorded): (flow: Flow) => boolean {
+  const left = new Set(addresses);
+  const admission = refused ? new Admission(rowsOfRouter(vpc, recorded)) : undefined;
+  return ({ original, reply }) => {
+    if ([original, reply].some(({ source, destination }) => left.has(source) || left.has(destination))) return true;
+    const admitted = admission?.admits({
+      source: original.source,
+      destination: original.destination,
+      protocol: original.protocol,
+      ...(original.destinationPort === undefined ? {} : { port: original.destinationPort }),
+      answersFrom: reply.source,
+      answersTo: reply.destination,
+    });
+    return admitted === false;
+  };
+}
+
+function rowsOfRouter(vpc: string, recorded: Recorded): KernelObject[] {
+  const ns = routerNs(vpc);
+  return ['instances', 'profiles', 'peerings']
+    .flatMap((term) => recorded.find(`${term}:${vpc}`))
+    .flatMap((resource) => recorded.rowsOf(idOf(resource)))
+    .filter((row) => row.ns === ns);
+}

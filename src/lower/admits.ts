@@ -1,0 +1,116 @@
+/**
+ * What the firewall of a router (firewall.ts) says of a connection, answered from the rows it was filled with. For connections that are tracked
+ * already and that the kernel lets pass without asking again.
+ */
+import { type Ipv4, toNumber } from '../net/cidr.js';
+import type { KernelObject, NftElementRow, NftValue, RouteRow } from '../objects/kernel-object.js';
+import { GATE_SETS, type Gate, type GateSet, SETS } from './firewall.js';
+import { BRIDGE, TRANSIT, UPLINK } from './names.js';
+
+/** A connection at a router. Where addresses are translated, both the translated and the private one are told. */
+export interface Connection {
+  /** As its first packet says. */
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: number;
+  /** Of the destination; only with protocols that have ports. */
+  readonly port?: number;
+  /** Where answers come from and go to: the private destination and the public source, where they are translated. */
+  readonly answersFrom: string;
+  readonly answersTo: string;
+}
+
+/** The rows of one router, to be asked. */
+export class Admission {
+  /** Keys of elements without their first part, by `set first`. */
+  readonly #elements = new Map<string, NftElementRow[]>();
+  readonly #routes: RouteRow[] = [];
+
+  constructor(rows: Iterable<KernelObject>) {
+    for (const row of rows) {
+      if (row.kind === 'route') this.#routes.push(row);
+      if (row.kind !== 'nft-element') continue;
+      const key = `${row.set} ${row.key[0]}`;
+      const known = this.#elements.get(key);
+      if (known === undefined) this.#elements.set(key, [row]);
+      else known.push(row);
+    }
+  }
+
+  /** Whether the connection would be admitted if it began now; undefined when it is none of a workload's. */
+  admits(connection: Connection): boolean | undefined {
+    const { source, answersFrom: destination } = connection;
+    const sender = this.#profile(source);
+    const receiver = this.#profile(destination);
+    if (sender === undefined && receiver === undefined) return undefined;
+    if (sender !== undefined && !this.#passes('out', sender, receiver ?? 0, destination, connection)) return false;
+    if (receiver !== undefined && !this.#passes('in', receiver, sender ?? 0, source, connection)) return false;
+    if (sender === undefined) return this.#entersFrom(connection);
+    return receiver === undefined ? this.#leavesTo(connection) : true;
+  }
+
+  #profile(address: string): number | undefined {
+    const mark = this.#data(SETS.profile, address);
+    return mark === undefined ? undefined : Number(mark);
+  }
+
+  #data(map: string, address: string): NftValue | undefined {
+    return this.#elements.get(`${map} ${address}`)?.[0]?.data;
+  }
+
+  #passes(gate: Gate, own: number, other: number, address: string, { protocol, port }: Connection): boolean {
+    const asked: Readonly<Record<GateSet, readonly (string | number | undefined)[]>> = {
+      all: [],
+      proto: [protocol],
+      port: [protocol, port],
+      group: [other],
+      group_proto: [other, protocol],
+      group_port: [other, protocol, port],
+      net: [address, protocol],
+      net_port: [address, protocol, port],
+    };
+    return Object.keys(GATE_SETS).some((set) => this.#holds(`${gate}_${set}`, [own, ...asked[set as GateSet]]));
+  }
+
+  #holds(set: string, asked: readonly (string | number | undefined)[]): boolean {
+    return (this.#elements.get(`${set} ${asked[0]}`) ?? []).some(({ key }) =>
+      key.every((part, at) => at === 0 || covers(part, asked[at])),
+    );
+  }
+
+  /** The peer whose blocks an address is in. */
+  #peerOf(address: string): string | undefined {
+    return this.#routes.find(
+      ({ link, dst }) => link !== undefined && link !== BRIDGE && link !== UPLINK && covers(dst, address),
+    )?.link;
+  }
+
+  #entersFrom({ source, destination, answersFrom }: Connection): boolean {
+    const peer = this.#peerOf(source);
+    if (peer !== undefined) return this.#holds(SETS.peerFlow, [peer, answersFrom, source]);
+    if (destination !== answersFrom) return this.#data(SETS.publicIn, destination) === answersFrom;
+    return source === TRANSIT.host && this.#elements.has(`${SETS.public} ${answersFrom}`);
+  }
+
+  #leavesTo({ source, destination, answersTo }: Connection): boolean {
+    const peer = this.#peerOf(destination);
+    if (peer !== undefined) return this.#holds(SETS.peerFlow, [peer, source, destination]);
+    return this.#data(SETS.publicOut, source) === answersTo;
+  }
+}
+
+/** Whether a part of an element (number, range, address, block) covers a number or an address. */
+function covers(part: NftValue, asked: string | number | undefined): boolean {
+  if (asked === undefined) return false;
+  if (typeof part === 'number' || part === String(asked)) return String(part) === String(asked);
+  const value = typeof asked === 'number' ? asked : toNumber(asked as Ipv4);
+  const [base, length] = part.split('/');
+  if (length !== undefined) {
+    const first = toNumber(base as Ipv4);
+    return value >= first && value < first + 2 ** (32 - Number(length));
+  }
+  const [from, to] = part.split('-');
+  if (from === undefined || to === undefined) return false;
+  const bound = (text: string): number => (text.includes('.') ? toNumber(text as Ipv4) : Number(text));
+  return value >= bound(from) && value <= bound(to);
+}
