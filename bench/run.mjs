@@ -3,31 +3,33 @@
  * [--quick]`. How it measures is in README.md.
  */
 
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { driverNamed, driverNames } from './lib/drivers.mjs';
-import { hasProgram, machine, PATH } from './lib/machine.mjs';
+import { hasProgram, machine } from './lib/machine.mjs';
 import { parseSize, sizeName } from './lib/network.mjs';
+import { inPrivateHost } from './lib/private.mjs';
 import { summarize } from './lib/stats.mjs';
-import { renderTable } from './lib/table.mjs';
+import { describeRun, renderTable } from './lib/table.mjs';
+import * as scale from './suites/scale.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const SUITES = ['provision'];
+const SUITES = ['provision', 'scale'];
 const BASELINE = 'batch';
 const OURS = 'vpcctl';
 /** `--quick` fails when ours takes longer than this many times the baseline. */
 const QUICK_LIMIT = 2;
-const TRIAL_TIMEOUT_MS = 600_000;
+/** Attaches measured at each size of the suite scale. */
+const SCALE_REPEATS = 30;
 
 const USAGE = `usage: npm run bench -- [SUITE] [options]
 
 suites:  ${SUITES.join(', ')}
-  --sizes LIST     VPCSxWORKLOADS, comma separated (1x1,1x10,1x100)
-  --rounds N       rounds a size (5)
+  --sizes LIST     VPCSxWORKLOADS, comma separated (1x1,1x10,1x100); scale: existing workloads (${scale.SIZES})
+  --rounds N       rounds a size (5); scale: attaches a size (${SCALE_REPEATS})
   --drivers LIST   of ${driverNames().join(', ')} (all)
   --groups KIND    own: a security group a workload (default); shared: one a VPC
   --json FILE      write machine, trials and summary
@@ -59,10 +61,11 @@ function options() {
     }
     const suite = positionals[0] ?? 'provision';
     if (positionals.length > 1 || !SUITES.includes(suite)) throw new Error(`no suite ${positionals.join(' ')}`);
-    const rounds = Number(values.rounds ?? (values.quick ? 3 : 5));
+    const rounds = Number(values.rounds ?? (suite === 'scale' ? SCALE_REPEATS : values.quick ? 3 : 5));
     if (!Number.isInteger(rounds) || rounds < 1)
       throw new Error(`--rounds ${values.rounds}: expected a positive number`);
     if (!['own', 'shared'].includes(values.groups)) throw new Error(`--groups ${values.groups}: own or shared`);
+    if (suite === 'scale') return { suite, rounds, sizes: values.sizes ?? scale.SIZES, drivers: [], json: values.json };
     const sizes = (values.sizes ?? (values.quick ? '1x10' : '1x1,1x10,1x100')).split(',').map(parseSize);
     const drivers = values.drivers?.split(',') ?? driverNames();
     for (const name of drivers) {
@@ -72,27 +75,6 @@ function options() {
   } catch (error) {
     return fail(`${error.message}\n${USAGE}`);
   }
-}
-
-/**
- * argv of a command in a private host: own network and mount namespace, empty /run, loopback up; nothing outlives it.
- */
-function privateHost(command) {
-  const flags = [
-    '--net',
-    '--mount',
-    '--propagation',
-    'private',
-    ...(process.getuid() === 0 ? [] : ['--map-root-user']),
-  ];
-  const enter = 'mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up && exec "$@"';
-  return ['unshare', [...flags, '--', 'sh', '-c', enter, 'enter', ...command]];
-}
-
-function inPrivateHost(command) {
-  const [program, args] = privateHost(command);
-  const env = { ...process.env, PATH };
-  return spawnSync(program, args, { encoding: 'utf8', env, timeout: TRIAL_TIMEOUT_MS, maxBuffer: 2 ** 26 });
 }
 
 /** One trial in a fresh process in a fresh private host. */
@@ -164,6 +146,31 @@ for (const program of ['unshare', 'ip', 'sh']) {
 }
 const entered = inPrivateHost(['true']);
 if (entered.status !== 0) fail(`no private host here: ${entered.error?.message ?? entered.stderr.trim()}`);
+
+function runScale() {
+  const record = machine();
+  try {
+    const result = scale.run(asked);
+    const { suite, rounds, sizes, json } = asked;
+    const lines = [
+      '',
+      `${suite}, ${rounds} attaches at each size: medians`,
+      ...describeRun(record),
+      '',
+      ...scale.render(result),
+    ];
+    process.stdout.write(`${lines.join('\n')}\n`);
+    if (json !== undefined)
+      writeFileSync(json, `${JSON.stringify({ suite, rounds, sizes, machine: record, ...result }, null, 1)}\n`);
+  } catch (error) {
+    fail(error.message);
+  }
+}
+
+if (asked.suite === 'scale') {
+  runScale();
+  process.exit();
+}
 
 const drivers = await present(asked.drivers);
 if (drivers.length === 0) fail('no driver can run');

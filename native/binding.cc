@@ -1,10 +1,11 @@
 /*
  * The JavaScript face. Everything a program needs is converted to plain structures before it is queued, and converted
  * back after it came home: the namespace thread never sees a JavaScript value. There are no globals, so each
- * environment (main thread, worker threads) has namespace threads of its own: one, and one for what goes on beside it.
+ * environment (main thread, worker threads) has namespace threads of its own: one a lane.
  */
 #include <napi.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -19,6 +20,8 @@
 
 namespace vpcctl {
 namespace {
+
+constexpr size_t kLanes = 3;
 
 struct Job final : Program {
   explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
@@ -229,14 +232,14 @@ Napi::Value throwStatus(Napi::Env env, const sys::Status& status) {
 /** What one environment owns. Only its JavaScript thread touches it, but for the thread-safe function. */
 class Addon {
  public:
-  Addon() : worker_(deliver, this), beside_(deliver, this) {}
+  Addon() : lanes_{Worker(deliver, this), Worker(deliver, this), Worker(deliver, this)} {}
   Addon(const Addon&) = delete;
   Addon& operator=(const Addon&) = delete;
   ~Addon() = default;
 
   static Addon* of(Napi::Env env) { return env.GetInstanceData<Addon>(); }
 
-  Napi::Value submit(Napi::Env env, std::vector<Op> ops, bool keepGoing, bool beside) {
+  Napi::Value submit(Napi::Env env, std::vector<Op> ops, bool keepGoing, size_t lane) {
     if (!open(env)) return env.Undefined();
     auto job = std::make_unique<Job>(env);
     job->ops = std::move(ops);
@@ -244,7 +247,7 @@ class Addon {
     const Napi::Promise promise = job->deferred.Promise();
     /* The event loop stays alive exactly while programs are under way. */
     if (inFlight_++ == 0) napi_ref_threadsafe_function(env, finished_);
-    (beside ? beside_ : worker_).submit(std::move(job));
+    lanes_[lane].submit(std::move(job));
     return promise;
   }
 
@@ -263,8 +266,7 @@ class Addon {
     napi_add_env_cleanup_hook(
         env,
         [](void* self) {
-          static_cast<Addon*>(self)->worker_.stop();
-          static_cast<Addon*>(self)->beside_.stop();
+          for (Worker& lane : static_cast<Addon*>(self)->lanes_) lane.stop();
         },
         this);
     return true;
@@ -285,8 +287,7 @@ class Addon {
     if (rawEnv == nullptr) return;
     const Napi::Env env(rawEnv);
     auto* addon = static_cast<Addon*>(self);
-    addon->worker_.revive();
-    addon->beside_.revive();
+    for (Worker& lane : addon->lanes_) lane.revive();
     if (--addon->inFlight_ == 0) napi_unref_threadsafe_function(env, addon->finished_);
     Napi::Array results = Napi::Array::New(env, job->results.size());
     for (uint32_t i = 0; i < job->results.size(); i += 1) {
@@ -298,8 +299,7 @@ class Addon {
 
   napi_threadsafe_function finished_ = nullptr;
   size_t inFlight_ = 0;
-  Worker worker_;
-  Worker beside_;
+  std::array<Worker, kLanes> lanes_;
 };
 
 Napi::Value run(const Napi::CallbackInfo& info) {
@@ -308,8 +308,13 @@ Napi::Value run(const Napi::CallbackInfo& info) {
   Napi::Array ops;
   if (!read.array(info[0], "ops", &ops)) return env.Undefined();
   bool keepGoing = false;
-  bool beside = false;
-  if (!read.flag(info[1], "keepGoing", &keepGoing) || !read.flag(info[2], "beside", &beside)) return env.Undefined();
+  size_t lane = 0;
+  if (!read.flag(info[1], "keepGoing", &keepGoing)) return env.Undefined();
+  if (!info[2].IsUndefined() && !read.natural(info[2], "lane", &lane)) return env.Undefined();
+  if (lane >= kLanes) {
+    read.fail("lane must be less than " + std::to_string(kLanes));
+    return env.Undefined();
+  }
   const uint32_t count = ops.Length();
   std::vector<Op> program;
   for (uint32_t i = 0; i < count; i += 1) {
@@ -320,7 +325,7 @@ Napi::Value run(const Napi::CallbackInfo& info) {
     if (!read.element(ops, i, at, &element) || !readOp(read, element, at, &op)) return env.Undefined();
     program.push_back(std::move(op));
   }
-  return Addon::of(env)->submit(env, std::move(program), keepGoing, beside);
+  return Addon::of(env)->submit(env, std::move(program), keepGoing, lane);
 }
 
 Napi::Value flock(const Napi::CallbackInfo& info) {

@@ -1,6 +1,6 @@
 /*
- * A namespace thread, started with its first program. Each JavaScript environment has two, and no other thread ever
- * calls setns or unshare. Nothing here knows JavaScript; the binding hands programs in and gets them back on this
+ * A namespace thread, started with its first program. Each JavaScript environment has a few, and no other thread
+ * ever calls setns or unshare. Nothing here knows JavaScript; the binding hands programs in and gets them back on this
  * thread.
  */
 #ifndef VPCCTL_WORKER_H_

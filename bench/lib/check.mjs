@@ -52,7 +52,8 @@ function run(args) {
   return stdout;
 }
 
-function connect(ns, ip, ports) {
+/** What becomes of a connection from a namespace to each port: `open`, `silent` or another word of probe.mjs. */
+export function connect(ns, ip, ports) {
   const { status, stdout, stderr } = spawnSync(
     'ip',
     ['netns', 'exec', ns, process.execPath, probe, 'connect', ip, ...ports.map(String)],
@@ -75,7 +76,7 @@ function connectDirectly(from, to, ip, port) {
 }
 
 /** Runs `body` while the ports have listeners in `ns`. */
-async function withListener(ns, body) {
+export async function withListener(ns, body) {
   const ports = [...ALLOWED_PORTS, ...DENIED_PORTS].map(String);
   const child = spawn('ip', ['netns', 'exec', ns, process.execPath, probe, 'listen', ...ports], {
     stdio: ['pipe', 'pipe', 'inherit'],

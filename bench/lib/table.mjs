@@ -8,6 +8,22 @@ function ratio(value) {
   return value === undefined ? '-' : `${value.toFixed(2)}x`;
 }
 
+/** Lines of a table: the first `left` columns to the left, numbers to the right. */
+export function textTable(head, rows, left = 1) {
+  const widths = head.map((title, at) => Math.max(title.length, ...rows.map((row) => row[at].length)));
+  const line = (cells) =>
+    cells.map((cell, at) => (at < left ? cell.padEnd(widths[at]) : cell.padStart(widths[at]))).join('  ');
+  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)];
+}
+
+/** What it was measured on. */
+export function describeRun(machine) {
+  return [
+    `${machine.cpu}, ${machine.cores} cores, kernel ${machine.kernel}, Node ${machine.node}`,
+    `${machine.nft}, ${machine.iproute2}, ${machine.date}`,
+  ];
+}
+
 export function renderTable(machine, { suite, rounds, groups }, summary, baseline) {
   const head = [
     'size',
@@ -36,18 +52,12 @@ export function renderTable(machine, { suite, rounds, groups }, summary, baselin
       ms(row.teardownProcess.median),
     ];
   });
-  const widths = head.map((title, at) => Math.max(title.length, ...rows.map((row) => row[at].length)));
-  const line = (cells) =>
-    cells.map((cell, at) => (at < 2 ? cell.padEnd(widths[at]) : cell.padStart(widths[at]))).join('  ');
   return [
     '',
     `${suite}, ${groups} groups, ${rounds} rounds: medians; x is the median of the per-round ratios`,
-    `${machine.cpu}, ${machine.cores} cores, kernel ${machine.kernel}, Node ${machine.node}`,
-    `${machine.nft}, ${machine.iproute2}, ${machine.date}`,
+    ...describeRun(machine),
     '',
-    line(head),
-    line(widths.map((width) => '-'.repeat(width))),
-    ...rows.map(line),
+    ...textTable(head, rows, 2),
     '',
     '',
   ].join('\n');

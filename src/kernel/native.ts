@@ -111,13 +111,17 @@ export interface NativeResult {
   readonly value?: string;
 }
 
+/** What goes on side by side: links and the rest; the firewall; what is unmade, which waits for RCU grace periods (about 20 ms). */
+export const LANES = { links: 0, firewall: 1, teardown: 2 } as const;
+export type Lane = (typeof LANES)[keyof typeof LANES];
+
 export interface Native {
   /**
    * Runs the ops in order on a namespace thread of the addon's own (never one of Node's), off the event loop. Stops after the
    * first op that fails, or whose acks contain an error, unless `keepGoing`; results of ops not reached are absent. Never rejects for a
-   * kernel error. Calls queue up in order; those with `beside` on a second thread, in an order of their own.
+   * kernel error. Calls of one lane queue up in order; each lane has a thread of its own.
    */
-  run(ops: readonly NativeOp[], keepGoing?: boolean, beside?: boolean): Promise<NativeResult[]>;
+  run(ops: readonly NativeOp[], keepGoing?: boolean, lane?: Lane): Promise<NativeResult[]>;
   /** Whether libnftables is on this machine, for {@link NftOp}. */
   hasNftables(): boolean;
   /** Non-blocking flock(2) on an open descriptor: true when taken (or released), false when another holds it. */

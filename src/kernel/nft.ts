@@ -6,7 +6,7 @@ import { accessSync, closeSync, constants, openSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { VpcctlError } from '../errors.js';
-import { launcherPath, type Native } from './native.js';
+import { LANES, launcherPath, type Native } from './native.js';
 import { netnsPath } from './program.js';
 
 const TIMEOUT_MS = 60_000;
@@ -108,8 +108,8 @@ export interface Nft {
   readonly transport: Exclude<NftTransport, 'auto'>;
   /** One document, one transaction; numbers are listed as numbers. */
   run(ns: string, document: string): Promise<NftResult>;
-  /** Lets go of namespaces, which are about to be deleted. */
-  rest(): Promise<void>;
+  /** Lets go of these namespaces, which are about to be deleted. */
+  release(namespaces: readonly string[]): Promise<void>;
   /** Loads what documents like this one need; nothing of it stays. */
   warm(document: string): Promise<void>;
 }
@@ -129,26 +129,31 @@ export function nftOf(native: Native, transport: NftTransport): Nft {
 const PROCESS: Nft = {
   transport: 'process',
   run: (ns, document) => runNft(ns, ['-j', '-n', '-f', '-'], document),
-  rest: async () => {},
+  release: async () => {},
   warm: async () => void (await runNft('', ['--version'])),
 };
 
 function library(native: Native): Nft {
+  /** Where the library may still have a socket. */
+  const used = new Set<string>();
   return {
     transport: 'library',
     async run(ns, document) {
+      used.add(ns);
       const op = { op: 'nft', netns: netnsPath(ns), document } as const;
-      const [result] = await native.run([op], false, true);
+      const [result] = await native.run([op], false, LANES.firewall);
       const { errno, value, where } = result ?? { errno: 0 };
       if (errno === 0) return { stdout: value ?? '' };
       if (value !== undefined) return { stdout: '', refusal: wordsOf(value) || 'nftables refused' };
       return { stdout: '', refusal: `${where ?? 'libnftables'}: ${native.errnoName(errno)}` };
     },
-    async rest() {
-      await native.run([{ op: 'nft-rest' }], false, true);
+    async release(namespaces) {
+      if (!namespaces.some((ns) => used.has(ns))) return;
+      used.clear();
+      await native.run([{ op: 'nft-rest' }], false, LANES.firewall);
     },
     async warm(document) {
-      await native.run([{ op: 'nft', netns: '', document, check: true }], false, true);
+      await native.run([{ op: 'nft', netns: '', document, check: true }], false, LANES.firewall);
     },
   };
 }

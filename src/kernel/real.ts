@@ -14,7 +14,7 @@ import { type Change, isBirth } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type { ApplyOptions, Flow, HostView, Kernel, StageFailure } from './kernel.js';
 import { type Machine, RealMachine } from './machine.js';
-import { loadNative, type Native, type NativeOp } from './native.js';
+import { LANES, type Lane, loadNative, type Native, type NativeOp } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
 import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
@@ -65,11 +65,12 @@ export class RealKernel implements Kernel {
 
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
     // What is kept open for nftables would keep namespaces alive.
-    if (changes.some(({ op, row }) => op === 'delete' && row.kind === 'netns')) await this.nft.rest();
+    const dying = changes.flatMap(({ op, row }) => (op === 'delete' && row.kind === 'netns' ? [row.ns] : []));
+    if (dying.length > 0) await this.nft.release(dying);
     const [first, second] = birthsOf(changes);
     const births = [
       this.#run(compile(first), tolerant, tolerant),
-      this.#run(compile(second), tolerant, tolerant, true),
+      this.#run(compile(second), tolerant, tolerant, LANES.firewall),
     ] as const;
     const encoded = this.#foreseen.get(changes) ?? encode(changes);
     const [, withFirewall] = births;
@@ -93,7 +94,7 @@ export class RealKernel implements Kernel {
   async #applyNetlink({ making, unmaking }: Encoded, tolerant: boolean): Promise<Outcome> {
     const made = await this.#run(making, tolerant, tolerant);
     if (made.error !== undefined && !tolerant) return made;
-    return together([made, await this.#run(unmaking, tolerant, true)]);
+    return together([made, await this.#run(unmaking, tolerant, true, LANES.teardown)]);
   }
 
   /** Encodes while the threads work on the stage before. */
@@ -101,9 +102,9 @@ export class RealKernel implements Kernel {
     this.#foreseen.set(changes, encode(changes));
   }
 
-  async #run(program: Program, tolerant: boolean, keepGoing: boolean, beside = false): Promise<Outcome> {
+  async #run(program: Program, tolerant: boolean, keepGoing: boolean, lane: Lane = LANES.links): Promise<Outcome> {
     if (program.empty) return NOTHING;
-    const results = await this.#native.run(program.ops(), keepGoing, beside);
+    const results = await this.#native.run(program.ops(), keepGoing, lane);
     return program.outcome(results, tolerant, (errno) => this.#native.errnoName(errno));
   }
 
@@ -217,8 +218,11 @@ export class RealKernel implements Kernel {
   }
 
   async flows(ns: string): Promise<Flow[]> {
-    const op = { op: 'dump', conntrack: true, netns: netnsPath(ns), data: dumpFlows() } as const;
-    const [result] = await this.#native.run([op]);
+    const netns = netnsPath(ns);
+    // A dump walks the table of all namespaces, 9 ms where it is large; most routers track nothing when they are asked.
+    const [counted] = await this.#native.run([{ op: 'sysctl-read', netns, key: 'net/netfilter/nf_conntrack_count' }]);
+    if (counted?.value === '0') return [];
+    const [result] = await this.#native.run([{ op: 'dump', conntrack: true, netns, data: dumpFlows() }]);
     if (result?.data !== undefined && result.errno === 0) return decodeFlows(result.data);
     const errno = this.#native.errnoName(result?.errno ?? 0);
     if (errno === 'ENOENT') return [];

@@ -1,6 +1,6 @@
 /** nftables through libnftables, beside another program. */
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { loadNative, type NativeOp } from '../../src/kernel/native.js';
+import { LANES, loadNative, type NativeOp } from '../../src/kernel/native.js';
 import { must, nft } from '../harness/witness.js';
 import { ENOENT, withAddon } from './wire.js';
 
@@ -22,7 +22,7 @@ const add = (name: string) => ({ add: table(name) });
 beforeEach(async () => {
   await native.run([create(A), create(B)]);
   onTestFinished(async () => {
-    await native.run([{ op: 'nft-rest' }], true, true);
+    await native.run([{ op: 'nft-rest' }], true, LANES.firewall);
     await native.run([remove(A), remove(B)], true);
   });
 });
@@ -35,12 +35,16 @@ async function tables(ns: string): Promise<string[]> {
 
 describe.runIf(native.hasNftables())('a document', () => {
   it('is one transaction in its own namespace', async () => {
-    expect(await native.run([document(A, add('one')), document(B, add('two'))], false, true)).toEqual([
+    expect(await native.run([document(A, add('one')), document(B, add('two'))], false, LANES.firewall)).toEqual([
       { errno: 0, value: '' },
       { errno: 0, value: '' },
     ]);
     expect([await tables('a'), await tables('b')]).toEqual([['one'], ['two']]);
-    const [refused, , ...rest] = await native.run([document(A, add('three'), { create: table('one') })], false, true);
+    const [refused, , ...rest] = await native.run(
+      [document(A, add('three'), { create: table('one') })],
+      false,
+      LANES.firewall,
+    );
     expect(refused).toMatchObject({ errno: EBADMSG, where: 'nft', value: expect.stringMatching(/File exists/) });
     expect(rest).toEqual([]);
     expect(await tables('a')).toEqual(['one']);
@@ -71,9 +75,9 @@ describe.runIf(native.hasNftables())('a document', () => {
   });
 
   it('goes to the namespace that is there now, not to one that had the name before', async () => {
-    await native.run([document(A, add('old'))], false, true);
+    await native.run([document(A, add('old'))], false, LANES.firewall);
     await native.run([remove(A), create(A)]);
-    await native.run([document(A, add('new'))], false, true);
+    await native.run([document(A, add('new'))], false, LANES.firewall);
     expect(await tables('a')).toEqual(['new']);
   });
 
@@ -85,7 +89,7 @@ describe.runIf(native.hasNftables())('a document', () => {
 
   it('keeps no namespace alive for long: a link whose other end was in it goes', async () => {
     await must('', ['ip', 'link', 'add', 'canary', 'type', 'veth', 'peer', 'name', 'c', 'netns', 'a']);
-    await native.run([document(A, add('one'))], false, true);
+    await native.run([document(A, add('one'))], false, LANES.firewall);
     await native.run([remove(A)]);
     await expect
       .poll(async () => (await must('', ['ip', '-br', 'link'])).includes('canary'), { timeout: 5_000 })
@@ -101,7 +105,7 @@ describe.runIf(native.hasNftables())('a document', () => {
   });
 });
 
-describe('the second thread', () => {
+describe('another lane', () => {
   it('works while the first one does, and an exit in the middle of both is clean', async () => {
     const { spawnSync } = await import('node:child_process');
     const script = withAddon(`
@@ -109,10 +113,10 @@ describe('the second thread', () => {
         { op: 'netns-create', path: '/run/netns/' + letter }, { op: 'netns-delete', path: '/run/netns/' + letter } ]).flat();
       let ended = '';
       const first = native.run(many('x')).then(() => { ended += 'x'; });
-      const second = native.run(many('y').slice(0, 20), false, true).then(() => { ended += 'y'; });
+      const second = native.run(many('y').slice(0, 20), false, 1).then(() => { ended += 'y'; });
       await Promise.all([first, second]);
       console.log(ended);
-      native.run(many('x')); native.run(many('y'), false, true);
+      native.run(many('x')); native.run(many('y'), false, 1);
       setTimeout(() => process.exit(7), 5);
     `);
     const done = spawnSync(process.execPath, ['--input-type=module', '-e', script], {

@@ -1,0 +1,65 @@
+/**
+ * The suite scale: what one attach costs where none, a hundred, a thousand workloads are already; and what it takes to open, to compare everything
+ * with the kernel, and to destroy everything.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { inPrivateHost } from '../lib/private.mjs';
+import { median } from '../lib/stats.mjs';
+import { textTable } from '../lib/table.mjs';
+
+const script = join(dirname(fileURLToPath(import.meta.url)), 'scale-host.mjs');
+export const SIZES = '0,100,1000';
+
+function quantile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)];
+}
+
+/** Runs it once; `sizes`: existing workloads, rising. */
+export function run({ sizes, rounds }) {
+  const levels = sizes.split(',').map(Number);
+  if (levels.some((level, at) => !Number.isInteger(level) || level < 0 || level <= (levels[at - 1] ?? -1))) {
+    throw new Error(`--sizes ${sizes}: expected rising numbers of workloads, as ${SIZES}`);
+  }
+  const dir = mkdtempSync(join(tmpdir(), 'vpcctl-bench-'));
+  try {
+    const argv = [process.execPath, '--expose-gc', script, join(dir, 'state'), levels.join(','), String(rounds)];
+    const { status, stdout, stderr } = inPrivateHost(argv);
+    if (status !== 0)
+      throw new Error(
+        stderr
+          .trim()
+          .split('\n')
+          .find((line) => /Error/.test(line)) ?? stderr.trim(),
+      );
+    return JSON.parse(stdout.trim().split('\n').at(-1));
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+export function render(result) {
+  const [first] = result.levels;
+  const last = result.levels.at(-1);
+  const head = ['existing', 'attach ms', 'p95', 'x first', 'detach ms', 'rows', 'fill us/workload', 'heap MiB'];
+  const rows = result.levels.map(({ existing, attaches, detaches, rows: { create, update }, fill, heap }, at) => [
+    String(existing),
+    median(attaches).toFixed(2),
+    quantile(attaches, 0.95).toFixed(2),
+    `${(median(attaches) / median(first.attaches)).toFixed(2)}x`,
+    median(detaches).toFixed(2),
+    String(create + update),
+    at === 0 ? '-' : ((fill * 1000) / (existing - result.levels[at - 1].existing)).toFixed(0),
+    (heap / 2 ** 20).toFixed(1),
+  ]);
+  const perWorkload = (last.heap - first.heap) / Math.max(1, last.existing - first.existing);
+  return [
+    ...textTable(head, rows),
+    '',
+    `with ${last.existing}: open ${result.open.toFixed(1)} ms, compare all with the kernel ${result.observe.toFixed(0)} ms, destroy ${result.destroy.toFixed(0)} ms`,
+    `JavaScript heap: ${perWorkload.toFixed(0)} bytes a workload`,
+  ];
+}
