@@ -5,13 +5,13 @@
  *   node scripts/native-sanitize.mjs [--fuzz SECONDS]
  *
  *   1. native_test, which makes system calls fail, under Address- and UndefinedBehaviorSanitizer, then ThreadSanitizer
- *   2. fuzz_msg for some seconds (default 5); its corpus is kept in build/sanitize/corpus
+ *   2. fuzz_msg for some seconds (default 5), from dumps recorded from a kernel; its corpus is kept in build/sanitize/corpus
  *   3. test/native, Node with the instrumented addon
  *
  * Everything but the fuzzer runs in a private host. Exit status 0: no failure and no report.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -81,11 +81,28 @@ for (const [title, folder, leaks] of /** @type {const} */ ([
   mustBeZero(title, await runInPrivateHost(argv, { ...env, ASAN_OPTIONS: asan }));
 }
 
+/**
+ * Dumps recorded from a kernel, as the fuzzer takes them: one byte that says how many messages are expected, then the messages.
+ * @param {string} folder
+ */
+function writeSeeds(folder) {
+  const fixtures = join(root, 'test', 'unit', 'netlink', 'fixtures');
+  mkdirSync(folder, { recursive: true });
+  for (const name of readdirSync(fixtures)) {
+    const dump = Buffer.from(readFileSync(join(fixtures, name), 'latin1'), 'base64');
+    for (const first of [0, 1, 3]) {
+      writeFileSync(join(folder, `${name}-${first}`), Buffer.concat([Buffer.of((1 << 4) | first), dump]));
+    }
+  }
+}
+
 if (seconds > 0) {
   const corpus = join(instrumented, 'corpus');
+  const seeds = join(instrumented, 'seeds');
   mkdirSync(corpus, { recursive: true });
-  const argv = [`-max_total_time=${seconds}`, '-max_len=2048', '-print_final_stats=1', '-verbosity=0'];
-  argv.push(`-artifact_prefix=${instrumented}/`, corpus);
+  writeSeeds(seeds);
+  const argv = [`-max_total_time=${seconds}`, '-max_len=8192', '-print_final_stats=1', '-verbosity=0'];
+  argv.push(`-artifact_prefix=${instrumented}/`, corpus, seeds);
   mustBeZero(`fuzz_msg (${seconds} s)`, spawnSync(join(built, 'fuzz_msg'), argv, { stdio: 'inherit', env }).status);
 }
 
