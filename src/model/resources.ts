@@ -201,7 +201,7 @@ export function terms(resource: Resource): readonly string[] {
     case 'subnet':
       return [
         `subnets:${resource.vpc}`,
-        ...(resource.hostRoute ? ['hostroute'] : []),
+        ...(resource.hostRoute ? ['hostroute'] : resource.public ? ['hostroute-wanted'] : []),
         ...(resource.public ? [`public:${resource.vpc}`] : []),
       ];
     case 'group':

@@ -21,15 +21,16 @@ export interface HostFacts {
 
 /** Whether {@link settle} will look at the machine. */
 export function needsHostFacts(draft: Draft): boolean {
-  return draft.edits().some(({ before, after }) => {
+  const edited = draft.edits().some(({ before, after }) => {
     if (after?.kind === 'vpc') return after.mtu === 0;
     if (after?.kind === 'installation') return true;
-    return after?.kind === 'subnet' && after.public && !isSame(before, after);
+    return after?.kind === 'subnet' && after.public && !claimsSame(before, after);
   });
+  return edited || heirs(draft).length > 0;
 }
 
 /** Whether a public subnet was that before, with the same block and the same claim to a route on the host. */
-function isSame(before: Edit['before'], after: Subnet): boolean {
+function claimsSame(before: Edit['before'], after: Subnet): boolean {
   return (
     before?.kind === 'subnet' && before.public && before.cidr === after.cidr && before.hostRoute === after.hostRoute
   );
@@ -129,14 +130,28 @@ function settleEdge(draft: Draft, facts: HostFacts | undefined, mtu: () => numbe
   });
 }
 
-/** A public subnet's block is routed from the host where nothing else on the host, and no other VPC, claims it. */
+/**
+ * A public subnet's block is routed from the host where nothing else on the host, and no other VPC, claims it. One that gives its route up hands it
+ * to those that were kept from it.
+ */
 function settleHostRoutes(draft: Draft, facts: HostFacts | undefined): void {
   for (const { before, after } of draft.edits()) {
     if (after?.kind !== 'subnet') continue;
     const subnet = getKind(draft, 'subnet', idOf(after)) ?? after;
     if (!subnet.public && subnet.hostRoute) draft.put({ ...subnet, hostRoute: false });
-    if (subnet.public && !isSame(before, after)) draft.put({ ...subnet, hostRoute: isFree(draft, subnet, facts) });
+    if (subnet.public && !claimsSame(before, after)) draft.put({ ...subnet, hostRoute: isFree(draft, subnet, facts) });
   }
+  for (const heir of heirs(draft)) if (isFree(draft, heir, facts)) draft.put({ ...heir, hostRoute: true });
+}
+
+/** Public subnets without a route, whose block overlaps one that gives its route up. In the order of their ids. */
+function heirs(draft: Draft): Subnet[] {
+  const given = draft.edits().flatMap(({ before, after }) => {
+    const keeps = after?.kind === 'subnet' && before?.kind === 'subnet' && after.public && after.cidr === before.cidr;
+    return before?.kind === 'subnet' && before.hostRoute && !keeps ? [before.cidr] : [];
+  });
+  if (given.length === 0) return [];
+  return findKind(draft, 'subnet', 'hostroute-wanted').filter(({ cidr }) => given.some((free) => overlaps(free, cidr)));
 }
 
 function isFree(draft: Draft, subnet: Subnet, facts: HostFacts | undefined): boolean {

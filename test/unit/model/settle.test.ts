@@ -196,16 +196,51 @@ describe('the route on the host', () => {
     }
   });
 
-  test('gives way to another VPC that has it, and comes back when asked for once that is gone', () => {
+  test('gives way to another VPC that has it, and is handed over once that is private', () => {
     const made = small();
     made.transact((tx) => addSubnet(tx, PUBLIC));
     made.transact(twin);
     expect([routed(made, 'subnet/a/p'), routed(made, 'subnet/b/p')]).toEqual([true, false]);
-    made.transact((tx) => addSubnet(tx, { ...PUBLIC, public: false }));
-    expect(routed(made, 'subnet/b/p')).toBe(false);
-    made.transact((tx) => addSubnet(tx, { vpc: 'b', name: 'p', cidr: '10.0.2.128/25', public: false }));
-    made.transact((tx) => addSubnet(tx, { vpc: 'b', name: 'p', cidr: '10.0.2.128/25', public: true }));
-    expect(routed(made, 'subnet/b/p')).toBe(true);
+    const { edits } = made.transact((tx) => addSubnet(tx, { ...PUBLIC, public: false }));
+    expect([routed(made, 'subnet/a/p'), routed(made, 'subnet/b/p')]).toEqual([false, true]);
+    expect(edits.map(({ id }) => id)).toContain('subnet/b/p');
+    expect(made.keptRows()).toEqual(made.freshRows());
+  });
+
+  test('is handed over when its subnet, or its VPC, is deleted: to the first of those that overlap', () => {
+    for (const free of [(tx: Draft) => deleteSubnet(tx, 'a', 'p'), (tx: Draft) => deleteVpc(tx, 'a')]) {
+      const made = small();
+      made.transact((tx) => addSubnet(tx, PUBLIC));
+      for (const [name, cidr] of [
+        ['c', '10.0.2.0/25'],
+        ['b', '10.0.2.64/26'],
+        ['d', '10.0.2.128/25'],
+        ['e', '10.0.3.0/24'],
+      ] as const) {
+        made.transact((tx) => {
+          createVpc(tx, { name, cidr: '10.0.0.0/16' });
+          addSubnet(tx, { vpc: name, name: 'p', cidr, public: true });
+        });
+      }
+      const others = (): boolean[] => ['b', 'c', 'd', 'e'].map((name) => routed(made, `subnet/${name}/p`));
+      expect(others()).toEqual([false, false, false, true]);
+      made.transact(free);
+      expect(others()).toEqual([true, false, true, true]);
+      expect(made.keptRows()).toEqual(made.freshRows());
+      made.transact((tx) => deleteVpc(tx, 'b'));
+      expect(routed(made, 'subnet/c/p')).toBe(true);
+    }
+  });
+
+  test('is not handed over where the host has a route, and the host is looked at for that', () => {
+    const made = small();
+    made.transact((tx) => addSubnet(tx, PUBLIC));
+    made.transact(twin);
+    const tx = new Draft(made.reader);
+    deleteVpc(tx, 'a');
+    expect(needsHostFacts(tx)).toBe(true);
+    settle(tx, { ...HOST, routes: ['10.0.2.200/32' as Cidr] });
+    expect((tx.get('subnet/b/p') as Subnet).hostRoute).toBe(false);
   });
 
   test('moves to another VPC in the transaction that frees it', () => {
