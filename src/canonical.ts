@@ -8,3 +8,16 @@ export function canonicalText(value: unknown): string {
   }
   return JSON.stringify(value);
 }
+
+/** Whether two values have one {@link canonicalText}, told without writing it. */
+export function isSame(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, at) => isSame(item, b[at]));
+  }
+  const other = b as Readonly<Record<string, unknown>>;
+  const members = Object.entries(a).filter(([, member]) => member !== undefined);
+  const others = Object.keys(other).filter((key) => other[key] !== undefined);
+  return members.length === others.length && members.every(([key, member]) => isSame(member, other[key]));
+}

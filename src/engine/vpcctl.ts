@@ -126,8 +126,7 @@ function transactionOn(draft: Draft): Transaction {
     },
     deleteInstance: (vpc, instance) => verbs.deleteInstance(draft, vpc, instance),
     putSecurityGroup: (vpc, name, spec) => {
-      verbs.putGroup(draft, vpc, name, spec);
-      verbs.checkGroupReferences(draft, vpc);
+      verbs.checkReferences(draft, verbs.putGroup(draft, vpc, name, spec));
     },
     deleteSecurityGroup: (vpc, name) => verbs.deleteGroup(draft, vpc, name),
     peer: (first, second, allowCidrs) => void verbs.peer(draft, first, second, allowCidrs),

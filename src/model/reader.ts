@@ -1,5 +1,5 @@
 /** Reading the model, by id and by term; and a draft: an overlay of edits over a reader. */
-import { canonicalText } from '../canonical.js';
+import { isSame } from '../canonical.js';
 import { idOf, type Resource, type ResourceKind, type ResourceOf, terms } from './resources.js';
 
 /** Everything that reads the model reads it through this; cost is that of what is asked for. */
@@ -91,6 +91,11 @@ export class Draft implements Reader {
   readonly #before = new Map<string, Resource | undefined>();
   /** How many of those have a term. */
   readonly #hiddenTerms = new Map<string, number>();
+  /** What the base has under ids that were asked for. */
+  readonly #read = new Map<string, Resource | undefined>();
+  /** The edit of each id, as far as it was worked out since the last change of it; null: nothing differs. */
+  readonly #known = new Map<string, Edit | null>();
+  #edits: readonly Edit[] | undefined;
   /** Ids whose lowering depends on something that was edited, without being edited themselves. */
   readonly touched = new Set<string>();
 
@@ -99,7 +104,16 @@ export class Draft implements Reader {
   }
 
   get(id: string): Resource | undefined {
-    return this.#before.has(id) ? this.#puts.get(id) : this.base.get(id);
+    return this.#before.has(id) ? this.#puts.get(id) : this.before(id);
+  }
+
+  /** What the base has, whatever was edited. */
+  before(id: string): Resource | undefined {
+    const known = this.#read.get(id);
+    if (known !== undefined || this.#read.has(id)) return known;
+    const found = this.base.get(id);
+    this.#read.set(id, found);
+    return found;
   }
 
   find(term: string): Resource[] {
@@ -117,18 +131,24 @@ export class Draft implements Reader {
   }
 
   put(resource: Resource): void {
-    this.#hide(idOf(resource));
+    this.#change(idOf(resource));
     this.#puts.put(resource);
   }
 
   remove(id: string): void {
-    this.#hide(id);
+    this.#change(id);
     this.#puts.remove(id);
+  }
+
+  #change(id: string): void {
+    this.#edits = undefined;
+    this.#known.delete(id);
+    this.#hide(id);
   }
 
   #hide(id: string): void {
     if (this.#before.has(id)) return;
-    const before = this.base.get(id);
+    const before = this.before(id);
     this.#before.set(id, before);
     for (const term of before === undefined ? [] : new Set(terms(before))) {
       this.#hiddenTerms.set(term, (this.#hiddenTerms.get(term) ?? 0) + 1);
@@ -136,14 +156,19 @@ export class Draft implements Reader {
   }
 
   /** What differs from the base, in the order of first edit. */
-  edits(): Edit[] {
-    const edits: Edit[] = [];
-    for (const [id, before] of this.#before) {
-      const after = this.#puts.get(id);
-      if (before === undefined && after === undefined) continue;
-      if (before !== undefined && after !== undefined && canonicalText(before) === canonicalText(after)) continue;
-      edits.push({ id, ...(before === undefined ? {} : { before }), ...(after === undefined ? {} : { after }) });
-    }
-    return edits;
+  edits(): readonly Edit[] {
+    this.#edits ??= [...this.#before].flatMap(([id, before]) => this.#edit(id, before) ?? []);
+    return this.#edits;
+  }
+
+  #edit(id: string, before: Resource | undefined): Edit | null {
+    const known = this.#known.get(id);
+    if (known !== undefined) return known;
+    const after = this.#puts.get(id);
+    const edit: Edit | null = isSame(before, after)
+      ? null
+      : { id, ...(before === undefined ? {} : { before }), ...(after === undefined ? {} : { after }) };
+    this.#known.set(id, edit);
+    return edit;
   }
 }

@@ -2,6 +2,7 @@
  * What follows from the user's edits: internet gateways, the edge, profiles, and which resources must be lowered again
  * because something they depend on changed. Pure; what it must know of the machine is passed in.
  */
+import { isSame } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
 import { type Cidr, overlaps } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
@@ -244,12 +245,12 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     case 'group':
       return draft.find(`profile-of:${resource.vpc}/${resource.name}`).map(idOf);
     case 'subnet': {
-      const moved =
-        before?.kind === 'subnet' &&
-        after?.kind === 'subnet' &&
-        (before.cidr !== after.cidr || before.gateway !== after.gateway);
+      // Of one that comes or goes, so do the profiles and the instances.
+      if (before?.kind !== 'subnet' || after?.kind !== 'subnet') return [];
+      const moved = before.cidr !== after.cidr || before.gateway !== after.gateway;
+      const ruled = !isSame(before.policy, after.policy);
       return [
-        ...draft.find(`policy-of:${resource.vpc}/${resource.name}`).map(idOf),
+        ...(ruled ? draft.find(`policy-of:${resource.vpc}/${resource.name}`).map(idOf) : []),
         ...(moved ? draft.find(`subnet:${resource.vpc}/${resource.name}`).map(idOf) : []),
       ];
     }

@@ -3,7 +3,7 @@
  * changes nothing) and refuses with one line what breaks a rule. Source of the numbers: Amazon VPC User Guide, "VPC CIDR blocks" (a block is
  * /16 to /28) and "Subnet CIDR blocks" (the first four addresses and the last are reserved).
  */
-import { canonicalText } from '../canonical.js';
+import { isSame } from '../canonical.js';
 import { invalid, VpcctlError } from '../errors.js';
 import {
   addressAt,
@@ -135,7 +135,7 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
       hint: 'name the uplink as the kernel does, or write auto or none',
     });
   }
-  if (canonicalText(before) === canonicalText(after)) return;
+  if (isSame(before, after)) return;
   if (before.publicPool !== pool) {
     for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) {
       for (const cidr of vpc.cidrs) refusePool(cidr, pool, `vpc ${vpc.name}`);
@@ -466,7 +466,9 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
   if (existing !== undefined && existing.ip !== ip) {
     throw conflict(`instance ${subnet.vpc}/${name} exists with address ${existing.ip}, not ${ip}`, 'delete it first');
   }
-  const returning = existing === undefined ? getKind(draft.base, 'instance', id) : undefined;
+  const past = existing === undefined ? draft.before(id) : undefined;
+  const returning = past?.kind === 'instance' ? past : undefined;
+
   const groups = [...new Set(args.securityGroups ?? existing?.groups ?? [DEFAULT_GROUP])].sort();
   if (groups.length === 0)
     throw invalid(`instance ${subnet.vpc}/${name} has no security group`, {
@@ -620,14 +622,17 @@ export function putGroup(draft: Draft, vpc: string, name: string, spec: Security
 
 /** NOT_FOUND when a rule of the VPC's groups names a group that is not there. Called once all groups are put. */
 export function checkGroupReferences(reader: Reader, vpc: string): void {
-  for (const group of findKind(reader, 'group', `groups:${vpc}`)) {
-    for (const { party } of [...group.ingress, ...group.egress]) {
-      if (party.type === 'group' && reader.get(ids.group(vpc, party.group)) === undefined) {
-        throw notFound(
-          `security group ${party.group}, which a rule of ${vpc}/${group.name} names,`,
-          findKind(reader, 'group', `groups:${vpc}`).map((known) => known.name),
-        );
-      }
+  for (const group of findKind(reader, 'group', `groups:${vpc}`)) checkReferences(reader, group);
+}
+
+/** NOT_FOUND when a rule of the group names a group that is not there. */
+export function checkReferences(reader: Reader, { vpc, name, ingress, egress }: SecurityGroup): void {
+  for (const { party } of [...ingress, ...egress]) {
+    if (party.type === 'group' && reader.get(ids.group(vpc, party.group)) === undefined) {
+      throw notFound(
+        `security group ${party.group}, which a rule of ${vpc}/${name} names,`,
+        findKind(reader, 'group', `groups:${vpc}`).map((known) => known.name),
+      );
     }
   }
 }
@@ -638,16 +643,12 @@ export function deleteGroup(draft: Draft, vpc: string, name: string): boolean {
   if (draft.get(id) === undefined) return false;
   if (name === DEFAULT_GROUP)
     throw conflict(`security group ${DEFAULT_GROUP} of vpc ${vpc} cannot be deleted`, 'it goes with its VPC');
-  const member = draft.find(`member:${vpc}/${name}`)[0];
+  const [member] = draft.find(`member:${vpc}/${name}`);
   if (member !== undefined)
     throw conflict(`security group ${vpc}/${name} is in use by ${describe(member)}`, 'give it other groups first');
-  for (const other of findKind(draft, 'group', `groups:${vpc}`)) {
-    const names = [...other.ingress, ...other.egress].some(
-      ({ party }) => party.type === 'group' && party.group === name,
-    );
-    if (names && other.name !== name)
-      throw conflict(`a rule of security group ${vpc}/${other.name} names ${name}`, 'change that rule first');
-  }
+  const other = findKind(draft, 'group', `refers:${vpc}/${name}`).find((one) => one.name !== name);
+  if (other !== undefined)
+    throw conflict(`a rule of security group ${vpc}/${other.name} names ${name}`, 'change that rule first');
   draft.remove(id);
   return true;
 }

@@ -367,6 +367,16 @@ describe('touched', () => {
     ).toEqual([]);
   });
 
+  test('by a policy: the profiles of its subnet; not by an address that the subnet hands out', () => {
+    const one = made();
+    one.transact((tx) => applyPolicy(tx, 'a', 's', { ingress: [] }));
+    expect(touched(one, (tx) => addInstance(tx, { vpc: 'a', subnet: 's', name: 'y', securityGroups: ['n'] }))).toEqual(
+      [],
+    );
+    expect(touched(one, (tx) => applyPolicy(tx, 'a', 's', { egress: [] }))).toEqual(['m', 'n', 'q', 'v']);
+    expect(one.keptRows()).toEqual(one.freshRows());
+  });
+
   test('by a new profile: those whose rules name its groups', () => {
     const one = made();
     expect(touched(one, (tx) => addInstance(tx, { vpc: 'a', subnet: 's', name: 'y', securityGroups: ['w'] }))).toEqual([
