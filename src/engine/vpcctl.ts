@@ -139,7 +139,9 @@ function transactionOn(draft: Draft): Transaction {
 }
 
 /** What names a resource, and derived or bookkeeping properties: a plan does not show them. */
-const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'hostRoute', 'mtu']);
+const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'bridge', 'hostRoute', 'mtu']);
+/** Resources that follow from others. */
+const UNSHOWN_KINDS = new Set<Resource['kind']>(['profile', 'bridge', 'ports']);
 
 /** A resource's properties as a plan shows them: rules as a user writes them. */
 function propertiesOf(resource: Resource): Record<string, unknown> {
@@ -156,7 +158,7 @@ function propertiesOf(resource: Resource): Record<string, unknown> {
 
 function plannedChange({ before, after }: Edit): PlannedChange | undefined {
   const resource = after ?? before;
-  if (resource === undefined || resource.kind === 'profile') return undefined;
+  if (resource === undefined || UNSHOWN_KINDS.has(resource.kind)) return undefined;
   const common = { resource: describe(resource), kind: resource.kind };
   if (after === undefined) return { action: 'delete', ...common };
   const is = propertiesOf(after);

@@ -19,7 +19,7 @@ export interface NamespaceDump {
   readonly firewall: readonly KernelObject[];
 }
 
-/** Every sysctl that lowering may set in a namespace of ours; where a namespace has none of a kind of link, there is nothing to read. */
+/** Every sysctl that lowering may set in a namespace of ours, but those of bridges: {@link bridgeSysctlKeys}. */
 export const SYSCTL_KEYS: readonly string[] = [
   'net/ipv4/ip_forward',
   'net/ipv4/conf/all/send_redirects',
@@ -33,9 +33,20 @@ export const SYSCTL_KEYS: readonly string[] = [
   'net/netfilter/nf_conntrack_tcp_timeout_established',
   'net/netfilter/nf_conntrack_udp_timeout',
   'net/netfilter/nf_conntrack_udp_timeout_stream',
-  'net/ipv4/conf/br0/proxy_arp_pvlan',
-  'net/ipv4/neigh/br0/proxy_delay',
 ];
+
+/** Every sysctl that lowering may set of the bridges among these links. */
+export function bridgeSysctlKeys(links: readonly LinkInfo[]): string[] {
+  return links.flatMap(({ kind, name }) =>
+    kind === 'bridge'
+      ? [
+          `net/ipv4/conf/${name}/proxy_arp_pvlan`,
+          `net/ipv4/conf/${name}/proxy_arp`,
+          `net/ipv4/neigh/${name}/proxy_delay`,
+        ]
+      : [],
+  );
+}
 
 const OURS = 'vpcctl:';
 

@@ -16,7 +16,7 @@ import type { ApplyOptions, Flow, HostView, Kernel, StageFailure } from './kerne
 import { type Machine, RealMachine } from './machine.js';
 import { LANES, type Lane, loadNative, type Native, type NativeOp } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
-import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
+import { bridgeSysctlKeys, type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
 
 /** nft processes at once: more gain nothing on the one nfnetlink lock of each namespace. */
@@ -166,15 +166,12 @@ export class RealKernel implements Kernel {
     const present = await this.pinned(namespaces);
     const there = namespaces.filter((ns) => ns === '' || present.includes(ns));
     const dumps = [dumpLinks(), dumpAddrs(), dumpRoutes(), dumpRules(), dumpNeighs(), dumpStations()];
-    const ops = there.flatMap((ns): NativeOp[] => [
-      ...dumps.map((data): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data })),
-      ...(ns === '' ? [] : SYSCTL_KEYS.map((key): NativeOp => ({ op: 'sysctl-read', netns: netnsPath(ns), key }))),
-    ]);
+    const ops = there.flatMap((ns) => dumps.map((data): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data })));
     const results = await this.#native.run(ops, true);
     const firewalls = await inParallel(there, (ns) => this.#ruleset(ns));
     let at = 0;
     const take = () => results[at++];
-    const views = there.map((ns, index): NamespaceDump => {
+    const views = there.map((ns, index): Omit<NamespaceDump, 'sysctls'> => {
       const [links, addrs, routes, rules, neighs, stations] = dumps.map(() => {
         const result = take();
         if (result?.data !== undefined && result.errno === 0) return result.data;
@@ -183,11 +180,6 @@ export class RealKernel implements Kernel {
           errno: this.#native.errnoName(result?.errno ?? 0),
         });
       }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
-      const sysctls = new Map<string, string>();
-      for (const key of ns === '' ? [] : SYSCTL_KEYS) {
-        const result = take();
-        if (result?.errno === 0 && result.value !== undefined) sysctls.set(key, result.value);
-      }
       return {
         ns,
         links: decodeLinks(links),
@@ -196,11 +188,28 @@ export class RealKernel implements Kernel {
         rules: decodeRules(rules),
         neighs: decodeNeighs(neighs),
         stations: decodeStations(stations),
-        sysctls,
         firewall: firewalls[index] ?? [],
       };
     });
-    return observedRows(views);
+    const sysctls = await this.#sysctls(views);
+    return observedRows(views.map((view, index) => ({ ...view, sysctls: sysctls[index] ?? new Map() })));
+  }
+
+  /** Of namespaces of ours; which of links there are, their links tell. */
+  async #sysctls(views: readonly Pick<NamespaceDump, 'ns' | 'links'>[]): Promise<Map<string, string>[]> {
+    const keys = views.map(({ ns, links }) => (ns === '' ? [] : [...SYSCTL_KEYS, ...bridgeSysctlKeys(links)]));
+    const ops = views.flatMap(({ ns }, index) =>
+      (keys[index] ?? []).map((key): NativeOp => ({ op: 'sysctl-read', netns: netnsPath(ns), key })),
+    );
+    const results = (await this.#native.run(ops, true)).values();
+    return keys.map((own) => {
+      const found = new Map<string, string>();
+      for (const key of own) {
+        const result = results.next().value;
+        if (result?.errno === 0 && result.value !== undefined) found.set(key, result.value);
+      }
+      return found;
+    });
   }
 
   async #ruleset(ns: string): Promise<KernelObject[]> {

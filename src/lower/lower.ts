@@ -3,8 +3,10 @@
  * what it refers to; the rows of a model are the union over its resources, and no two resources have a row in common.
  */
 import { assertNever } from '../errors.js';
+import { bridgeOf } from '../model/bridges.js';
 import { getKind, type Reader } from '../model/reader.js';
 import {
+  type Bridge,
   type Edge,
   type Instance,
   type InternetGateway,
@@ -16,19 +18,21 @@ import {
 } from '../model/resources.js';
 import { peeredCidrs } from '../model/verbs.js';
 import type { Ipv4 } from '../net/cidr.js';
-import { prefixLength } from '../net/cidr.js';
+import { hostCidr, prefixLength } from '../net/cidr.js';
 import {
   type KernelObject,
   NFT_TABLE,
   type NftElementRow,
   type NftFamily,
   type NftValue,
+  type SysctlRow,
 } from '../objects/kernel-object.js';
 import { edgeRuleset, hostRuleset, routerRuleset, SETS } from './firewall.js';
 import {
   alias,
   BRIDGE,
   blockValue,
+  bridgeLink,
   EDGE_HOST_LINK,
   EDGE_NS,
   HOST_LINK,
@@ -55,7 +59,10 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
   switch (resource.kind) {
     case 'installation':
     case 'group':
+    case 'ports':
       return [];
+    case 'bridge':
+      return lowerBridge(reader, resource);
     case 'edge':
       return lowerEdge(resource);
     case 'vpc':
@@ -104,7 +111,7 @@ function blockElement(ns: string, set: string, key: readonly NftValue[]): NftEle
   return { ...element(ns, set, key), interval: true };
 }
 
-function sysctl(ns: string, key: string, value: string | number, optional = false): KernelObject {
+function sysctl(ns: string, key: string, value: string | number, optional = false): SysctlRow {
   return { kind: 'sysctl', ns, key: `net/${key}`, value: String(value), ...(optional ? { optional } : {}) };
 }
 
@@ -195,16 +202,38 @@ function lowerVpc(vpc: Vpc): KernelObject[] {
     sysctl(ns, 'netfilter/nf_conntrack_tcp_timeout_established', 432_000, true),
     sysctl(ns, 'netfilter/nf_conntrack_udp_timeout', 30, true),
     sysctl(ns, 'netfilter/nf_conntrack_udp_timeout_stream', 180, true),
-    { kind: 'link', ns, name: BRIDGE, type: 'bridge', mac: MAC.bridge, mtu: vpc.mtu, alias: alias(`vpc/${vpc.name}`) },
-    // Ports are isolated from each other: the router answers for every neighbour, at once, and forwards.
-    sysctl(ns, `ipv4/conf/${BRIDGE}/proxy_arp_pvlan`, 1),
-    sysctl(ns, `ipv4/neigh/${BRIDGE}/proxy_delay`, 0),
+    ...bridge(vpc, BRIDGE),
     // What no subnet holds of the VPC's own blocks is nowhere: neither behind the uplink nor a source that comes from there. Behind a
     // subnet that is the whole block.
     ...vpc.cidrs.map(
       (dst): KernelObject => ({ kind: 'route', ns, table: MAIN_TABLE, dst, type: 'unreachable', metric: LAST_METRIC }),
     ),
     ...routerRuleset(ns),
+  ];
+}
+
+/** Ports are isolated from each other: the router answers for every neighbour, at once, and forwards. */
+function bridge({ name: vpc, mtu }: Vpc, name: string): KernelObject[] {
+  const ns = routerNs(vpc);
+  return [
+    { kind: 'link', ns, name, type: 'bridge', mac: MAC.bridge, mtu, alias: alias(`vpc/${vpc}`) },
+    sysctl(ns, `ipv4/conf/${name}/proxy_arp_pvlan`, 1),
+    sysctl(ns, `ipv4/neigh/${name}/proxy_delay`, 0),
+  ];
+}
+
+/**
+ * The gateways' addresses, and with them the routes to the subnets, stay on the first bridge. `proxy_arp_pvlan` answers for neighbours on the bridge
+ * that asks; `proxy_arp` for those on another, so the first bridge needs it too, from the second on.
+ */
+function lowerBridge(reader: Reader, { vpc: name, number }: Bridge): KernelObject[] {
+  const vpc = getKind(reader, 'vpc', ids.vpc(name));
+  if (vpc === undefined) throw new Error(`bridge ${number} has no vpc ${name}`);
+  const proxyArp = (link: string) => sysctl(routerNs(name), `ipv4/conf/${link}/proxy_arp`, 1);
+  return [
+    ...bridge(vpc, bridgeLink(number)),
+    proxyArp(bridgeLink(number)),
+    ...(number === 1 ? [{ ...proxyArp(BRIDGE), restore: '0' }] : []),
   ];
 }
 
@@ -281,6 +310,8 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
   const mac = MAC.workload(ip);
   const port = portLink(ip);
   const mark = alias(`instance/${instance.vpc}/${instance.name}`);
+  const number = bridgeOf(instance);
+  const master = bridgeLink(number);
   return [
     { kind: 'netns', ns },
     {
@@ -292,7 +323,7 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
       mtu: vpc.mtu,
       alias: mark,
       peer: { ns, name: WORKLOAD_LINK },
-      master: BRIDGE,
+      master,
       isolated: true,
       station: mac,
     },
@@ -309,11 +340,17 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
     { kind: 'addr', ns, link: WORKLOAD_LINK, addr: `${ip}/${prefixLength(subnet.cidr)}` },
     { kind: 'neigh', ns, link: WORKLOAD_LINK, ip: subnet.gateway, mac: MAC.bridge },
     { kind: 'route', ns, table: MAIN_TABLE, dst: 'default', type: 'unicast', via: subnet.gateway, link: WORKLOAD_LINK },
-    { kind: 'neigh', ns: router, link: BRIDGE, ip, mac },
+    { kind: 'neigh', ns: router, link: master, ip, mac },
+    ...(number === 0 ? [] : [routeAside(router, ip, master)]),
     element(router, SETS.eni, [port, mac, ip], undefined, 'bridge'),
     element(router, SETS.profile, [ip], instance.profile),
     ...(instance.publicIp === undefined ? [] : lowerPublicIp(instance, router, instance.publicIp)),
   ];
+}
+
+/** To an instance on a further bridge: its subnet's route leads to the first. */
+function routeAside(ns: string, ip: Ipv4, link: string): KernelObject {
+  return { kind: 'route', ns, table: MAIN_TABLE, dst: hostCidr(ip), type: 'unicast', link };
 }
 
 /** One to one, in the VPC's own router: equal private addresses of two VPCs never meet in one conntrack table. */

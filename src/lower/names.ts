@@ -7,7 +7,10 @@ export const EDGE_NS = 'vpc-edge';
 export const routerNs = (vpc: string): string => `vpc.${vpc}`;
 export const workloadNs = (vpc: string, instance: string): string => `vpc.${vpc}.${instance}`;
 
-export const BRIDGE = 'br0';
+/** A router's bridge by its number. */
+export const bridgeLink = (number: number): string => `br${number}`;
+/** The one that has the gateways' addresses. */
+export const BRIDGE = bridgeLink(0);
 export const UPLINK = 'uplink';
 export const WORKLOAD_LINK = 'eth0';
 /** The one link on the host, and its other end in the edge. */
@@ -42,6 +45,7 @@ export const TRANSIT = {
 
 /** MAC addresses of our own links; first octets differ from those of {@link macOf}. */
 export const MAC = {
+  /** All bridges of a router: each is a network of its own, and a workload's gateway has this address on any. */
   bridge: '06:76:70:63:00:01',
   host: '06:76:70:63:00:02',
   edge: '06:76:70:63:00:03',

@@ -97,7 +97,7 @@ export interface NeighRow {
   readonly mac: string;
 }
 
-/** A sysctl, by its path below /proc/sys: `net/ipv4/conf/br0/proxy_arp_pvlan`. In the host's namespace deletion restores what was there before. */
+/** A sysctl, by its path below /proc/sys: `net/ipv4/conf/br0/proxy_arp_pvlan`. Its deletion writes {@link SysctlRow.restore}, if that is known. */
 export interface SysctlRow {
   readonly kind: 'sysctl';
   readonly ns: NsName;
@@ -105,7 +105,7 @@ export interface SysctlRow {
   readonly value: string;
   /** Absent from kernels without the module behind it (br_netfilter, nf_conntrack): then there is nothing to set. */
   readonly optional?: boolean;
-  /** What was there before us, for the host's own sysctls. Recorded, not compared. */
+  /** What is put back: for the host's own sysctls what was there before us, for one of a link that stays what a new link has. Not compared. */
   readonly restore?: string;
 }
 
