@@ -423,12 +423,11 @@ export class Store implements Reader {
 
   // --- apps ----------------------------------------------------------------------------------------------------------
 
-  apps(vpc?: string): AppRecord[] {
-    const found =
-      vpc === undefined
-        ? this.#all<{ body: string }>('SELECT body FROM apps ORDER BY vpc, instance, name')
-        : this.#all<{ body: string }>('SELECT body FROM apps WHERE vpc = ? ORDER BY instance, name', vpc);
-    return found.map(({ body }) => this.#parse<AppRecord>(body));
+  apps(vpc?: string, instance?: string): AppRecord[] {
+    const of = [vpc, instance].filter((name) => name !== undefined);
+    const where = ['', 'WHERE vpc = ?', 'WHERE vpc = ? AND instance = ?'][of.length];
+    const sql = `SELECT body FROM apps ${where} ORDER BY vpc, instance, name`;
+    return this.#all<{ body: string }>(sql, ...of).map(({ body }) => this.#parse<AppRecord>(body));
   }
 
   putApp(app: AppRecord): void {

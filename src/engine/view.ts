@@ -68,7 +68,7 @@ export interface InstallationView {
   readonly peerings: readonly PeeringView[];
 }
 
-function viewInstance(instance: Instance): InstanceView {
+export function viewInstance(instance: Instance): InstanceView {
   return {
     name: instance.name,
     subnet: instance.subnet,

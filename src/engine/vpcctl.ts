@@ -4,8 +4,8 @@ import type { Kernel } from '../kernel/kernel.js';
 import type { NftTransport } from '../kernel/nft.js';
 import { namespacesOf } from '../lower/lower.js';
 import type { Draft, Edit } from '../model/reader.js';
-import { findKind } from '../model/reader.js';
-import { describe, INSTALLATION_ID, type Instance, type Resource } from '../model/resources.js';
+import { findKind, getKind } from '../model/reader.js';
+import { describe, INSTALLATION_ID, type Instance, ids, type Resource } from '../model/resources.js';
 import { formatRule } from '../model/rules.js';
 import { applySpec, destroySpec, exportSpec } from '../model/spec.js';
 import * as verbs from '../model/verbs.js';
@@ -21,7 +21,14 @@ import { Engine, type EngineEvent, type EngineOptions, type Prepared } from './e
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
 import { type AppRecord, Store, stateDirectory } from './store.js';
-import { type InstallationView, type InstanceView, type VpcView, viewInstallation, viewVpc } from './view.js';
+import {
+  type InstallationView,
+  type InstanceView,
+  type VpcView,
+  viewInstallation,
+  viewInstance,
+  viewVpc,
+} from './view.js';
 
 export interface OpenOptions {
   /** Directory of the state. Default: `$VPCCTL_STATE`, else /var/lib/vpcctl. Each installation has one. */
@@ -204,7 +211,7 @@ export class Vpcctl {
     try {
       if (options.warm === true) await engine.rehearse();
       await engine.recoverAll(vpcctl.#options({}));
-      await vpcctl.#sweepApps();
+      await vpcctl.#sweepApps(store.apps());
     } catch (error) {
       store.close();
       throw error;
@@ -241,11 +248,11 @@ export class Vpcctl {
       options.dryRun === true
         ? await this.#engine.prepare(edit)
         : await this.#engine.transact(edit, this.#options(options));
-    if (
-      options.dryRun !== true &&
-      prepared.edits.some(({ before, after }) => before?.kind === 'instance' && after === undefined)
-    ) {
-      await this.#sweepApps();
+    if (options.dryRun !== true) {
+      for (const { before, after } of prepared.edits) {
+        if (before?.kind === 'instance' && after === undefined)
+          await this.#sweepApps(this.#store.apps(before.vpc, before.name));
+      }
     }
     return {
       ...viewPlan(prepared),
@@ -378,12 +385,7 @@ export class Vpcctl {
 
   /** The instance, by its own name, or the only one (or the own-named one) of a subnet. */
   instance(vpc: string, where: { readonly subnet?: string; readonly instance?: string }): InstanceView {
-    const found = this.#instance(vpc, where);
-    const view = this.inspect(vpc)
-      .subnets.flatMap(({ instances }) => instances)
-      .find(({ name }) => name === found.name);
-    if (view === undefined) throw new VpcctlError('NOT_FOUND', `instance ${vpc}/${found.name} does not exist`);
-    return view;
+    return viewInstance(this.#instance(vpc, where));
   }
 
   #instance(vpc: string, where: { readonly subnet?: string; readonly instance?: string }): Instance {
@@ -392,10 +394,10 @@ export class Vpcctl {
       throw new VpcctlError('USAGE', 'no instance is named', { hint: 'give --subnet or --instance' });
     }
     const subnet = verbs.requireSubnet(this.#store, vpc, where.subnet);
+    const own = getKind(this.#store, 'instance', ids.instance(vpc, subnet.name));
+    if (own?.subnet === subnet.name) return own;
     const instances = findKind(this.#store, 'instance', `subnet:${vpc}/${subnet.name}`);
-    const own = instances.find(({ name }) => name === subnet.name);
     const [only, more] = instances;
-    if (own !== undefined) return own;
     if (only !== undefined && more === undefined) return only;
     throw new VpcctlError(
       instances.length === 0 ? 'NOT_FOUND' : 'USAGE',
@@ -444,8 +446,8 @@ export class Vpcctl {
   ): Promise<AppRecord[]> {
     const instance = this.#instance(vpc, where);
     const stopped: AppRecord[] = [];
-    for (const app of this.#store.apps(vpc)) {
-      if (app.instance !== instance.name || (port !== undefined && app.port !== port)) continue;
+    for (const app of this.#store.apps(vpc, instance.name)) {
+      if (port !== undefined && app.port !== port) continue;
       if (await stop(this.#store, app)) stopped.push(app);
     }
     return stopped;
@@ -457,8 +459,8 @@ export class Vpcctl {
   }
 
   /** Ends programs whose instance is gone. */
-  async #sweepApps(): Promise<void> {
-    for (const app of this.#store.apps()) {
+  async #sweepApps(apps: readonly AppRecord[]): Promise<void> {
+    for (const app of apps) {
       if (this.#store.get(`instance/${app.vpc}/${app.instance}`) === undefined) await stop(this.#store, app);
     }
   }

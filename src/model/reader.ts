@@ -130,6 +130,11 @@ export class Draft implements Reader {
     return Math.min(this.base.count(term, limit + hidden) - hidden + edited, limit);
   }
 
+  /** Whether anything has the term, or had it before the edits. */
+  hasOrHad(term: string): boolean {
+    return has(this.#puts, term) || has(this.base, term);
+  }
+
   put(resource: Resource): void {
     this.#change(idOf(resource));
     this.#puts.put(resource);

@@ -544,8 +544,7 @@ function allocate(draft: Draft, subnet: Subnet): Ipv4 {
     const offset = (subnet.cursor + tried) % size;
     if (reservedWord(subnet, offset) !== undefined) continue;
     const ip = addressAt(subnet.cidr, offset);
-    const claim = `ip:${subnet.vpc}/${ip}`;
-    if (has(draft, claim) || has(draft.base, claim)) continue;
+    if (draft.hasOrHad(`ip:${subnet.vpc}/${ip}`)) continue;
     draft.put({ ...subnet, cursor: (offset + 1) % size });
     return ip;
   }
