@@ -3,7 +3,7 @@
  * links (rtnl) for some 20 ms to delete a bridge, which a VPC that grows and shrinks around the limit would pay each time.
  */
 import { type Draft, type Edit, getKind } from './reader.js';
-import { type Instance, ids } from './resources.js';
+import { type Instance, idOf, ids } from './resources.js';
 
 /** Ports of one bridge: BR_MAX_PORTS of the kernel, whose port number 0 is nobody's. */
 export const BRIDGE_PORTS = 1023;
@@ -13,27 +13,28 @@ export const bridgeOf = ({ bridge = 0 }: Instance): number => bridge;
 
 /** Gives new instances a place on a bridge, makes the bridges that takes, and keeps count. */
 export function settleBridges(draft: Draft): void {
-  const edits = new Map<string, Edit[]>();
+  const gone = new Set<string>();
+  const changed = new Map<string, Edit[]>();
   for (const edit of draft.edits()) {
     const resource = edit.after ?? edit.before;
-    if (resource?.kind === 'vpc' && edit.after === undefined) edits.set(resource.name, edits.get(resource.name) ?? []);
+    if (resource?.kind === 'vpc' && edit.after === undefined) gone.add(resource.name);
     if (resource?.kind !== 'instance') continue;
-    const known = edits.get(resource.vpc);
-    if (known === undefined) edits.set(resource.vpc, [edit]);
+    const known = changed.get(resource.vpc);
+    if (known === undefined) changed.set(resource.vpc, [edit]);
     else known.push(edit);
   }
-  for (const [vpc, own] of edits) {
-    const used = placesBefore(draft, vpc);
-    const bridges = used.length;
-    if (draft.get(ids.vpc(vpc)) === undefined) removeAll(draft, vpc, bridges);
-    else {
-      place(draft, own, used);
-      // One that is empty is as one that never was used.
-      if (used.length === 1 && used[0] === 0) draft.remove(ids.ports(vpc));
-      else draft.put({ kind: 'ports', vpc, used });
-      for (let number = bridges; number < used.length; number += 1) draft.put({ kind: 'bridge', vpc, number });
-    }
-  }
+  for (const vpc of gone) removeAll(draft, vpc);
+  for (const [vpc, edits] of changed) if (!gone.has(vpc)) settleVpc(draft, vpc, edits);
+}
+
+function settleVpc(draft: Draft, vpc: string, edits: readonly Edit[]): void {
+  const used = placesBefore(draft, vpc);
+  const bridges = used.length;
+  place(draft, edits, used);
+  // One that is empty is as one that never was used.
+  if (used.length === 1 && used[0] === 0) draft.remove(ids.ports(vpc));
+  else draft.put({ kind: 'ports', vpc, used });
+  for (let number = bridges; number < used.length; number += 1) draft.put({ kind: 'bridge', vpc, number });
 }
 
 /** How many places of each bridge are taken. Who recorded none has all instances on one bridge. */
@@ -68,7 +69,7 @@ function moveTo(draft: Draft, instance: Instance, number: number): void {
   draft.put(number === 0 ? rest : { ...rest, bridge: number });
 }
 
-function removeAll(draft: Draft, vpc: string, bridges: number): void {
+function removeAll(draft: Draft, vpc: string): void {
   draft.remove(ids.ports(vpc));
-  for (let number = 1; number < bridges; number += 1) draft.remove(ids.bridge(vpc, number));
+  for (const bridge of draft.find(`bridges:${vpc}`)) draft.remove(idOf(bridge));
 }
