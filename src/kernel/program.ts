@@ -2,7 +2,7 @@
 import { assertNever, VpcctlError } from '../errors.js';
 import { addAddr, deleteAddr } from '../netlink/addr.js';
 import { Batch } from '../netlink/batch.js';
-import { createBridge, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
+import { askLink, createBridge, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
 import { addNeigh, addStation, deleteNeigh } from '../netlink/neigh.js';
 import { addRoute, deleteRoute, replaceRoute } from '../netlink/route.js';
 import { addRule, deleteRule } from '../netlink/rule.js';
@@ -17,11 +17,13 @@ export function netnsPath(ns: string): string {
   return ns === '' ? '' : `${NETNS_DIR}/${ns}`;
 }
 
-/** Who asked for a message. `takesEffect`: its success means that the change did something. */
+/** Who asked for a message. `effect`: its success means that the change did something; it does not; or its failure does not matter either. */
 interface Author {
   readonly change: Change;
-  readonly takesEffect: boolean;
+  readonly effect: Effect;
 }
+
+type Effect = 'does' | 'helps' | 'may fail';
 
 type PlannedOp =
   | { readonly kind: 'plain'; readonly op: NativeOp; readonly author: Author }
@@ -49,10 +51,10 @@ export class Program {
   }
 
   plain(op: NativeOp, change: Change): void {
-    this.#planned.push({ kind: 'plain', op, author: { change, takesEffect: true } });
+    this.#planned.push({ kind: 'plain', op, author: { change, effect: 'does' } });
   }
 
-  netlink(netns: string, change: Change, takesEffect: boolean, write: (batch: Batch) => void): void {
+  netlink(netns: string, change: Change, effect: Effect, write: (batch: Batch) => void): void {
     let planned = this.#open.get(netns);
     if (planned === undefined) {
       planned = { kind: 'netlink', netns, batch: new Batch(), authors: [] };
@@ -60,7 +62,7 @@ export class Program {
       this.#planned.push(planned);
     }
     write(planned.batch);
-    while (planned.authors.length < planned.batch.count) planned.authors.push({ change, takesEffect });
+    while (planned.authors.length < planned.batch.count) planned.authors.push({ change, effect });
   }
 
   ops(): readonly NativeOp[] {
@@ -76,6 +78,7 @@ export class Program {
     const applied = new Set<Change>();
     let error: VpcctlError | undefined;
     const fail = (author: Author, errno: number, where: string | undefined, extack: string | undefined): void => {
+      if (author.effect === 'may fail') return;
       const name = errnoName(errno);
       if (tolerant && isNoNamespace(name, where)) return;
       if (isMoot(author.change, name, tolerant)) return;
@@ -96,7 +99,7 @@ export class Program {
         const author = planned.authors[at];
         if (author === undefined) continue;
         if (ack.errno === 0) {
-          if (author.takesEffect) applied.add(author.change);
+          if (author.effect === 'does') applied.add(author.change);
         } else if (errnoName(ack.errno) !== 'ECANCELED') fail(author, ack.errno, undefined, ack.extack);
       }
     }
@@ -172,6 +175,7 @@ export function compile(changes: readonly Change[]): Program {
   program.barrier();
   for (const change of changes) write(program, change);
   program.barrier();
+  wakeOthers(program, changes);
   deleteLinks(program, changes);
   for (const change of changes) {
     if (change.op === 'delete' && change.row.kind === 'netns') {
@@ -184,14 +188,14 @@ export function compile(changes: readonly Change[]): Program {
 
 function createLink(program: Program, change: Change, row: LinkRow, pairs: Map<string, Change>): void {
   if (row.type === 'bridge') {
-    program.netlink(row.ns, change, true, (batch) => createBridge(batch, row));
+    program.netlink(row.ns, change, 'does', (batch) => createBridge(batch, row));
     return;
   }
   const { peer } = row;
   const other = pairs.get(`${row.ns}/${row.name}`);
   if (other !== undefined && other.op === 'create' && other.row.kind === 'link') {
     const first = other.row;
-    program.netlink(first.ns, other, true, (batch) =>
+    program.netlink(first.ns, other, 'does', (batch) =>
       createVeth(batch, {
         name: first.name,
         mac: first.mac,
@@ -212,17 +216,17 @@ function write(program: Program, change: Change): void {
       return;
     case 'link':
       if (op === 'raise')
-        program.netlink(row.ns, change, true, (batch) => setLink(batch, { name: row.name, up: true }));
+        program.netlink(row.ns, change, 'does', (batch) => setLink(batch, { name: row.name, up: true }));
       else if (op !== 'delete') configureLink(program, change, row);
       return;
     case 'addr':
-      program.netlink(row.ns, change, true, (batch) =>
+      program.netlink(row.ns, change, 'does', (batch) =>
         op === 'delete' ? deleteAddr(batch, row) : addAddr(batch, row),
       );
       return;
     case 'route': {
       const route = { ...row, protocol: ROUTE_PROTOCOL };
-      program.netlink(row.ns, change, true, (batch) => {
+      program.netlink(row.ns, change, 'does', (batch) => {
         if (op === 'delete') deleteRoute(batch, route);
         else if (op === 'update') replaceRoute(batch, route);
         else addRoute(batch, route);
@@ -230,7 +234,7 @@ function write(program: Program, change: Change): void {
       return;
     }
     case 'rule':
-      program.netlink(row.ns, change, true, (batch) => {
+      program.netlink(row.ns, change, 'does', (batch) => {
         if (op === 'delete') deleteRule(batch, row);
         else {
           if (op === 'update' && change.old.kind === 'rule') deleteRule(batch, change.old);
@@ -239,7 +243,7 @@ function write(program: Program, change: Change): void {
       });
       return;
     case 'neigh':
-      program.netlink(row.ns, change, true, (batch) =>
+      program.netlink(row.ns, change, 'does', (batch) =>
         op === 'delete' ? deleteNeigh(batch, row) : addNeigh(batch, { ...row, replace: true }),
       );
       return;
@@ -261,13 +265,31 @@ function write(program: Program, change: Change): void {
   }
 }
 
+/** A link that comes up gives its peer a carrier, and its bridge: they are to send at once. Where both are only made, none has one yet. */
+function wakeOthers(program: Program, changes: readonly Change[]): void {
+  const names = new Set(
+    changes.flatMap(({ op, row }) => (op === 'create' && row.kind === 'link' ? [`${row.ns}/${row.name}`] : [])),
+  );
+  const wake = (change: Change, ns: string, name: string): void => {
+    if (names.has(`${ns}/${name}`)) return;
+    names.add(`${ns}/${name}`);
+    program.netlink(ns, change, 'may fail', (batch) => askLink(batch, { name }));
+  };
+  for (const change of changes) {
+    const { op, row } = change;
+    if (op !== 'raise' || row.type !== 'veth') continue;
+    if (row.master !== undefined) wake(change, row.ns, row.master);
+    wake(change, row.peer.ns, row.peer.name);
+  }
+}
+
 function stationOf(row: LinkRow): string | undefined {
   return row.type === 'veth' ? row.station : undefined;
 }
 
 function configureLink(program: Program, change: Change, row: LinkRow): void {
   const port = row.type === 'veth' ? row : undefined;
-  program.netlink(row.ns, change, change.op === 'update', (batch) =>
+  program.netlink(row.ns, change, change.op === 'update' ? 'does' : 'helps', (batch) =>
     setLink(batch, {
       name: row.name,
       alias: row.alias,
@@ -284,7 +306,7 @@ function configureLink(program: Program, change: Change, row: LinkRow): void {
     (change.op === 'update' && change.old.kind === 'link' && stationOf(change.old) === station)
   )
     return;
-  program.netlink(row.ns, change, change.op === 'update', (batch) =>
+  program.netlink(row.ns, change, change.op === 'update' ? 'does' : 'helps', (batch) =>
     addStation(batch, { port: row.name, mac: station }),
   );
 }
@@ -303,10 +325,10 @@ function deleteLinks(program: Program, changes: readonly Change[]): void {
     for (const change of doomed) {
       if (change.row.kind !== 'link') continue;
       const { name } = change.row;
-      program.netlink(ns, change, !grouped, (batch) =>
+      program.netlink(ns, change, grouped ? 'helps' : 'does', (batch) =>
         grouped ? setLink(batch, { name, group: DOOMED_GROUP }) : deleteLink(batch, { name }),
       );
     }
-    if (grouped) program.netlink(ns, first, true, (batch) => deleteLinkGroup(batch, DOOMED_GROUP));
+    if (grouped) program.netlink(ns, first, 'does', (batch) => deleteLinkGroup(batch, DOOMED_GROUP));
   }
 }

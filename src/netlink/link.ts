@@ -254,6 +254,18 @@ export function setLink(batch: Batch, link: LinkChange): void {
   }
 }
 
+/**
+ * Asks for a link. The kernel then sees to a carrier that has just come (linkwatch_sync_dev), which it else does in its own time: at the most a
+ * hundred links a second, and a link that it has not come to sends nothing. ENODEV when there is none of the name.
+ */
+export function askLink(batch: Batch, link: { readonly name: string }): void {
+  batch.message(RTM_GETLINK, 0, () => {
+    ifinfomsg(batch);
+    batch.attrName(IFLA_IFNAME, link.name);
+    batch.attrU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  });
+}
+
 /** Deletes a link; with a veth goes its peer, wherever that is. ENODEV when there is none of the name. */
 export function deleteLink(batch: Batch, link: { readonly name: string }): void {
   linkMessage(batch, RTM_DELLINK, link.name, {});

@@ -425,6 +425,7 @@ describe('every command', { sequential: true }, () => {
     { args: ['doctor', '--fix'], dryRun: false },
     { args: ['doctor', '--undo'], dryRun: false },
     { args: ['drift'], dryRun: false },
+    { args: ['cut-connections'], dryRun: false },
     { args: ['schema'], dryRun: false },
     { args: ['schema', '--policy'], dryRun: false },
     { args: ['export'], dryRun: false },

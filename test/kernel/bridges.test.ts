@@ -78,19 +78,11 @@ const port = (address: string): string =>
     .map((byte) => Number(byte).toString(16).padStart(2, '0'))
     .join('')}`;
 
-/** Asks for both ends of its link, which lets them send at once: see "Surprises" in docs/kernel.md. */
-async function awake(name: string, address = at(name)): Promise<void> {
-  await ip(['link', 'show', 'eth0'], ns(name));
-  await ip(['link', 'show', port(address)], ROUTER);
-}
-
 beforeAll(async () => {
   host = await TestHost.create({ routedToHost: ['198.51.100.0/24'] });
   pristine = host.snapshot();
   vpcctl = await open({ state: host.stateDir });
   await vpcctl.transaction(network);
-  for (const bridge of ['br0', 'br1']) await ip(['link', 'show', bridge], ROUTER);
-  for (const name of [...addresses.keys()].filter((one) => !one.startsWith('filler'))) await awake(name);
 }, 60_000);
 
 afterAll(async () => {
@@ -202,7 +194,6 @@ describe('one more instance than a bridge has ports', { sequential: true }, () =
     expect(await ip(['route', 'show', at('work3')], ROUTER)).toEqual([]);
     const { value } = await vpcctl.transaction((tx) => tx.addInstance({ vpc: 'a', subnet: 'work', name: 'new1' }));
     expect(await portsOf('br0')).toContain(port(value.ip));
-    await awake('new1', value.ip);
     const work = await target(host, ns('new1'), value.ip, 8000);
     await reaches(host, ns('work2'), work);
   }, 30_000);
