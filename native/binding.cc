@@ -90,6 +90,17 @@ class Reader {
     return field(object, at, key, &value) && natural(value, at + "." + key, out);
   }
 
+  /** A place in a file, as far as a number names every integer. */
+  bool offset(const Napi::Value& value, const std::string& at, int64_t* out) const {
+    if (!value.IsNumber()) return fail(at + " must be a number");
+    const double number = value.As<Napi::Number>().DoubleValue();
+    if (!(number >= 0 && number <= 9007199254740991.0) || std::floor(number) != number) {
+      return fail(at + " must be a safe integer, not negative");
+    }
+    *out = static_cast<int64_t>(number);
+    return true;
+  }
+
   bool bytes(const Napi::Object& object, const std::string& at, const char* key, std::vector<uint8_t>* out) const {
     Napi::Value value;
     if (!field(object, at, key, &value)) return false;
@@ -350,6 +361,31 @@ Napi::Value flock(const Napi::CallbackInfo& info) {
   return status.ok() ? Napi::Boolean::New(env, taken) : throwStatus(env, status);
 }
 
+Napi::Value lockByte(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Reader read(env);
+  size_t fd = 0;
+  int64_t at = 0;
+  std::string name;
+  if (!read.natural(info[0], "fd", &fd) || !read.offset(info[1], "at", &at) || !read.text(info[2], "action", &name)) {
+    return env.Undefined();
+  }
+  sys::ByteLock action{};
+  if (name == "take") {
+    action = sys::ByteLock::kTake;
+  } else if (name == "release") {
+    action = sys::ByteLock::kRelease;
+  } else if (name == "free-before") {
+    action = sys::ByteLock::kFreeBefore;
+  } else {
+    read.fail("action must be take, release or free-before");
+    return env.Undefined();
+  }
+  bool done = false;
+  const sys::Status status = sys::lockByte(static_cast<int>(fd), at, action, &done);
+  return status.ok() ? Napi::Boolean::New(env, done) : throwStatus(env, status);
+}
+
 template <sys::Status (*Call)(const std::string&, bool*)>
 Napi::Value onDir(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -375,6 +411,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Addon());
   exports.Set("run", Napi::Function::New(env, run, "run"));
   exports.Set("flock", Napi::Function::New(env, flock, "flock"));
+  exports.Set("lockByte", Napi::Function::New(env, lockByte, "lockByte"));
   exports.Set("netnsDirPrepare", Napi::Function::New(env, onDir<sys::prepareNetnsDir>, "netnsDirPrepare"));
   exports.Set("netnsDirRelease", Napi::Function::New(env, onDir<sys::releaseNetnsDir>, "netnsDirRelease"));
   exports.Set("hasNftables", Napi::Function::New(env, hasNftables, "hasNftables"));

@@ -1,9 +1,10 @@
 /*
- * vpcctl-launch [--drop-caps] NETNS -- PROGRAM [ARG...]
+ * vpcctl-launch [--hold] [--drop-caps] NETNS -- PROGRAM [ARG...]
  *
  * Enters the network namespace pinned at NETNS ('' stays where it is) and becomes PROGRAM, which keeps descriptors 0, 1
  * and 2 and no other. With --drop-caps it keeps at most the capabilities that a container has by default, and can gain
- * none. Exit status: 125 the launcher failed, 126 PROGRAM cannot be executed, 127 PROGRAM was not found; otherwise
+ * none. With --hold it first waits for a byte on descriptor 3, and ends if there comes none: who starts a program records
+ * it before it runs, and when that one dies in between there is no program. Exit status: 125 the launcher failed, 126 PROGRAM cannot be executed, 127 PROGRAM was not found; otherwise
  * PROGRAM's own.
  */
 #ifndef _GNU_SOURCE
@@ -90,6 +91,16 @@ static int drop_caps(void) {
   return 0;
 }
 
+static int wait_for_leave(void) {
+  char byte;
+  ssize_t got;
+  do {
+    got = read(3, &byte, 1);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return fail(kFailed, "read", "descriptor 3");
+  return got == 1 ? 0 : kFailed;
+}
+
 /* Kernels before 5.9 have no close_range. */
 static int close_others(void) {
 #ifdef SYS_close_range
@@ -106,13 +117,15 @@ static int close_others(void) {
 }
 
 int main(int argc, char** argv) {
-  const int drop = argc > 1 && strcmp(argv[1], "--drop-caps") == 0;
-  char** rest = argv + 1 + drop;
-  if (argc - drop < 4 || strcmp(rest[1], "--") != 0) {
-    fputs("usage: vpcctl-launch [--drop-caps] NETNS -- PROGRAM [ARG...]\n", stderr);
+  const int hold = argc > 1 && strcmp(argv[1], "--hold") == 0;
+  const int drop = argc > 1 + hold && strcmp(argv[1 + hold], "--drop-caps") == 0;
+  char** rest = argv + 1 + hold + drop;
+  if (argc - hold - drop < 4 || strcmp(rest[1], "--") != 0) {
+    fputs("usage: vpcctl-launch [--hold] [--drop-caps] NETNS -- PROGRAM [ARG...]\n", stderr);
     return kFailed;
   }
-  int status = enter(rest[0]);
+  int status = hold ? wait_for_leave() : 0;
+  if (status == 0) status = enter(rest[0]);
   if (status == 0 && drop) status = drop_caps();
   if (status == 0) status = close_others();
   if (status != 0) return status;

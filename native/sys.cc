@@ -313,6 +313,24 @@ Status lockFile(int fd, LockMode mode, bool* taken) {
   return {};
 }
 
+Status lockByte(int fd, int64_t at, ByteLock action, bool* done) {
+  struct flock lock = {};
+  lock.l_whence = SEEK_SET;
+  lock.l_start = action == ByteLock::kFreeBefore ? 0 : at;
+  lock.l_len = action == ByteLock::kFreeBefore ? at : 1;
+  lock.l_type = action == ByteLock::kRelease ? F_UNLCK : F_WRLCK;
+  /* A length of 0 would mean the whole file. */
+  if (lock.l_len == 0) {
+    *done = true;
+    return {};
+  }
+  const int command = action == ByteLock::kFreeBefore ? F_OFD_GETLK : F_OFD_SETLK;
+  const int result = retryOnSignal([&] { return ::fcntl(fd, command, &lock); });
+  if (result != 0 && errno != EAGAIN && errno != EACCES) return Status::fromErrno("fcntl");
+  *done = result == 0 && (action != ByteLock::kFreeBefore || lock.l_type == F_UNLCK);
+  return {};
+}
+
 /*
  * iproute2's steps before its first namespace (ip/ipnetns.c), so that either may come first: the directory is a shared
  * mount, and an unpinned namespace disappears from all mount namespaces at once. iproute2 takes the same flock, because

@@ -95,6 +95,14 @@ enum class LockMode { kExclusive, kShared, kUnlock };
 /** Non-blocking flock(2); `*taken` is false when another open file description holds it. */
 Status lockFile(int fd, LockMode mode, bool* taken);
 
+enum class ByteLock { kTake, kRelease, kFreeBefore };
+
+/**
+ * Non-blocking lock of the byte at an offset (F_OFD_SETLK), which belongs to the open file description and does not meet
+ * flock(2). `*done`: taken, released, or nobody else has one of the bytes before it.
+ */
+Status lockByte(int fd, int64_t at, ByteLock action, bool* done);
+
 /** Makes `dir` and its parents, and `dir` a shared mount; `*changed` when something was made or mounted. */
 Status prepareNetnsDir(const std::string& dir, bool* changed);
 

@@ -3,13 +3,14 @@
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { VpcctlError } from '../errors.js';
 import { launcherPath } from '../kernel/native.js';
 import { netnsPath } from '../kernel/program.js';
 import { workloadNs } from '../lower/names.js';
-import type { Instance } from '../model/resources.js';
+import { type Instance, ids } from '../model/resources.js';
 import type { AppRecord, Store } from './store.js';
 
 const STARTUP_MS = 10_000;
@@ -147,8 +148,27 @@ export interface DeployApp {
   readonly privileged?: boolean;
 }
 
-/** Starts a program in the instance, waits until its port is open, and leaves it running. */
-export async function deploy(store: Store, instance: Instance, app: DeployApp): Promise<AppRecord> {
+/** The identity of a namespace that is pinned, as the links below /proc/PID/ns name it; undefined when it is gone. */
+function pinnedIdentity(vpc: string, instance: string): string | undefined {
+  const found = statSync(netnsPath(workloadNs(vpc, instance)), { throwIfNoEntry: false });
+  return found === undefined ? undefined : `net:[${found.ino}]`;
+}
+
+/** Whether the instance that the program was put into is there no more, though another may have its name now. */
+export function isStranded(store: Store, app: AppRecord): boolean {
+  if (store.get(ids.instance(app.vpc, app.instance)) === undefined) return true;
+  return pinnedIdentity(app.vpc, app.instance) !== app.netns && members(app).length > 0;
+}
+
+function describeApp({ vpc, instance, port }: Pick<AppRecord, 'vpc' | 'instance' | 'port'>): string {
+  return `app on ${vpc}/${instance}${port === undefined ? '' : `:${port}`}`;
+}
+
+/**
+ * Starts a program in the instance; {@link untilReady} is to be waited for. The caller holds the VPC's lock, so that the instance stays. No
+ * program runs that is not recorded: the launcher holds it until it is, and ends without starting it when this process dies before.
+ */
+export async function start(store: Store, instance: Instance, app: DeployApp): Promise<AppRecord> {
   const { port } = app;
   const builtin = app.command === undefined;
   const command = app.command ?? [
@@ -156,11 +176,21 @@ export async function deploy(store: Store, instance: Instance, app: DeployApp): 
     join(dirname(fileURLToPath(import.meta.url)), '..', 'app', 'hello.js'),
   ];
   const name = port === undefined ? 'app' : String(port);
-  const what = `app on ${instance.vpc}/${instance.name}${port === undefined ? '' : `:${port}`}`;
+  const what = describeApp({ vpc: instance.vpc, instance: instance.name, ...(port === undefined ? {} : { port }) });
+  const netns = pinnedIdentity(instance.vpc, instance.name);
+  if (netns === undefined) {
+    throw new VpcctlError('NOT_FOUND', `the namespace of instance ${instance.vpc}/${instance.name} is gone`, {
+      hint: 'see `vpcctl drift`',
+    });
+  }
   const known = store.apps(instance.vpc).find((one) => one.instance === instance.name && one.name === name);
-  if (known !== undefined && isRunning(known)) {
-    if (builtin || known.command.join('\0') === command.join('\0')) return known;
-    throw new VpcctlError('CONFLICT', `${what} runs already, as pid ${known.pid}`, { hint: 'stop-app first' });
+  if (known !== undefined) {
+    if (isRunning(known) && known.netns === netns) {
+      if (builtin || known.command.join('\0') === command.join('\0')) return known;
+      throw new VpcctlError('CONFLICT', `${what} runs already, as pid ${known.pid}`, { hint: 'stop-app first' });
+    }
+    // What is left of an earlier one, before its record is overwritten.
+    await stop(store, known);
   }
   if (port !== undefined && portTaken(instance, port, store)) {
     throw new VpcctlError('CONFLICT', `port ${port} of ${instance.vpc}/${instance.name} is in use`, {
@@ -171,16 +201,20 @@ export async function deploy(store: Store, instance: Instance, app: DeployApp): 
   mkdirSync(logs, { recursive: true, mode: 0o700 });
   const log = join(logs, `${instance.vpc}.${instance.name}.${name}.log`);
   const out = openSync(log, 'w', 0o600);
-  const child = spawn(launcherPath(), launcherArgs(instance, command, app.privileged === true), {
+  const child = spawn(launcherPath(), ['--hold', ...launcherArgs(instance, command, app.privileged === true)], {
     detached: true,
-    stdio: ['ignore', out, out],
+    stdio: ['ignore', out, out, 'pipe'],
     env: environment(instance, port),
     cwd: '/',
   });
   closeSync(out);
   const failed = new Promise<Error>((resolve) => child.once('error', resolve));
   const { pid } = child;
+  const leave = child.stdio[3] as Writable;
+  // A launcher that has ended already is noticed by who waits for the port.
+  leave.on('error', () => {});
   if (pid === undefined) throw new VpcctlError('KERNEL', `could not start the ${what}`, { cause: await failed });
+  child.unref();
   const record: AppRecord = {
     vpc: instance.vpc,
     subnet: instance.subnet,
@@ -189,19 +223,28 @@ export async function deploy(store: Store, instance: Instance, app: DeployApp): 
     ...(port === undefined ? {} : { port }),
     pid,
     startTime: startTime(pid) ?? '',
-    netns: `net:[${statSync(netnsPath(workloadNs(instance.vpc, instance.name))).ino}]`,
+    netns,
     command: [...command],
     log,
   };
-  store.putApp(record);
   try {
-    await untilOpen(record, what);
+    store.putApp(record);
+  } catch (error) {
+    leave.destroy();
+    throw error;
+  }
+  leave.end('\n');
+  return record;
+}
+
+/** Waits until a program that was started has its port open; ends it when that takes too long. */
+export async function untilReady(store: Store, record: AppRecord): Promise<void> {
+  try {
+    await untilOpen(record, describeApp(record));
   } catch (error) {
     await stop(store, record);
     throw error;
   }
-  child.unref();
-  return record;
 }
 
 function portTaken(instance: Instance, port: number, store: Store): boolean {

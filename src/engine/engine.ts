@@ -97,23 +97,24 @@ export class Engine {
   ) {}
 
   /** Works a transaction out on what is recorded now. */
-  async prepare<T>(edit: (draft: Draft) => T, scopesBefore: readonly string[] = []): Promise<Prepared<T>> {
-    const draft = new Draft(this.store);
-    const begun = this.store.reading(() => ({
-      // Read first: if a version moves while we work, the comparison at the start of the journal sees it.
-      early: this.store.versions(scopesBefore),
-      result: edit(draft),
-      needsHost: needsHostFacts(draft),
-    }));
-    const facts = begun.needsHost ? hostFacts(await this.kernel.host()) : undefined;
-    return this.store.reading(() => this.#workOut(draft, begun, facts));
+  async prepare<T>(edit: (draft: Draft) => T): Promise<Prepared<T>> {
+    const first = this.store.reading(() => {
+      const draft = new Draft(this.store);
+      const result = edit(draft);
+      if (!needsHostFacts(draft)) return this.#complete(draft, result, undefined);
+      return { draft, result, stamp: this.store.stamp() };
+    });
+    if (!('draft' in first)) return first;
+    const facts = hostFacts(await this.kernel.host());
+    return this.store.reading(() => {
+      if (this.store.stamp() === first.stamp) return this.#complete(first.draft, first.result, facts);
+      const draft = new Draft(this.store);
+      return this.#complete(draft, edit(draft), facts);
+    });
   }
 
-  #workOut<T>(
-    draft: Draft,
-    { result, early }: { readonly result: T; readonly early: ReadonlyMap<string, number> },
-    facts: HostFacts | undefined,
-  ): Prepared<T> {
+  /** All that is read for a transaction is read from one state, and so are the versions: where they still hold, so does the rest. */
+  #complete<T>(draft: Draft, result: T, facts: HostFacts | undefined): Prepared<T> {
     settle(draft, facts);
     const edits = draft.edits();
     const scopes = new Set([
@@ -128,11 +129,12 @@ export class Engine {
       lowered.flatMap(({ before }) => before),
       lowered.flatMap(({ rows }) => rows),
     );
-    const versions = new Map([
-      ...this.store.versions([...scopes]),
-      ...[...early].filter(([scope]) => scopes.has(scope)),
-    ]);
-    return { result, edits, changes, plan: plan(changes), lowered, versions };
+    return { result, edits, changes, plan: plan(changes), lowered, versions: this.store.versions([...scopes]) };
+  }
+
+  /** Whether a transaction worked out without locks is still what it would be with them. */
+  #isCurrent({ versions }: Prepared<unknown>): boolean {
+    return [...this.store.versions([...versions.keys()])].every(([scope, version]) => versions.get(scope) === version);
   }
 
   /** Works out and encodes a small network that is never made: loads and compiles what the first transaction needs. */
@@ -161,39 +163,67 @@ export class Engine {
   /** Works a transaction out and carries it out. Nothing to change: nothing is locked, written or done. */
   async transact<T>(edit: (draft: Draft) => T, options: EngineOptions = {}): Promise<Prepared<T>> {
     this.#checkAborted(options.signal);
-    const stamp = this.store.stamp();
     const first = await this.prepare(edit);
     if (first.edits.length === 0 && first.changes.length === 0) return first;
     let scopes: readonly string[] = [...first.versions.keys()];
+    let lost: LostRace | undefined;
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-      this.#checkAborted(options.signal);
-      const release = await this.locks.acquire(scopes, options.signal).catch((error: unknown) => {
-        throw options.signal?.aborted === true ? aborted() : error;
-      });
+      const held = await this.#lock(scopes, options);
+      scopes = held.scopes;
       try {
-        const unfinished = this.store.unfinished(scopes);
-        const further = unfinished.flatMap((one) => one.scopes).filter((scope) => !scopes.includes(scope));
-        if (further.length > 0) {
-          scopes = [...new Set([...scopes, ...further])];
-          continue;
-        }
-        for (const { entry, scopes: own } of unfinished) await this.#recover(entry, own, options);
-        const prepared = this.store.stamp() === stamp ? first : await this.prepare(edit, scopes);
+        const prepared = lost === undefined && this.#isCurrent(first) ? first : await this.prepare(edit);
         const missing = [...prepared.versions.keys()].filter((scope) => !scopes.includes(scope));
         if (missing.length > 0) {
-          scopes = [...new Set([...scopes, ...missing])];
+          scopes = [...scopes, ...missing];
           continue;
         }
         await this.#execute(prepared, options);
         return prepared;
       } catch (error) {
         if (!(error instanceof LostRace)) throw error;
+        lost = error;
       } finally {
-        release();
+        held.release();
       }
       await sleep(Math.random() * LONGEST_PAUSE_MS);
     }
-    throw new VpcctlError('CONFLICT', 'other processes kept changing the same things', { hint: 'try again' });
+    throw new VpcctlError('CONFLICT', 'other changes kept coming first', {
+      ...(lost === undefined ? {} : { extack: lost.message }),
+      hint: 'try again when they have finished',
+    });
+  }
+
+  /** Runs `work` while nothing else changes the VPC. */
+  async exclusively<T>(vpc: string, work: () => Promise<T>): Promise<T> {
+    const { release } = await this.#lock([vpc], {});
+    try {
+      return await work();
+    } finally {
+      release();
+    }
+  }
+
+  /** Takes the locks of the scopes, and of those that a dead process was changing with them; ends what that had begun. */
+  async #lock(scopes: readonly string[], options: EngineOptions): Promise<{ scopes: string[]; release: () => void }> {
+    for (let wanted = [...scopes]; ; ) {
+      this.#checkAborted(options.signal);
+      const release = await this.locks.acquire(wanted, options.signal).catch((error: unknown) => {
+        throw options.signal?.aborted === true ? aborted() : error;
+      });
+      try {
+        const unfinished = this.store.unfinished(wanted);
+        const further = unfinished.flatMap((one) => one.scopes).filter((scope) => !wanted.includes(scope));
+        if (further.length === 0) {
+          for (const { entry, scopes: own } of unfinished) await this.#recover(entry, own, options);
+          return { scopes: wanted, release };
+        }
+        wanted = [...new Set([...wanted, ...further])];
+      } catch (error) {
+        release();
+        throw error;
+      }
+      release();
+    }
   }
 
   /** Ends connections of these VPCs that are no longer admitted; how many. */

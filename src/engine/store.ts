@@ -126,6 +126,11 @@ export function stateDirectory(named: string | undefined): string {
   return resolve(named ?? process.env.VPCCTL_STATE ?? DEFAULT_STATE_DIR);
 }
 
+/** What a call gets once {@link Store.close} was called. */
+export function closedError(): VpcctlError {
+  return new VpcctlError('USAGE', 'this installation is closed', { hint: 'open it again' });
+}
+
 /** Thrown inside {@link Store.begin} when another transaction came first; the caller starts over. */
 export class LostRace extends Error {}
 
@@ -135,6 +140,9 @@ export class Store implements Reader {
   readonly #db: Database;
   readonly #path: string;
   readonly #statements = new Map<string, Statement>();
+  #closed = false;
+  /** Within {@link reading}. */
+  #reading = false;
   /** Our own transactions: PRAGMA data_version counts those of others only. */
   #commits = 0;
 
@@ -176,11 +184,13 @@ export class Store implements Reader {
   }
 
   close(): void {
+    this.#closed = true;
     this.#statements.clear();
     this.#db.close();
   }
 
   #prepare(sql: string): Statement {
+    if (this.#closed) throw closedError();
     let statement = this.#statements.get(sql);
     if (statement === undefined) {
       statement = this.#db.prepare(sql);
@@ -224,12 +234,17 @@ export class Store implements Reader {
 
   // --- reading -------------------------------------------------------------------------------------------------------
 
-  /** Runs `body`, which only reads: all of it sees one state, and takes SQLite's locks once. */
+  /**
+   * Runs `body`, which only reads and does not wait: all of it sees one state, whatever others commit meanwhile, and takes SQLite's locks once.
+   */
   reading<T>(body: () => T): T {
+    if (this.#reading) return body();
     this.#run('BEGIN');
+    this.#reading = true;
     try {
       return body();
     } finally {
+      this.#reading = false;
       this.#run('COMMIT');
     }
   }
@@ -320,7 +335,7 @@ export class Store implements Reader {
       for (const { id, after } of edits) {
         for (const claim of after === undefined ? [] : claims(after)) {
           if (held.has(claim)) continue;
-          this.#run('INSERT INTO claims VALUES (?, ?)', claim, id);
+          this.#claim(claim, id);
           claimed.push(claim);
         }
       }
@@ -334,6 +349,17 @@ export class Store implements Reader {
       for (const scope of versions.keys()) this.#run('INSERT INTO journal_scopes VALUES (?, ?)', scope, id);
       return id;
     });
+  }
+
+  #claim(claim: string, id: string): void {
+    try {
+      this.#run('INSERT INTO claims VALUES (?, ?)', claim, id);
+    } catch (error) {
+      if (!(error instanceof LostRace)) throw error;
+      throw new LostRace(
+        `${claim.replace(/^public-ip:/, 'public address ').replace(/^ip:/, 'address ')} is being taken`,
+      );
+    }
   }
 
   /** The old state is back: forgets the intent and frees its claims. */

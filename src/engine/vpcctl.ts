@@ -16,11 +16,21 @@ import { diff } from '../plan/diff.js';
 import { countChanges } from '../plan/plan.js';
 import { validateSpec } from '../spec/schema.js';
 import type { PolicyFile, PolicySpec, SecurityGroupSpec, SettingsSpec, Spec } from '../spec/types.js';
-import { type DeployApp, deploy, type ExecOptions, type ExecResult, execIn, isRunning, stop } from './apps.js';
+import {
+  type DeployApp,
+  type ExecOptions,
+  type ExecResult,
+  execIn,
+  isRunning,
+  isStranded,
+  start,
+  stop,
+  untilReady,
+} from './apps.js';
 import { Engine, type EngineEvent, type EngineOptions, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
-import { type AppRecord, Store, stateDirectory } from './store.js';
+import { type AppRecord, closedError, Store, stateDirectory } from './store.js';
 import {
   type InstallationView,
   type InstanceView,
@@ -192,6 +202,8 @@ export class Vpcctl {
   readonly #engine: Engine;
   readonly #kernel: Kernel;
   readonly #onEvent: ((event: VpcctlEvent) => void) | undefined;
+  readonly #underWay = new Set<Promise<unknown>>();
+  #closing: Promise<void> | undefined;
 
   private constructor(store: Store, engine: Engine, kernel: Kernel, options: OpenOptions) {
     this.#store = store;
@@ -219,9 +231,35 @@ export class Vpcctl {
     return vpcctl;
   }
 
-  /** Closes the state file. Networks and apps stay. */
+  /**
+   * Closes the state file. Networks and apps stay. What is under way is waited for; what only waits for its turn rejects with code ABORTED, and
+   * what is called from now on with USAGE.
+   */
   async close(): Promise<void> {
+    this.#closing ??= this.#finish();
+    return this.#closing;
+  }
+
+  async #finish(): Promise<void> {
+    this.#engine.locks.close(
+      new VpcctlError('ABORTED', 'the installation was closed before this began: nothing was done', {
+        hint: 'close it when what it is to do is done',
+      }),
+    );
+    await Promise.allSettled(this.#underWay);
     this.#store.close();
+  }
+
+  /** Whatever outlasts its call goes through here, so that {@link close} waits for it. */
+  async #working<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined) throw closedError();
+    const working = work();
+    this.#underWay.add(working);
+    try {
+      return await working;
+    } finally {
+      this.#underWay.delete(working);
+    }
   }
 
   #options(options: RunOptions): EngineOptions {
@@ -244,6 +282,10 @@ export class Vpcctl {
   }
 
   async #transact<T>(edit: (draft: Draft) => T, options: RunOptions): Promise<TransactionResult<T>> {
+    return this.#working(() => this.#carryOut(edit, options));
+  }
+
+  async #carryOut<T>(edit: (draft: Draft) => T, options: RunOptions): Promise<TransactionResult<T>> {
     const prepared =
       options.dryRun === true
         ? await this.#engine.prepare(edit)
@@ -264,7 +306,7 @@ export class Vpcctl {
   /** What {@link apply} would do. */
   async plan(spec: Spec): Promise<PlanView> {
     const checked = validateSpec(spec);
-    return viewPlan(await this.#engine.prepare((draft) => applySpec(draft, checked)));
+    return this.#working(async () => viewPlan(await this.#engine.prepare((draft) => applySpec(draft, checked))));
   }
 
   /** Makes everything the spec names what it says, as one transaction. */
@@ -300,12 +342,12 @@ export class Vpcctl {
 
   /** The whole installation. */
   list(): InstallationView {
-    return viewInstallation(this.#store);
+    return this.#store.reading(() => viewInstallation(this.#store));
   }
 
   /** One VPC. NOT_FOUND when there is none. */
   inspect(vpc: string): VpcView {
-    return viewVpc(this.#store, verbs.requireVpc(this.#store, vpc));
+    return this.#store.reading(() => viewVpc(this.#store, verbs.requireVpc(this.#store, vpc)));
   }
 
   /** The policy of a subnet; null when it has none. */
@@ -315,7 +357,7 @@ export class Vpcctl {
 
   /** The whole model as a spec that makes the same kernel state again. */
   export(): Spec {
-    return exportSpec(this.#store);
+    return this.#store.reading(() => exportSpec(this.#store));
   }
 
   /** What is recorded for the kernel, as rows in the order of their keys. */
@@ -328,6 +370,10 @@ export class Vpcctl {
 
   /** What the kernel has of ours, read back: rows in the order of their keys. */
   async observe(): Promise<KernelObject[]> {
+    return this.#working(() => this.#observe());
+  }
+
+  async #observe(): Promise<KernelObject[]> {
     const namespaces = this.#store.resources().flatMap(namespacesOf);
     const recorded = new Map(this.recorded().map((row) => [rowKey(row), row]));
     const observed = await this.#kernel.observe(['', ...namespaces]);
@@ -342,8 +388,12 @@ export class Vpcctl {
 
   /** Differences between what is recorded and what the kernel has. Empty: all is well. */
   async drift(): Promise<Drift[]> {
+    return this.#working(() => this.#drift());
+  }
+
+  async #drift(): Promise<Drift[]> {
     const owners = new Map(this.#store.rows().map(({ owner, row }) => [rowKey(row), owner]));
-    const observed = await this.observe();
+    const observed = await this.#observe();
     const seen = new Set(observed.map(rowKey));
     // A sysctl of a module that is not loaded has nothing to differ in.
     const recorded = this.recorded().filter(
@@ -371,14 +421,16 @@ export class Vpcctl {
 
   /** What is marked ours in the kernel and not recorded here: left by a state that was lost, or recorded by another installation. */
   async orphans(): Promise<KernelObject[]> {
-    return findOrphans(this.#kernel, this.recorded());
+    return this.#working(() => findOrphans(this.#kernel, this.recorded()));
   }
 
   /** Deletes {@link orphans}, and returns them. */
   async removeOrphans(): Promise<KernelObject[]> {
-    const orphans = await this.orphans();
-    await removeOrphans(this.#kernel, orphans);
-    return orphans;
+    return this.#working(async () => {
+      const orphans = await findOrphans(this.#kernel, this.recorded());
+      await removeOrphans(this.#kernel, orphans);
+      return orphans;
+    });
   }
 
   // --- programs ------------------------------------------------------------------------------------------------------
@@ -435,7 +487,13 @@ export class Vpcctl {
     if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65536)) {
       throw new VpcctlError('USAGE', `${port} is not a port`, { hint: 'give a number from 1 to 65535' });
     }
-    return deploy(this.#store, this.#instance(vpc, where), app);
+    return this.#working(async () => {
+      this.#instance(vpc, where);
+      // Looked up again with the lock: it may have been deleted since.
+      const record = await this.#engine.exclusively(vpc, () => start(this.#store, this.#instance(vpc, where), app));
+      await untilReady(this.#store, record);
+      return record;
+    });
   }
 
   /** Ends the instance's programs (that on `port` only, if given); returns those that ran. */
@@ -444,13 +502,15 @@ export class Vpcctl {
     where: { readonly subnet?: string; readonly instance?: string },
     port?: number,
   ): Promise<AppRecord[]> {
-    const instance = this.#instance(vpc, where);
-    const stopped: AppRecord[] = [];
-    for (const app of this.#store.apps(vpc, instance.name)) {
-      if (port !== undefined && app.port !== port) continue;
-      if (await stop(this.#store, app)) stopped.push(app);
-    }
-    return stopped;
+    return this.#working(async () => {
+      const instance = this.#instance(vpc, where);
+      const stopped: AppRecord[] = [];
+      for (const app of this.#store.apps(vpc, instance.name)) {
+        if (port !== undefined && app.port !== port) continue;
+        if (await stop(this.#store, app)) stopped.push(app);
+      }
+      return stopped;
+    });
   }
 
   /** Programs started by {@link deployApp}, and whether each still runs. */
@@ -460,9 +520,7 @@ export class Vpcctl {
 
   /** Ends programs whose instance is gone. */
   async #sweepApps(apps: readonly AppRecord[]): Promise<void> {
-    for (const app of apps) {
-      if (this.#store.get(`instance/${app.vpc}/${app.instance}`) === undefined) await stop(this.#store, app);
-    }
+    for (const app of apps) if (isStranded(this.#store, app)) await stop(this.#store, app);
   }
 }
 

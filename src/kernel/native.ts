@@ -126,6 +126,11 @@ export interface Native {
   hasNftables(): boolean;
   /** Non-blocking flock(2) on an open descriptor: true when taken (or released), false when another holds it. */
   flock(fd: number, mode: 'exclusive' | 'shared' | 'unlock'): boolean;
+  /**
+   * Non-blocking lock of one byte of an open file (F_OFD_SETLK), past its end too; closing the descriptor drops it, and flock(2) does not meet
+   * it. `free-before`: whether nobody else has one of the bytes before `at`.
+   */
+  lockByte(fd: number, at: number, action: 'take' | 'release' | 'free-before'): boolean;
   /** Makes `dir` a shared mount as iproute2 does before its first namespace; true when this call changed anything. */
   netnsDirPrepare(dir: string): boolean;
   /** Undoes what {@link netnsDirPrepare} did, when `dir` is empty; true when undone. */
@@ -154,8 +159,9 @@ export function loadNative(): Native {
 }
 
 /**
- * Path of the launcher: `vpcctl-launch [--drop-caps] NETNS -- PROGRAM [ARG…]` enters the namespace and becomes the program. With
- * `--drop-caps` the program keeps only a container's capabilities and can gain none.
+ * Path of the launcher: `vpcctl-launch [--hold] [--drop-caps] NETNS -- PROGRAM [ARG…]` enters the namespace and becomes the program. With
+ * `--drop-caps` the program keeps only a container's capabilities and can gain none. With `--hold` it waits for a byte on descriptor 3 before, and
+ * ends when that is closed instead.
  */
 export function launcherPath(): string {
   for (const candidate of [

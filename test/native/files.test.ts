@@ -187,3 +187,52 @@ describe('errnoName', () => {
 it('the launcher is beside the addon', () => {
   expect(existsSync(launcherPath())).toBe(true);
 });
+
+describe('lockByte', () => {
+  const file = '/run/byte-test';
+
+  it('is a line of those that wait, each with a byte of its own', () => {
+    const [first, second, third] = [1, 2, 3].map(() => openSync(file, 'a')) as [number, number, number];
+    // Past 32 bits, and in a file that is empty.
+    const now = 2 ** 40;
+    expect(native.lockByte(first, Number.MAX_SAFE_INTEGER, 'free-before')).toBe(true);
+    expect(native.lockByte(first, now, 'take')).toBe(true);
+    expect(native.lockByte(second, now, 'take')).toBe(false);
+    expect(native.lockByte(second, now + 1, 'take')).toBe(true);
+    expect(native.lockByte(first, now, 'free-before')).toBe(true);
+    expect(native.lockByte(second, now + 1, 'free-before')).toBe(false);
+    expect(native.lockByte(third, Number.MAX_SAFE_INTEGER, 'free-before')).toBe(false);
+    expect(native.flock(third, 'exclusive'), 'whole-file locks are another matter').toBe(true);
+    expect(native.lockByte(first, now, 'release')).toBe(true);
+    expect(native.lockByte(second, now + 1, 'free-before')).toBe(true);
+    closeSync(second);
+    expect(native.lockByte(first, Number.MAX_SAFE_INTEGER, 'free-before')).toBe(true);
+    expect(native.lockByte(first, 0, 'free-before')).toBe(true);
+    closeSync(first);
+    closeSync(third);
+    rmSync(file);
+  });
+
+  it('goes with its holder, also when that is killed', () => {
+    const script = withAddon(`
+      import { openSync } from 'node:fs';
+      if (!native.lockByte(openSync('${file}', 'a'), 7, 'take')) process.exit(1);
+      process.kill(process.pid, 'SIGKILL');
+    `);
+    expect(spawnSync(process.execPath, ['--input-type=module', '-e', script]).signal).toBe('SIGKILL');
+    const fd = openSync(file, 'a');
+    expect(native.lockByte(fd, 7, 'take')).toBe(true);
+    closeSync(fd);
+    rmSync(file);
+  });
+
+  it('fails as Node’s own calls do', () => {
+    expect(() => native.lockByte(1 << 20, 1, 'take')).toThrow(
+      expect.objectContaining({ code: 'EBADF', syscall: 'fcntl' }) as Error,
+    );
+    for (const at of [-1, 0.5, 2 ** 53, '1' as unknown as number]) {
+      expect(() => native.lockByte(0, at, 'take')).toThrow(TypeError);
+    }
+    expect(() => native.lockByte(0, 1, 'mine' as 'take')).toThrow(TypeError);
+  });
+});

@@ -1,5 +1,7 @@
-import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, openSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import type { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { launcherPath, loadNative } from '../../src/kernel/native.js';
 
@@ -40,6 +42,31 @@ describe('vpcctl-launch', () => {
 
   it('an empty namespace is the present one', () => {
     expect(launch('', '--', 'readlink', '/proc/self/ns/net').stdout.trim()).toBe(readlinkSync('/proc/self/ns/net'));
+  });
+
+  it('holds the program until it gets leave, and gives up when nobody can give it any more', async () => {
+    const held = (leave: 'give' | 'close') => {
+      const child = spawn(launcher, ['--hold', '--drop-caps', A, '--', 'echo', 'ran'], {
+        stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
+      });
+      const ended = new Promise<string>((resolve) => {
+        let said = '';
+        child.stdout?.on('data', (chunk: Buffer) => {
+          said += chunk.toString();
+        });
+        child.once('close', (code) => resolve(`${said.trim()} ${code}`));
+      });
+      return { child, ended, end: () => (child.stdio[3] as Writable).end(leave === 'give' ? 'x' : undefined) };
+    };
+    const started = held('give');
+    await sleep(50);
+    expect(readFileSync(`/proc/${started.child.pid}/comm`, 'utf8').trim()).toBe('vpcctl-launch');
+    started.end();
+    expect(await started.ended).toBe('ran 0');
+    const left = held('close');
+    left.end();
+    expect(await left.ended).toBe(' 125');
+    expect(launch('--hold', A, '--', 'true').stderr).toContain('descriptor 3: EBADF');
   });
 
   it('passes the program’s status on', () => {
@@ -101,7 +128,7 @@ describe('failures', () => {
     ['an unknown option', ['--keep-caps', A, '--', 'true']],
   ])('%s is 125 and the usage', (_name, args) => {
     const { status, stderr } = launch(...args);
-    expect([status, stderr]).toEqual([125, 'usage: vpcctl-launch [--drop-caps] NETNS -- PROGRAM [ARG...]\n']);
+    expect([status, stderr]).toEqual([125, 'usage: vpcctl-launch [--hold] [--drop-caps] NETNS -- PROGRAM [ARG...]\n']);
   });
 
   it('a namespace that is not there is 125', () => {
