@@ -1,0 +1,23 @@
+import { afterAll, beforeAll } from 'vitest';
+import { RealKernel } from '../../src/kernel/real.js';
+import { kernelContract } from '../contract/kernel-contract.js';
+import { TestHost, UPLINK } from '../harness/host.js';
+
+let host: TestHost;
+const kernel = new RealKernel();
+
+beforeAll(async () => {
+  host = await TestHost.create();
+});
+
+afterAll(async () => {
+  await host.close();
+});
+
+kernelContract('the kernel of this machine', async () => ({
+  kernel,
+  foreign: 'internet',
+  hostLink: UPLINK,
+  hostSetting: `net/ipv4/conf/${UPLINK}/forwarding`,
+  close: async () => {},
+}));
