@@ -151,11 +151,15 @@ void requestDump(uint8_t* data, const Extent& message, uint32_t seq) {
   store(data + message.offset, header);
 }
 
-bool inPayload(const std::vector<Extent>& extents, size_t offset) {
+size_t messageAt(const std::vector<Extent>& extents, size_t offset) {
   const auto after = std::upper_bound(extents.begin(), extents.end(), offset,
                                       [](size_t at, const Extent& extent) { return at < extent.offset; });
-  if (after == extents.begin()) return false;
-  const Extent& extent = *(after - 1);
+  return after == extents.begin() ? 0 : static_cast<size_t>(after - extents.begin()) - 1;
+}
+
+bool inPayload(const std::vector<Extent>& extents, size_t offset) {
+  if (extents.empty() || offset < extents[0].offset) return false;
+  const Extent& extent = extents[messageAt(extents, offset)];
   const size_t inside = offset - extent.offset;
   return inside >= kHeader && inside <= extent.length && extent.length - inside >= sizeof(uint32_t);
 }

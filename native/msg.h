@@ -57,6 +57,9 @@ void requestDump(uint8_t* data, const Extent& message, uint32_t seq);
 /** Stores a 32-bit number at `offset`, which must lie in the payload of a message; false (nothing stored) otherwise. */
 bool patch(uint8_t* data, const std::vector<Extent>& extents, size_t offset, uint32_t value);
 
+/** Index of the last message that begins at or before `offset`; 0 when none does. */
+size_t messageAt(const std::vector<Extent>& extents, size_t offset);
+
 /** True when 4 bytes at `offset` lie inside one message's payload. */
 bool inPayload(const std::vector<Extent>& extents, size_t offset);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <memory>
 #include <unordered_map>
 
@@ -157,10 +158,20 @@ class Session {
     }
     Socket* socket = nullptr;
     if (sys::Status status = connect(op, &socket); !status.ok()) return failure(std::move(status));
+    /* Messages that are not sent: a link that they speak of is not there. */
+    std::map<size_t, msg::Ack> unsendable;
     for (const Fixup& fixup : op.fixups) {
       uint32_t value = 0;
-      if (sys::Status status = resolve(*socket, fixup, &value); !status.ok()) return failure(std::move(status));
-      msg::patch(op.data.data(), extents, fixup.offset, value);
+      sys::Status status = resolve(*socket, fixup, &value);
+      if (status.ok()) {
+        msg::patch(op.data.data(), extents, fixup.offset, value);
+      } else if (keepGoing_ && fixup.kind == Fixup::Kind::kLink && status.error == ENODEV) {
+        msg::Ack& ack = unsendable[msg::messageAt(extents, fixup.offset)];
+        ack.error = status.error;
+        ack.text = std::move(status.where);
+      } else {
+        return failure(std::move(status));
+      }
     }
 
     Result result;
@@ -170,7 +181,14 @@ class Session {
     bool failed = false;
     size_t next = 0;
     while (next < extents.size() && result.status.ok() && !(failed && !keepGoing_)) {
-      const size_t count = chunk(*socket, extents, next);
+      const auto skipped = unsendable.lower_bound(next);
+      if (skipped != unsendable.end() && skipped->first == next) {
+        result.acks->push_back(skipped->second);
+        next += 1;
+        continue;
+      }
+      const size_t sendable = skipped == unsendable.end() ? extents.size() : skipped->first;
+      const size_t count = std::min(chunk(*socket, extents, next), sendable - next);
       const uint32_t seq = socket->seq;
       socket->seq += static_cast<uint32_t>(count);
       for (size_t i = 0; i < count; i += 1) {

@@ -12,7 +12,7 @@
  * ```
  */
 import { VpcctlError } from '../errors.js';
-import { contains, type Ipv4, parseCidr, parseIpOrCidr, rangeOf, toNumber } from '../net/cidr.js';
+import { type Cidr, contains, type Ipv4, parseCidr, parseIpOrCidr, rangeOf, toNumber } from '../net/cidr.js';
 import { encodeTransaction, isNftRow } from '../nft/encode.js';
 import { type Change, isBirth } from '../objects/change.js';
 import {
@@ -94,6 +94,11 @@ function isMoot(change: Change, errno: Errno, tolerant: boolean): boolean {
   return tolerant && change.op === 'create' && errno === 'EEXIST';
 }
 
+/** A transaction that was undone before, or never done. */
+function isMootFirewall({ facts: { errno } }: VpcctlError): boolean {
+  return errno === 'ENOENT' || errno === 'EEXIST';
+}
+
 type RestRow = Exclude<KernelObject, NftRow>;
 
 /** What is in one namespace, by key. */
@@ -129,6 +134,27 @@ function bounds(value: NftValue): { from: number; to: number } | string {
   if (!/^[0-9]+\.[0-9.]+(?:\/[0-9]+)?$/.test(value)) return value;
   const { first, last } = rangeOf(parseIpOrCidr(value));
   return { from: first, to: last };
+}
+
+/** A block of two addresses or one has none. */
+function isBroadcast(block: Cidr, ip: Ipv4): boolean {
+  const { first, last } = rangeOf(block);
+  return last - first > 1 && toNumber(ip) === last;
+}
+
+/**
+ * Whether the kernel refuses an element beside another. Of concatenated intervals it looks up only the lowest and the highest corner of the new
+ * one, so that one which surrounds another is let in.
+ */
+function clash(there: readonly NftValue[], added: readonly NftValue[]): boolean {
+  if (added.length === 1) return meet(there, added);
+  return (['from', 'to'] as const).some((corner) => {
+    const point = added.map((value) => {
+      const range = bounds(value);
+      return typeof range === 'string' ? range : range[corner];
+    });
+    return meet(there, point);
+  });
 }
 
 /** Whether two elements of one set of intervals have a packet in common. */
@@ -298,6 +324,12 @@ export class MemoryKernel implements Kernel {
     return number === this.#failAt ? 'EIO' : undefined;
   }
 
+  /** Refused because its namespace is gone, and it with that. */
+  #isNowhere({ row }: Change, errno: Errno): boolean {
+    const ends = row.kind === 'link' && row.type === 'veth' ? [row.ns, row.peer.ns] : [row.ns];
+    return errno === 'ENOENT' && ends.some((ns) => this.#space(ns) === undefined);
+  }
+
   #space(ns: string): Namespace | undefined {
     return this.#namespaces.get(ns);
   }
@@ -316,7 +348,8 @@ export class MemoryKernel implements Kernel {
     const note = (change: Change, errno: Errno | undefined, takesEffect: boolean): void => {
       if (errno === undefined) {
         if (takesEffect) applied.push(change);
-      } else if (!isMoot(change, errno, tolerant)) error ??= refusal(change, errno);
+      } else if (!isMoot(change, errno, tolerant) && !(tolerant && this.#isNowhere(change, errno)))
+        error ??= refusal(change, errno);
     };
     const made = changes.filter(({ op }) => op !== 'delete');
     const creations = made.filter(isLinkCreation);
@@ -373,6 +406,7 @@ export class MemoryKernel implements Kernel {
   }
 
   #configureLink(row: LinkRow): Errno | undefined {
+    if (this.#space(row.ns) === undefined) return 'ENOENT';
     if (this.#link(row.ns, row.name) === undefined) return 'ENODEV';
     if (row.type !== 'veth' || row.master === undefined) return undefined;
     const { ns, master } = row;
@@ -439,6 +473,7 @@ export class MemoryKernel implements Kernel {
     } else {
       const blocks = addresses.filter((row) => row.link === link).map((row) => parseCidr(row.addr, ALLOW).cidr);
       if (!up || !blocks.some((block) => contains(block, via as Ipv4))) return 'ENETUNREACH';
+      if (blocks.some((block) => isBroadcast(block, via as Ipv4))) return 'EINVAL';
     }
     const isOwn = src === undefined || addresses.some((row) => row.addr.startsWith(`${src}/`));
     return isOwn ? undefined : 'EINVAL';
@@ -507,7 +542,20 @@ export class MemoryKernel implements Kernel {
       if (error !== undefined && !tolerant) break;
       const refused = await this.#transact(ns, own);
       if (refused === undefined) applied.push(...own);
-      else if (!tolerant || !['ENOENT', 'EEXIST'].includes(refused.facts.errno ?? '')) error ??= refused;
+      else if (!(tolerant && isMootFirewall(refused))) error ??= refused;
+      else error ??= await this.#oneByOne(ns, own);
+    }
+    return error;
+  }
+
+  /** As the real kernel's: what of a refused transaction still can be. */
+  async #oneByOne(ns: string, changes: readonly Change[]): Promise<VpcctlError | undefined> {
+    if (changes.length === 1 || this.#space(ns) === undefined) return undefined;
+    const tables = changes.filter(({ row }) => row.kind === 'nft-table');
+    let error: VpcctlError | undefined;
+    for (const change of tables.length > 0 ? tables : changes.filter(({ row }) => row.kind === 'nft-element')) {
+      const refused = await this.#transact(ns, [change]);
+      if (refused !== undefined && !isMootFirewall(refused)) error ??= refused;
     }
     return error;
   }
@@ -618,7 +666,7 @@ function changeNft(space: Namespace, change: Change, undo: Undo): Errno | undefi
     const set = space.firewall.get(setKey(row, row.set));
     if (set?.kind !== 'nft-set') return 'ENOENT';
     const members = space.elements.get(setKey(row, row.set));
-    if (set.interval === true && [...(members?.values() ?? [])].some((other) => meet(other.key, row.key)))
+    if (set.interval === true && [...(members?.values() ?? [])].some((other) => clash(other.key, row.key)))
       return 'EEXIST';
   }
   addNft(space, row);

@@ -31,7 +31,11 @@ export interface NetnsDeleteOp {
   readonly path: string;
 }
 
-/** Sends `count` netlink messages (NETLINK_ROUTE, or with `conntrack` ctnetlink's) in `netns`, each with NLM_F_ACK set, and matches the acks by sequence. */
+/**
+ * Sends `count` netlink messages (NETLINK_ROUTE, or with `conntrack` ctnetlink's) in `netns`, each with NLM_F_ACK set, and matches the acks by
+ * sequence. A link that a fixup names and that is not there fails the op, and nothing is sent; with `keepGoing`, its message alone is not sent, and
+ * its ack is ENODEV.
+ */
 export interface NetlinkOp {
   readonly op: 'netlink';
   readonly conntrack?: boolean;
