@@ -36,7 +36,7 @@ async function problemsOf(text: string, options: Partial<ParseOptions> = {}): Pr
 }
 
 describe('examples', () => {
-  const files = readdirSync(EXAMPLES);
+  const files = readdirSync(EXAMPLES).filter((file) => !file.endsWith('.mjs'));
 
   it('are the ones we know', () => {
     expect(files.sort()).toEqual(['bank.yaml', 'hub.yaml', 'peered.yaml', 'policy-web.json', 'three-tiers.yaml']);
