@@ -331,11 +331,13 @@ export class Vpcctl {
    * rule alone keeps them, as in the cloud.
    */
   async cut(vpc?: string, options: Pick<RunOptions, 'signal'> = {}): Promise<number> {
-    const vpcs = vpc === undefined ? findKind(this.#store, 'vpc', 'kind:vpc') : [verbs.requireVpc(this.#store, vpc)];
-    return this.#engine.cut(
-      vpcs.map(({ name }) => name),
-      this.#options(options),
-    );
+    return this.#working(async () => {
+      const vpcs = vpc === undefined ? findKind(this.#store, 'vpc', 'kind:vpc') : [verbs.requireVpc(this.#store, vpc)];
+      return this.#engine.cut(
+        vpcs.map(({ name }) => name),
+        this.#options(options),
+      );
+    });
   }
 
   // --- reading -------------------------------------------------------------------------------------------------------
