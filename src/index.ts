@@ -17,7 +17,10 @@
 export type { DeployApp, ExecOptions, ExecResult } from './engine/apps.js';
 export type { Check } from './engine/check.js';
 export { type DoctorOptions, type DoctorReport, doctor } from './engine/doctor.js';
+export type { Drift } from './engine/drift.js';
 export { describeFix, type FileFix, type Fix, type RuleFix, type SysctlFix, type Undone } from './engine/fixes.js';
+export type { RepairResult } from './engine/repair.js';
+export type { RestoreEvent, RestoreFailure, RestoreResult } from './engine/restore.js';
 export { type AppRecord, DEFAULT_STATE_DIR } from './engine/store.js';
 export type {
   InstallationView,
@@ -28,7 +31,6 @@ export type {
   VpcView,
 } from './engine/view.js';
 export {
-  type Drift,
   type OpenOptions,
   open,
   type PlannedChange,

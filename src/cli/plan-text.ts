@@ -1,5 +1,5 @@
 /** Plans and drift as text. */
-import type { Drift, PlannedChange, PlanView } from '../index.js';
+import type { Drift, PlannedChange, PlanView, RepairResult, RestoreResult } from '../index.js';
 import { type Colors, count, formatValue, oneLine } from './text.js';
 
 const GLYPHS = { create: '+', update: '~', delete: '-' } as const;
@@ -84,22 +84,33 @@ function without(items: readonly string[], others: readonly string[]): string[] 
   });
 }
 
-/** A line a difference between what was recorded and what the kernel has. */
+/** A line a difference between what was recorded and what the kernel has; what only follows from another is counted. */
 export function driftText(drift: readonly Drift[], c: Colors): string[] {
   if (drift.length === 0) return ['no drift: the kernel has what was recorded'];
-  const paint = { missing: c.red, changed: c.yellow, foreign: c.yellow } as const;
-  const lines = drift.flatMap((one) => [
-    `${paint[one.what](one.what.padEnd(7))}  ${one.resource ?? 'nothing of ours'}: ${oneLine(one.object)}`,
-    ...fieldLines(one),
-  ]);
-  return [...lines, `${count(drift.length, 'difference')} between what was recorded and what the kernel has`];
+  const lines = differenceTexts(drift, c);
+  const more = drift.filter(({ follows }) => follows).length;
+  const rest = more === 0 ? '' : `, and ${more} that follow from ${lines.length === 1 ? 'it' : 'them'}`;
+  return [...lines, `${count(lines.length, 'difference')} between what was recorded and what the kernel has${rest}`];
 }
 
-function fieldLines({ recorded, observed }: Drift): string[] {
-  if (recorded === undefined || observed === undefined) return [];
-  const was: Readonly<Record<string, unknown>> = { ...recorded };
-  const is: Readonly<Record<string, unknown>> = { ...observed };
-  return [...new Set([...Object.keys(was), ...Object.keys(is)])]
-    .filter((key) => formatValue(was[key]) !== formatValue(is[key]))
-    .map((key) => `    ${key}: ${formatValue(was[key])} → ${formatValue(is[key])}`);
+function differenceTexts(drift: readonly Drift[], c: Colors): string[] {
+  const paint = { missing: c.red, changed: c.yellow, foreign: c.yellow } as const;
+  // The rules of a chain have one sentence between them.
+  const told = new Map(drift.filter(({ follows }) => !follows).map((one) => [one.sentence, one]));
+  return [...told.values()].map(({ what, sentence }) => `${paint[what](what.padEnd(7))}  ${oneLine(sentence)}`);
+}
+
+/** What is to be put back, and what is not; or, once it is done, what was. */
+export function repairText({ repaired, left, kernel }: RepairResult, tense: 'to' | 'done', c: Colors): string[] {
+  const stays = left.length === 0 ? [] : ['stays as it is:', ...differenceTexts(left, c).map((line) => `  ${line}`)];
+  if (repaired.length === 0) return [...stays, 'nothing to repair'];
+  const objects = `kernel objects: +${kernel.create} ~${kernel.update} -${kernel.delete}`;
+  const sum = `${tense === 'to' ? 'to repair' : 'repaired'}: ${count(repaired.length, 'difference')}; ${objects}`;
+  return [...differenceTexts(repaired, c), ...stays, sum];
+}
+
+/** What was brought back after the machine was started anew. */
+export function restoreText({ restored, failed }: Pick<RestoreResult, 'restored' | 'failed'>): string {
+  const done = restored.length === 0 ? 'nothing to restore' : `restored ${restored.join(', ')}`;
+  return failed.length === 0 ? done : `${done}; not restored: ${failed.map(({ what }) => what).join(', ')}`;
 }

@@ -9,6 +9,7 @@ import { addInstances } from './commands/instance.js';
 import { addPeerings } from './commands/peering.js';
 import { addPolicies } from './commands/policy.js';
 import { addPrograms } from './commands/programs.js';
+import { addRepairs } from './commands/repair.js';
 import { addSubnets } from './commands/subnet.js';
 import { addVpcs } from './commands/vpc.js';
 import { describeFailure, UsageError } from './failure.js';
@@ -21,7 +22,7 @@ Exit status:
   0  done, or nothing to do      5  conflict: exists otherwise, or in use
   1  unexpected failure          6  the kernel refused: all was undone
   2  wrong command line          7  privilege or program missing: see doctor
-  3  a value breaks a rule       8  differences found (drift, plan --detailed-exitcode)
+  3  a value breaks a rule       8  differences found (drift, plan --detailed-exitcode) or left (repair)
   4  no such thing               9  the state cannot be read or written
   130, 143  interrupted: what had been done was undone
 
@@ -70,6 +71,8 @@ export function buildProgram(session: Session, write: (text: string) => void): C
   addDeclarative(program, session);
   program.commandsGroup('Look:');
   addInspection(program, session);
+  program.commandsGroup('Compare and put back:');
+  addRepairs(program, session);
   program.commandsGroup('Help:');
   addCompletion(program, session);
   return program;

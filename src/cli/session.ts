@@ -4,7 +4,7 @@ import type { Format, ParsedSpec, PlanView, Spec, Transaction, TransactionResult
 import { UsageError } from './failure.js';
 import { nameOf, readText } from './files.js';
 import type { Host, Library } from './host.js';
-import { isEmpty, planText } from './plan-text.js';
+import { isEmpty, planText, restoreText } from './plan-text.js';
 import { type Colors, colors, count, oneLine } from './text.js';
 
 /** Options that every command takes. */
@@ -231,7 +231,7 @@ function locate(parsed: ParsedSpec, path: string): { line: number; column: numbe
   return parsed.locate(path.split('.').map((step) => (/^(0|[1-9]\d{0,8})$/.test(step) ? Number(step) : step)));
 }
 
-/** Lines on standard error: stages of long work on a terminal, and always what was recovered. */
+/** Lines on standard error: stages of long work on a terminal, and always what was recovered or restored. */
 export class Progress {
   readonly #stream: NodeJS.WritableStream;
   readonly #stages: boolean;
@@ -253,6 +253,13 @@ export class Progress {
       }
       case 'cut':
         this.#line(`ended ${count(event.connections, 'connection')} that nothing admits any more`);
+        return;
+      case 'restoring':
+        this.#stage(`${event.index + 1}/${event.total} ${event.what}`);
+        return;
+      case 'restored':
+        this.#line(`vpcctl: this machine was started anew: ${restoreText(event)}`);
+        for (const { what, error } of event.failed) this.#line(`vpcctl: ${what}: ${error.toLine()}`);
         return;
       case 'rollback':
         this.#stage(`undoing ${event.stage} (${event.reason})`);

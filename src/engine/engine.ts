@@ -23,6 +23,8 @@ import { validateSpec } from '../spec/schema.js';
 import type { Spec } from '../spec/types.js';
 import { type Cut, carryOut, cutsOf } from './cut.js';
 import { undoFixes } from './fixes.js';
+import { replaceTables, rowsOfTable } from '../plan/tables.js';
+import { DIRECTORY_MADE, isOtherBoot } from './boot.js';
 import type { Locks } from './locks.js';
 import { type Intent, type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
 
@@ -87,7 +89,6 @@ const REHEARSAL: Spec = {
     },
   },
 };
-const DIRECTORY_MADE = 'netns_directory_made';
 
 export class Engine {
   constructor(
@@ -125,9 +126,16 @@ export class Engine {
       }),
     ]);
     const lowered = this.#lower(draft, edits);
-    const changes = diff(
+    const differences = diff(
       lowered.flatMap(({ before }) => before),
       lowered.flatMap(({ rows }) => rows),
+    );
+    // Chains differ only where another version of this program recorded them: then all that is in their table is looked up.
+    const changes = replaceTables(differences, (table) =>
+      rowsOfTable(
+        table,
+        this.store.rows().map(({ row }) => row),
+      ),
     );
     return { result, edits, changes, plan: plan(changes), lowered, versions: this.store.versions([...scopes]) };
   }
@@ -165,20 +173,59 @@ export class Engine {
     this.#checkAborted(options.signal);
     const first = await this.prepare(edit);
     if (first.edits.length === 0 && first.changes.length === 0) return first;
-    let scopes: readonly string[] = [...first.versions.keys()];
+    return this.#locked([...first.versions.keys()], options, async (scopes, again) => {
+      const prepared = !again && this.#isCurrent(first) ? first : await this.prepare(edit);
+      const further = [...prepared.versions.keys()].filter((scope) => !scopes.includes(scope));
+      if (further.length > 0) return { further };
+      await this.#execute(prepared, options);
+      return { done: prepared };
+    });
+  }
+
+  /** Carries out what `prepare` works out under the locks of `scopes()`. Nothing to do: nothing is written. */
+  async carryOut<T>(
+    scopes: () => readonly string[],
+    prepare: (versions: ReadonlyMap<string, number>) => Promise<Prepared<T>>,
+    options: EngineOptions = {},
+  ): Promise<Prepared<T>> {
+    return this.withLocks(scopes, options, async () => {
+      const prepared = await prepare(this.store.versions(scopes()));
+      this.#checkAborted(options.signal);
+      await this.#execute(prepared, options);
+      return prepared;
+    });
+  }
+
+  /** Runs `body` with the locks of `scopes()`; what dead processes began is ended first. */
+  async withLocks<T>(scopes: () => readonly string[], options: EngineOptions, body: () => Promise<T>): Promise<T> {
+    return this.#locked(scopes(), options, async (held) => {
+      const further = scopes().filter((scope) => !held.includes(scope));
+      return further.length > 0 ? { further } : { done: await body() };
+    });
+  }
+
+  /**
+   * Runs `body` with the locks of these scopes, and of those that it asks for besides; `again` after it lost a race. What dead processes began in them is
+   * ended first.
+   */
+  async #locked<T>(
+    first: readonly string[],
+    options: EngineOptions,
+    body: (
+      scopes: readonly string[],
+      again: boolean,
+    ) => Promise<{ readonly done: T } | { readonly further: readonly string[] }>,
+  ): Promise<T> {
+    let scopes = first;
     let lost: LostRace | undefined;
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const held = await this.#lock(scopes, options);
       scopes = held.scopes;
       try {
-        const prepared = lost === undefined && this.#isCurrent(first) ? first : await this.prepare(edit);
-        const missing = [...prepared.versions.keys()].filter((scope) => !scopes.includes(scope));
-        if (missing.length > 0) {
-          scopes = [...scopes, ...missing];
-          continue;
-        }
-        await this.#execute(prepared, options);
-        return prepared;
+        const outcome = await body(scopes, lost !== undefined);
+        if ('done' in outcome) return outcome.done;
+        scopes = [...new Set([...scopes, ...outcome.further])];
+        continue;
       } catch (error) {
         if (!(error instanceof LostRace)) throw error;
         lost = error;
@@ -191,16 +238,6 @@ export class Engine {
       ...(lost === undefined ? {} : { extack: lost.message }),
       hint: 'try again when they have finished',
     });
-  }
-
-  /** Runs `work` while nothing else changes the VPC. */
-  async exclusively<T>(vpc: string, work: () => Promise<T>): Promise<T> {
-    const { release } = await this.#lock([vpc], {});
-    try {
-      return await work();
-    } finally {
-      release();
-    }
   }
 
   /** Takes the locks of the scopes, and of those that a dead process was changing with them; ends what that had begun. */
@@ -227,14 +264,13 @@ export class Engine {
   }
 
   /** Ends connections of these VPCs that are no longer admitted; how many. */
-  async cut(vpcs: readonly string[], { signal }: EngineOptions = {}): Promise<number> {
-    const release = await this.locks.acquire(vpcs, signal);
-    try {
-      const cuts = vpcs.map((vpc): Cut => ({ vpc, addresses: [], refused: true }));
-      return await carryOut(cuts, this.store, this.kernel);
-    } finally {
-      release();
-    }
+  async cut(vpcs: readonly string[], options: EngineOptions = {}): Promise<number> {
+    const cuts = vpcs.map((vpc): Cut => ({ vpc, addresses: [], refused: true }));
+    return this.withLocks(
+      () => vpcs,
+      options,
+      () => carryOut(cuts, this.store, this.kernel),
+    );
   }
 
   #checkAborted(signal: AbortSignal | undefined): void {
@@ -396,8 +432,15 @@ export class Engine {
     return { forward: stages, teardown };
   }
 
-  /** Ends what a dead process began. The caller holds the locks of its scopes, so its process is dead. */
+  /**
+   * Ends what a dead process began. The caller holds the locks of its scopes, so its process is dead. When the machine was started anew since,
+   * there is hardly anything to end, and the host's settings are not as that process found or left them: they stay as they are.
+   */
   async #recover(entry: JournalEntry, scopes: readonly string[], options: EngineOptions): Promise<void> {
+    return this.#end(isOtherBoot(this.store, this.kernel) ? withoutHostSettings(entry) : entry, scopes, options);
+  }
+
+  async #end(entry: JournalEntry, scopes: readonly string[], options: EngineOptions): Promise<void> {
     if (entry.phase === 'forward') {
       await this.#undo(entry.id, entry.plan.forward, undefined, 'an earlier command was interrupted', {});
       options.onEvent?.({ type: 'recovered', what: 'undone', scopes });
@@ -450,6 +493,14 @@ function scopesRead(draft: Draft, { before, after }: Edit): string[] {
 
 function aborted(): VpcctlError {
   return new VpcctlError('ABORTED', 'interrupted: what had been done was undone');
+}
+
+function withoutHostSettings({ plan: { forward, teardown }, ...entry }: JournalEntry): JournalEntry {
+  const without = ({ name, changes }: Stage): Stage => ({
+    name,
+    changes: changes.filter(({ row }) => row.kind !== 'sysctl' || row.ns !== ''),
+  });
+  return { ...entry, plan: { forward: forward.map(without), teardown: without(teardown) } };
 }
 
 /** The recorded rows carry what the host's sysctls were, for the day they are given back. */

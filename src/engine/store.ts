@@ -392,6 +392,14 @@ export class Store implements Reader {
     });
   }
 
+  /** Rows that are recorded otherwise though nothing was done, and with them what `meta` says, together. */
+  amend(lowered: readonly LoweredResource[], meta: Readonly<Record<string, string | undefined>>): void {
+    this.#transaction(() => {
+      for (const resource of lowered) this.#writeRows(resource);
+      for (const [key, value] of Object.entries(meta)) this.setMeta(key, value);
+    });
+  }
+
   /** The teardown is done. */
   finish(journal: number): void {
     this.#transaction(() => this.#forget(journal));

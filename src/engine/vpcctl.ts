@@ -2,7 +2,6 @@
 import { VpcctlError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { NftTransport } from '../kernel/nft.js';
-import { namespacesOf } from '../lower/lower.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind, getKind } from '../model/reader.js';
 import { describe, INSTALLATION_ID, type Instance, ids, type Resource } from '../model/resources.js';
@@ -10,9 +9,7 @@ import { formatRule } from '../model/rules.js';
 import { applySpec, destroySpec, exportSpec } from '../model/spec.js';
 import * as verbs from '../model/verbs.js';
 import { quote } from '../net/quote.js';
-import type { Change } from '../objects/change.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
-import { diff } from '../plan/diff.js';
 import { countChanges } from '../plan/plan.js';
 import { validateSpec } from '../spec/schema.js';
 import type { PolicyFile, PolicySpec, SecurityGroupSpec, SettingsSpec, Spec } from '../spec/types.js';
@@ -27,9 +24,13 @@ import {
   stop,
   untilReady,
 } from './apps.js';
+import { needsRestore, noteBoot } from './boot.js';
+import { type Drift, explainDrift } from './drift.js';
 import { Engine, type EngineEvent, type EngineOptions, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
+import { look, type RepairResult, runRepair, selectVpc } from './repair.js';
+import { type RestoreEvent, type RestoreResult, runRestore } from './restore.js';
 import { type AppRecord, closedError, Store, stateDirectory } from './store.js';
 import {
   type InstallationView,
@@ -58,8 +59,11 @@ export interface OpenOptions {
   readonly kernel?: Kernel;
 }
 
-/** Progress: a stage begins; a stage is being undone; what a dead process had begun was undone or finished. */
-export type VpcctlEvent = EngineEvent;
+/**
+ * Progress: a stage begins; a stage is being undone; what a dead process had begun was undone or finished; a part is being brought back after
+ * the machine was started anew, or all parts were.
+ */
+export type VpcctlEvent = EngineEvent | RestoreEvent;
 
 export interface RunOptions {
   /** Ends the operation; what had been done is undone, and the call rejects with code ABORTED. */
@@ -94,17 +98,6 @@ export interface TransactionResult<T> extends PlanView {
   readonly value: T;
   /** Nothing was different. */
   readonly unchanged: boolean;
-}
-
-/** A difference between what was recorded and what the kernel has. */
-export interface Drift {
-  /** `missing` from the kernel, `changed` in it, or `foreign`: there, but not ours. */
-  readonly what: 'missing' | 'changed' | 'foreign';
-  /** The resource it belongs to, in the model's words; null for what belongs to none. */
-  readonly resource: string | null;
-  readonly object: string;
-  readonly recorded?: KernelObject;
-  readonly observed?: KernelObject;
 }
 
 /** The verbs of a transaction. Each edits a draft; nothing is done until the function returns. Errors: see each verb's rule. */
@@ -204,6 +197,8 @@ export class Vpcctl {
   readonly #onEvent: ((event: VpcctlEvent) => void) | undefined;
   readonly #underWay = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
+  /** What was recorded is in the kernel, as far as a new start of the machine goes. */
+  #present = false;
 
   private constructor(store: Store, engine: Engine, kernel: Kernel, options: OpenOptions) {
     this.#store = store;
@@ -212,7 +207,10 @@ export class Vpcctl {
     this.#onEvent = options.onEvent;
   }
 
-  /** Opens an installation, and ends what dead processes had begun in it. */
+  /**
+   * Opens an installation, and ends what dead processes had begun in it. After the machine was started anew, nothing is done yet: the first
+   * change brings everything back before it.
+   */
   static async open(options: OpenOptions = {}): Promise<Vpcctl> {
     const kernel =
       options.kernel ??
@@ -222,8 +220,10 @@ export class Vpcctl {
     const vpcctl = new Vpcctl(store, engine, kernel, options);
     try {
       if (options.warm === true) await engine.rehearse();
-      await engine.recoverAll(vpcctl.#options({}));
-      await vpcctl.#sweepApps(store.apps());
+      if (!needsRestore(store, kernel)) {
+        await engine.recoverAll(vpcctl.#options({}));
+        await vpcctl.#sweepApps(store.apps());
+      }
     } catch (error) {
       store.close();
       throw error;
@@ -286,6 +286,7 @@ export class Vpcctl {
   }
 
   async #carryOut<T>(edit: (draft: Draft) => T, options: RunOptions): Promise<TransactionResult<T>> {
+    if (options.dryRun !== true) await this.#bringBack(options);
     const prepared =
       options.dryRun === true
         ? await this.#engine.prepare(edit)
@@ -340,6 +341,50 @@ export class Vpcctl {
     });
   }
 
+  // --- putting back --------------------------------------------------------------------------------------------------
+
+  /**
+   * Puts back what {@link drift} finds missing, changed, or added to what is ours: all of it or nothing. Established connections go on. What is
+   * foreign and not marked ours stays.
+   */
+  async repair(options: RunOptions & { readonly vpc?: string } = {}): Promise<RepairResult> {
+    const { vpc, dryRun = false } = options;
+    return this.#working(async () => {
+      if (!dryRun) await this.#bringBack(options);
+      return runRepair(this.#engine, () => selectVpc(this.#store, vpc), { ...this.#options(options), dryRun });
+    });
+  }
+
+  /** The machine was started anew since the last change: nothing of what is recorded is in the kernel. */
+  get needsRestore(): boolean {
+    return needsRestore(this.#store, this.#kernel);
+  }
+
+  /** Brings back what is recorded and not there, VPC by VPC; what fails does not stop the others. Programs are not started again. */
+  async restore(options: Omit<RunOptions, 'dryRun'> = {}): Promise<RestoreResult> {
+    return this.#working(() => this.#restore(options));
+  }
+
+  async #restore(options: Omit<RunOptions, 'dryRun'>): Promise<RestoreResult> {
+    noteBoot(this.#store, this.#kernel);
+    const result = await runRestore(this.#engine, this.#options(options));
+    this.#present = true;
+    return result;
+  }
+
+  /** Before a change: what a new start of the machine took away is brought back. */
+  async #bringBack(options: RunOptions): Promise<void> {
+    if (this.#present) return;
+    if (!this.needsRestore) {
+      noteBoot(this.#store, this.#kernel);
+      this.#present = true;
+      return;
+    }
+    const { restored, failed } = await this.#restore(options);
+    if (restored.length + failed.length > 0) this.#options(options).onEvent?.({ type: 'restored', restored, failed });
+    await this.#sweepApps();
+  }
+
   // --- reading -------------------------------------------------------------------------------------------------------
 
   /** The whole installation. */
@@ -370,55 +415,20 @@ export class Vpcctl {
       .sort((a, b) => (rowKey(a) < rowKey(b) ? -1 : 1));
   }
 
-  /** What the kernel has of ours, read back: rows in the order of their keys. */
+  /** What the kernel has in our namespaces, and of ours on the host, read back: rows in the order of their keys. */
   async observe(): Promise<KernelObject[]> {
-    return this.#working(() => this.#observe());
-  }
-
-  async #observe(): Promise<KernelObject[]> {
-    const namespaces = this.#store.resources().flatMap(namespacesOf);
-    const recorded = new Map(this.recorded().map((row) => [rowKey(row), row]));
-    const observed = await this.#kernel.observe(['', ...namespaces]);
-    const rows = observed.filter((row) => row.kind !== 'sysctl' || recorded.has(rowKey(row)));
-    for (const row of recorded.values()) {
-      if (row.kind !== 'sysctl' || row.ns !== '') continue;
-      const value = await this.#kernel.readSysctl(row.key);
-      if (value !== undefined) rows.push({ ...row, value });
-    }
-    return rows.sort((a, b) => (rowKey(a) < rowKey(b) ? -1 : 1));
+    return this.#working(async () => {
+      const rows = await look(this.#kernel, selectVpc(this.#store, undefined));
+      return rows.sort((a, b) => (rowKey(a) < rowKey(b) ? -1 : 1));
+    });
   }
 
   /** Differences between what is recorded and what the kernel has. Empty: all is well. */
   async drift(): Promise<Drift[]> {
-    return this.#working(() => this.#drift());
-  }
-
-  async #drift(): Promise<Drift[]> {
-    const owners = new Map(this.#store.rows().map(({ owner, row }) => [rowKey(row), owner]));
-    const observed = await this.#observe();
-    const seen = new Set(observed.map(rowKey));
-    // A sysctl of a module that is not loaded has nothing to differ in.
-    const recorded = this.recorded().filter(
-      (row) => !(row.kind === 'sysctl' && row.optional === true && !seen.has(rowKey(row))),
-    );
-    return diff(recorded, observed).map((change): Drift => this.#explain(change, owners));
-  }
-
-  #explain(change: Change, owners: ReadonlyMap<string, string>): Drift {
-    const key = rowKey(change.row);
-    const owner = owners.get(key);
-    const resource = owner === undefined ? undefined : this.#store.get(owner);
-    const common = { resource: resource === undefined ? null : describe(resource), object: key.replaceAll('|', ' ') };
-    switch (change.op) {
-      case 'create':
-        return { what: 'foreign', ...common, observed: change.row };
-      case 'delete':
-        return { what: 'missing', ...common, recorded: change.row };
-      case 'update':
-        return { what: 'changed', ...common, recorded: change.old, observed: change.row };
-      case 'raise':
-        return { what: 'missing', ...common, recorded: change.row };
-    }
+    return this.#working(async () => {
+      const selection = selectVpc(this.#store, undefined);
+      return explainDrift(this.#store, selection, await look(this.#kernel, selection));
+    });
   }
 
   /** What is marked ours in the kernel and not recorded here: left by a state that was lost, or recorded by another installation. */
@@ -476,7 +486,9 @@ export class Vpcctl {
     options: ExecOptions = {},
   ): Promise<ExecResult> {
     if (command.length === 0) throw new VpcctlError('USAGE', 'no command is given', { hint: 'write it after --' });
-    return execIn(this.#instance(vpc, where), command, options);
+    const instance = this.#instance(vpc, where);
+    await this.#bringBack(options.signal === undefined ? {} : { signal: options.signal });
+    return execIn(instance, command, options);
   }
 
   /** Starts a program in an instance and leaves it running; returns when its port is open. Again with the same arguments: nothing happens. */
@@ -491,8 +503,13 @@ export class Vpcctl {
     }
     return this.#working(async () => {
       this.#instance(vpc, where);
+      await this.#bringBack({});
       // Looked up again with the lock: it may have been deleted since.
-      const record = await this.#engine.exclusively(vpc, () => start(this.#store, this.#instance(vpc, where), app));
+      const record = await this.#engine.withLocks(
+        () => [vpc],
+        {},
+        async () => start(this.#store, this.#instance(vpc, where), app),
+      );
       await untilReady(this.#store, record);
       return record;
     });

@@ -33,6 +33,11 @@ export interface ApplyOptions {
   readonly tolerant?: boolean;
 }
 
+export interface ObserveOptions {
+  /** Namespaces whose nftables are not read: there can be none of ours. */
+  readonly unfiltered?: readonly string[];
+}
+
 export interface Kernel {
   /** What of the host is others'. A kernel without it has no neighbours. */
   readonly machine?: Machine;
@@ -40,8 +45,13 @@ export interface Kernel {
   apply(changes: readonly Change[], options?: ApplyOptions): Promise<StageFailure | undefined>;
   /** These changes, as this very array, are likely to be applied next: prepares what can be prepared. Touches nothing. */
   foresee?(changes: readonly Change[]): void;
-  /** The rows of these namespaces (`''`: the host's, where only what is marked ours is read). A namespace that is not there has none. */
-  observe(namespaces: readonly string[]): Promise<KernelObject[]>;
+  /**
+   * The rows of these namespaces, others' too: links of any kind, addresses, routes and rules that the kernel did not make by itself,
+   * tables. On the host (`''`) only what is on links marked ours, and our table. A namespace that is not there has none.
+   */
+  observe(namespaces: readonly string[], options?: ObserveOptions): Promise<KernelObject[]>;
+  /** Names the time since the machine was started: another after every start. */
+  bootId(): string;
   /** Loads what changes like these need. Touches nothing. */
   warm?(changes: readonly Change[]): Promise<void>;
   /** The tracked connections of a namespace; none when it is not there. */

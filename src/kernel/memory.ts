@@ -27,7 +27,7 @@ import {
   type SysctlRow,
   type VethRow,
 } from '../objects/kernel-object.js';
-import type { ApplyOptions, Flow, HostView, Kernel, StageFailure } from './kernel.js';
+import type { ApplyOptions, Flow, HostView, Kernel, ObserveOptions, StageFailure } from './kernel.js';
 
 export interface MemoryKernelOptions {
   /** The host's own links. Default: `lo` and `eth0`, up, MTU 1500 for the latter. */
@@ -40,6 +40,8 @@ export interface MemoryKernelOptions {
   readonly foreign?: readonly string[];
   /** As {@link MemoryKernel.failAt}. */
   readonly failAt?: number;
+  /** As {@link Kernel.bootId}. */
+  readonly bootId?: string;
   /**
    * Called before each change, with its number from 1. It may wait. What it throws, {@link MemoryKernel.apply} throws,
    * and the changes before stand; one that throws at every change from some number on is, to the engine, a process that
@@ -75,7 +77,7 @@ type Errno = keyof typeof WORDS;
 /** Ports of one bridge: BR_MAX_PORTS. */
 const BRIDGE_PORTS = 1023;
 
-const VERBS = { create: 'create', update: 'change', delete: 'delete', raise: 'bring up' } as const;
+const VERBS = { create: 'create', update: 'change', delete: 'delete', raise: 'bring up', replace: 'replace' } as const;
 
 function refusal(change: Change, errno: Errno): VpcctlError {
   const object = rowKey(change.row).replaceAll('|', ' ');
@@ -177,6 +179,7 @@ export class MemoryKernel implements Kernel {
   readonly #foreign: ReadonlySet<string>;
   readonly #onChange: MemoryKernelOptions['onChange'];
   #failAt: number | undefined;
+  #bootId: string;
   #changes = 0;
   #prepared = false;
 
@@ -190,6 +193,7 @@ export class MemoryKernel implements Kernel {
     this.#foreign = new Set(options.foreign);
     this.#onChange = options.onChange;
     this.#failAt = options.failAt;
+    this.#bootId = options.bootId ?? 'boot 1';
   }
 
   /** Refuses one change, the `number`-th from now (1 is the next), with EIO; undefined: none. */
@@ -207,7 +211,7 @@ export class MemoryKernel implements Kernel {
     return this.#prepared;
   }
 
-  /** Everything that was made and is there, in the order of keys; also links that are down, unlike {@link observe}. */
+  /** Everything that was made and is there, in the order of keys; whether a link is up, {@link raised} tells. */
   rows(): KernelObject[] {
     return [...this.#namespaces.values()]
       .flatMap(({ rows, firewall }): (readonly [string, KernelObject])[] => [...rows, ...firewall])
@@ -237,7 +241,36 @@ export class MemoryKernel implements Kernel {
     return true;
   }
 
+  /** Somebody else's doing: a row of theirs, or one of ours made another. A link with `down` loses what the kernel takes from it. */
+  alter(row: KernelObject): void {
+    const space = this.#namespaces.get(row.ns);
+    if (space === undefined) throw new Error(`no namespace ${row.ns}`);
+    if (isNftRow(row)) {
+      const there = space.firewall.get(rowKey(row));
+      if (there !== undefined) removeNft(space, there, () => {});
+      addNft(space, row);
+      return;
+    }
+    if (row.kind === 'sysctl' && row.ns === '') this.#hostSettings.set(row.key, row.value);
+    this.#put(space, row);
+  }
+
+  /** The machine is started anew: what was made is gone, the host's sysctls are as `sysctls` says. */
+  restart(bootId: string, sysctls: Readonly<Record<string, string>> = {}): void {
+    this.#bootId = bootId;
+    this.#namespaces.clear();
+    this.#namespaces.set('', emptyNamespace());
+    this.#prepared = false;
+    this.#hostSettings.clear();
+    for (const { name } of this.#links) this.#hostSettings.set(forwarding(name), '0');
+    for (const [key, value] of Object.entries(sysctls)) this.#hostSettings.set(key, value);
+  }
+
   // --- what the engine calls -----------------------------------------------------------------------------------------
+
+  bootId(): string {
+    return this.#bootId;
+  }
 
   /** Namespaces; then links and the rest, and beside them the firewall: a refusal of the one does not stop the other. */
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
@@ -253,7 +286,7 @@ export class MemoryKernel implements Kernel {
     return error === undefined ? undefined : { error, applied };
   }
 
-  async observe(namespaces: readonly string[]): Promise<KernelObject[]> {
+  async observe(namespaces: readonly string[], { unfiltered = [] }: ObserveOptions = {}): Promise<KernelObject[]> {
     const seen = new Set(namespaces);
     return namespaces.flatMap((ns) => {
       const space = this.#namespaces.get(ns);
@@ -261,10 +294,10 @@ export class MemoryKernel implements Kernel {
       const rows = [...space.rows.values()].flatMap((row): KernelObject[] => {
         if (row.kind === 'sysctl') return ns === '' ? [] : [{ kind: 'sysctl', ns, key: row.key, value: row.value }];
         if (row.kind !== 'link') return [row];
-        if (!space.up.has(row.name)) return [];
-        return row.type === 'veth' && !seen.has(row.peer.ns) ? [{ ...row, peer: { ns: '?', name: '?' } }] : [row];
+        const link = { ...row, ...(space.up.has(row.name) ? {} : { down: true }) };
+        return link.type === 'veth' && !seen.has(link.peer.ns) ? [{ ...link, peer: { ns: '?', name: '?' } }] : [link];
       });
-      return [...rows, ...space.firewall.values()];
+      return unfiltered.includes(ns) ? rows : [...rows, ...space.firewall.values()];
     });
   }
 
@@ -366,9 +399,11 @@ export class MemoryKernel implements Kernel {
       else note(change, (await this.#counted(change)) ?? this.#make(change), true);
     }
     if (error !== undefined && !tolerant) return error;
-    // Deletions go on to the end: what is gone already must not keep the rest.
-    for (const change of inOrderOfDeletion(changes)) {
-      const there = this.#takesEffect(change);
+    // Deletions go on to the end: what is gone already must not keep the rest. A veth goes with its other end.
+    const doomed = inOrderOfDeletion(changes);
+    const effective = new Set(doomed.filter((change) => this.#takesEffect(change)));
+    for (const change of doomed) {
+      const there = effective.has(change);
       note(change, (await this.#counted(change)) ?? this.#unmake(change.row), there);
     }
     return error;
@@ -387,7 +422,7 @@ export class MemoryKernel implements Kernel {
   /** Both ends of a veth are made at once, by whichever comes first; an end alone cannot be. */
   #createLink(row: LinkRow, creations: readonly LinkCreation[], born: Set<LinkRow>): Errno | undefined {
     if (born.has(row)) return undefined;
-    if (row.type === 'bridge') return this.#addLinks(row);
+    if (row.type !== 'veth') return this.#addLinks(row);
     const twin = creations.find((other) => other.row.ns === row.peer.ns && other.row.name === row.peer.name)?.row;
     if (twin?.type !== 'veth' || twin.peer.ns !== row.ns || twin.peer.name !== row.name) return 'ENODEV';
     const refused = this.#addLinks(row, twin);
@@ -399,7 +434,8 @@ export class MemoryKernel implements Kernel {
     if (rows.some(({ ns }) => this.#space(ns) === undefined)) return 'ENOENT';
     if (rows.some(({ ns, name }) => this.#isLink(ns, name))) return 'EEXIST';
     for (const row of rows) {
-      this.#space(row.ns)?.rows.set(rowKey(row), row);
+      const { down: _born, ...link } = row;
+      this.#space(row.ns)?.rows.set(rowKey(row), link);
       if (row.ns === '') this.#hostSettings.set(forwarding(row.name), '0');
     }
     return undefined;
@@ -437,8 +473,27 @@ export class MemoryKernel implements Kernel {
     }
     if (op === 'update' && rowKey(change.old) !== rowKey(row)) throw new Error('an update keeps the key');
     if (row.kind === 'sysctl' && row.ns === '') this.#hostSettings.set(row.key, row.value);
-    space.rows.set(rowKey(row), row);
+    if (op === 'create') space.rows.set(rowKey(row), row);
+    else this.#put(space, row);
     return undefined;
+  }
+
+  /** Puts a row in place of the one of its key. A link's tells whether it is up; one that goes down loses neighbours and routes. */
+  #put(space: Namespace, row: RestRow): void {
+    if (row.kind !== 'link') {
+      space.rows.set(rowKey(row), row);
+      return;
+    }
+    const { down, ...link } = row;
+    space.rows.set(rowKey(row), link);
+    if (down !== true) {
+      space.up.add(row.name);
+      return;
+    }
+    space.up.delete(row.name);
+    for (const [key, other] of space.rows) {
+      if ((other.kind === 'route' || other.kind === 'neigh') && other.link === row.name) space.rows.delete(key);
+    }
   }
 
   /** Why a row cannot be made or changed as things are. */
@@ -647,6 +702,14 @@ function inOrderOfTransaction(changes: readonly Change[]): Change[] {
 }
 
 function changeNft(space: Namespace, change: Change, undo: Undo): Errno | undefined {
+  if (change.op === 'replace') {
+    removeTable(space, change.row, undo);
+    for (const row of change.rows) {
+      addNft(space, row);
+      undo(() => removeNft(space, row, () => {}));
+    }
+    return undefined;
+  }
   const row = change.row as NftRow;
   const key = rowKey(row);
   const there = space.firewall.get(key);

@@ -4,7 +4,7 @@ import type { LinkInfo } from '../netlink/link.js';
 import type { NeighInfo, StationInfo } from '../netlink/neigh.js';
 import type { RouteInfo } from '../netlink/route.js';
 import type { RuleInfo } from '../netlink/rule.js';
-import { type KernelObject, type LinkRow, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
+import { type KernelObject, type LinkRow, NFT_TABLE, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 
 export interface NamespaceDump {
   /** `''` is the host's: only what is marked ours is read from it. */
@@ -50,13 +50,18 @@ export function bridgeSysctlKeys(links: readonly LinkInfo[]): string[] {
 
 const OURS = 'vpcctl:';
 
+/** RTPROT_KERNEL: routes that follow from addresses, rules of every new namespace. */
+const BY_KERNEL = 2;
+
 /** Rows of all the namespaces together: a veth's peer is found among them. */
 export function observedRows(dumps: readonly NamespaceDump[]): KernelObject[] {
-  const ends = new Map<string, End[]>();
+  const ends: Map<string, End[]> = new Map();
   for (const { ns, links } of dumps) {
     for (const link of links) {
-      const key = endKey(link, link.peerIndex, link.index);
-      ends.set(key, [...(ends.get(key) ?? []), { ns, name: link.name }]);
+      const key = endKey(link.peerIndex, link.index);
+      const known = ends.get(key);
+      if (known === undefined) ends.set(key, [{ ns, link }]);
+      else known.push({ ns, link });
     }
   }
   return dumps.flatMap((dump) => namespaceRows(dump, ends));
@@ -67,15 +72,36 @@ type Ends = ReadonlyMap<string, readonly End[]>;
 
 interface End {
   readonly ns: string;
-  readonly name: string;
+  readonly link: LinkInfo;
+}
+
+/** Names the end of a pair whose own index is `index` and whose peer's is `peerIndex`. */
+function endKey(peerIndex: number | undefined, index: number): string {
+  return `${peerIndex} ${index}`;
 }
 
 /**
- * Names the end of a pair whose own index is `index` and whose peer's is `peerIndex`. Indices of different namespaces may agree by chance, so
- * the alias, which both ends share, belongs to it.
+ * The other end of a pair: it names this one's index as its peer's. Indices of different namespaces may agree by chance, so the alias, which
+ * both ends share, decides; where somebody changed one, the only end that has no other peer of its alias.
  */
-function endKey({ alias }: LinkInfo, peerIndex: number | undefined, index: number): string {
-  return `${peerIndex} ${index} ${alias}`;
+function peerOf(own: End, ends: Ends): { readonly ns: string; readonly name: string } {
+  const { link } = own;
+  const candidates = (ends.get(endKey(link.index, link.peerIndex ?? 0)) ?? []).filter((end) => !isSame(end, own));
+  const single = candidates.filter((end) => !isMatched(end, ends));
+  const found =
+    candidates.find((end) => end.link.alias === link.alias) ?? (single.length === 1 ? single[0] : undefined);
+  return found === undefined ? { ns: '?', name: '?' } : { ns: found.ns, name: found.link.name };
+}
+
+function isSame(a: End, b: End): boolean {
+  return a.ns === b.ns && a.link.index === b.link.index;
+}
+
+function isMatched(end: End, ends: Ends): boolean {
+  const { index, peerIndex, alias } = end.link;
+  return (ends.get(endKey(index, peerIndex ?? 0)) ?? []).some(
+    (other) => !isSame(other, end) && other.link.alias === alias,
+  );
 }
 
 function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
@@ -87,8 +113,8 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   const ownIndices = new Set(ownLinks.map((link) => link.index));
   const rows: KernelObject[] = host ? [] : [{ kind: 'netns', ns }];
   for (const link of ownLinks) {
-    const row = linkRow(ns, stations, link, names, ends);
-    if (row !== undefined) rows.push(row);
+    // Modules of tunnels put a link of theirs (tunl0, sit0) into every new namespace, down.
+    if (isOurKind(link) || link.up) rows.push(linkRow(ns, stations, link, names, ends));
   }
   for (const addr of dump.addrs) {
     const link = names.get(addr.index);
@@ -98,11 +124,11 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   for (const route of dump.routes) {
     // On the host a protocol number proves nothing: others may use it too.
     if (host && (route.index === undefined || !ownIndices.has(route.index))) continue;
-    if (route.protocol === ROUTE_PROTOCOL && route.family === 4) rows.push(routeRow(ns, route, names));
+    if (route.protocol !== BY_KERNEL && route.family === 4) rows.push(routeRow(ns, route, names));
   }
-  for (const rule of dump.rules) {
-    if (host || rule.protocol !== ROUTE_PROTOCOL) continue;
-    rows.push({ kind: 'rule', ns, priority: rule.priority, from: rule.from, table: rule.table });
+  for (const { family, priority, from, table, protocol } of dump.rules) {
+    if (host || family !== 4 || protocol === BY_KERNEL) continue;
+    rows.push({ kind: 'rule', ns, priority, from, table, ...madeBy(protocol) });
   }
   for (const neigh of dump.neighs) {
     const link = names.get(neigh.index);
@@ -110,17 +136,24 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
     if (ownIndices.has(neigh.index)) rows.push({ kind: 'neigh', ns, link, ip: neigh.ip, mac: neigh.mac });
   }
   for (const [key, value] of dump.sysctls) rows.push({ kind: 'sysctl', ns, key, value });
-  return [...rows, ...dump.firewall];
+  return [...rows, ...dump.firewall.filter((row) => !host || ('table' in row && row.table === NFT_TABLE))];
 }
 
-/** A link that is down is as good as missing: it is left out, so that repair raises it. */
+function madeBy(protocol: number): { readonly protocol?: number } {
+  return protocol === ROUTE_PROTOCOL ? {} : { protocol };
+}
+
+function isOurKind({ kind }: LinkInfo): boolean {
+  return kind === 'bridge' || kind === 'veth';
+}
+
 function linkRow(
   ns: string,
   stations: ReadonlyMap<number, string>,
   link: LinkInfo,
   names: ReadonlyMap<number, string>,
   ends: Ends,
-): LinkRow | undefined {
+): LinkRow {
   const common = {
     kind: 'link',
     ns,
@@ -128,19 +161,16 @@ function linkRow(
     mac: link.mac ?? '',
     mtu: link.mtu,
     alias: link.alias ?? '',
+    ...(link.up ? {} : { down: true }),
   } as const;
-  if (!link.up) return undefined;
   if (link.kind === 'bridge') return { ...common, type: 'bridge' };
-  if (link.kind !== 'veth') return undefined;
+  if (link.kind !== 'veth') return { ...common, type: 'other', driver: link.kind ?? 'hardware' };
   const station = stations.get(link.index);
   const master = link.masterIndex === undefined ? undefined : names.get(link.masterIndex);
   return {
     ...common,
     type: 'veth',
-    // The other end names this one's index as its peer's; where both indices are the same, this end does so too.
-    peer: ends
-      .get(endKey(link, link.index, link.peerIndex ?? 0))
-      ?.find((end) => end.ns !== ns || end.name !== link.name) ?? { ns: '?', name: '?' },
+    peer: peerOf({ ns, link }, ends),
     ...(master === undefined ? {} : { master }),
     ...(link.isolated === true ? { isolated: true } : {}),
     ...(station === undefined ? {} : { station }),
@@ -161,5 +191,6 @@ function routeRow(ns: string, route: RouteInfo, names: ReadonlyMap<number, strin
     ...(route.src === undefined ? {} : { src: route.src }),
     ...(route.onlink ? { onlink: true } : {}),
     ...(route.metric === 0 ? {} : { metric: route.metric }),
+    ...madeBy(route.protocol),
   };
 }

@@ -9,6 +9,7 @@ import { addRule, deleteRule } from '../netlink/rule.js';
 import type { Change } from '../objects/change.js';
 import { type KernelObject, type LinkRow, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type { NativeOp, NativeResult } from './native.js';
+import { isLinkUpdate, updateLink } from './relink.js';
 
 /** Link group by which a namespace's links are deleted in one go. */
 const DOOMED_GROUP = 0x76706364;
@@ -140,7 +141,7 @@ function describeRow(row: KernelObject): string {
   }
 }
 
-const VERBS = { create: 'create', update: 'change', delete: 'delete', raise: 'bring up' } as const;
+const VERBS = { create: 'create', update: 'change', delete: 'delete', raise: 'bring up', replace: 'replace' } as const;
 
 function hintFor(change: Change, errno: string): string | undefined {
   if (errno === 'EPERM' || errno === 'EACCES') return 'run as root, or in a user namespace of your own (unshare -rnm)';
@@ -187,6 +188,7 @@ export function compile(changes: readonly Change[]): Program {
 }
 
 function createLink(program: Program, change: Change, row: LinkRow, pairs: Map<string, Change>): void {
+  if (row.type === 'other') throw new Error(`a link of kind ${row.driver} is never made`);
   if (row.type === 'bridge') {
     program.netlink(row.ns, change, 'does', (batch) => createBridge(batch, row));
     return;
@@ -217,6 +219,7 @@ function write(program: Program, change: Change): void {
     case 'link':
       if (op === 'raise')
         program.netlink(row.ns, change, 'does', (batch) => setLink(batch, { name: row.name, up: true }));
+      else if (isLinkUpdate(change)) updateLink(program, change);
       else if (op !== 'delete') configureLink(program, change, row);
       return;
     case 'addr':
@@ -225,7 +228,7 @@ function write(program: Program, change: Change): void {
       );
       return;
     case 'route': {
-      const route = { ...row, protocol: ROUTE_PROTOCOL };
+      const route = { protocol: ROUTE_PROTOCOL, ...row };
       program.netlink(row.ns, change, 'does', (batch) => {
         if (op === 'delete') deleteRoute(batch, route);
         else if (op === 'update') replaceRoute(batch, route);
@@ -283,32 +286,22 @@ function wakeOthers(program: Program, changes: readonly Change[]): void {
   }
 }
 
-function stationOf(row: LinkRow): string | undefined {
-  return row.type === 'veth' ? row.station : undefined;
-}
-
+/** What of a new link cannot be told when it is created. */
 function configureLink(program: Program, change: Change, row: LinkRow): void {
   const port = row.type === 'veth' ? row : undefined;
-  program.netlink(row.ns, change, change.op === 'update' ? 'does' : 'helps', (batch) =>
+  program.netlink(row.ns, change, 'helps', (batch) =>
     setLink(batch, {
       name: row.name,
       alias: row.alias,
       addrGenMode: 'none',
-      ...(change.op === 'update' ? { mtu: row.mtu, mac: row.mac } : {}),
       ...(port?.master === undefined ? {} : { master: port.master }),
       ...(port?.isolated === undefined ? {} : { isolated: port.isolated }),
       ...(port?.station === undefined ? {} : { quiet: true }),
     }),
   );
   const station = port?.station;
-  if (
-    station === undefined ||
-    (change.op === 'update' && change.old.kind === 'link' && stationOf(change.old) === station)
-  )
-    return;
-  program.netlink(row.ns, change, change.op === 'update' ? 'does' : 'helps', (batch) =>
-    addStation(batch, { port: row.name, mac: station }),
-  );
+  if (station === undefined) return;
+  program.netlink(row.ns, change, 'helps', (batch) => addStation(batch, { port: row.name, mac: station }));
 }
 
 /** One by one costs an RCU grace period each (about 20 ms); by group, one for all. */

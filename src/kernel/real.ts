@@ -1,5 +1,5 @@
 /** The kernel of this machine. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { VpcctlError } from '../errors.js';
 import { decodeAddrs, dumpAddrs } from '../netlink/addr.js';
 import { Batch } from '../netlink/batch.js';
@@ -12,7 +12,7 @@ import { decodeRuleset } from '../nft/decode.js';
 import { encodeTransaction, isNftRow } from '../nft/encode.js';
 import { type Change, isBirth } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
-import type { ApplyOptions, Flow, HostView, Kernel, StageFailure } from './kernel.js';
+import type { ApplyOptions, Flow, HostView, Kernel, ObserveOptions, StageFailure } from './kernel.js';
 import { type Machine, RealMachine } from './machine.js';
 import { LANES, type Lane, loadNative, type Native, type NativeOp } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
@@ -162,16 +162,18 @@ export class RealKernel implements Kernel {
     });
   }
 
-  async observe(namespaces: readonly string[]): Promise<KernelObject[]> {
+  async observe(namespaces: readonly string[], { unfiltered = [] }: ObserveOptions = {}): Promise<KernelObject[]> {
     const present = await this.pinned(namespaces);
     const there = namespaces.filter((ns) => ns === '' || present.includes(ns));
     const dumps = [dumpLinks(), dumpAddrs(), dumpRoutes(), dumpRules(), dumpNeighs(), dumpStations()];
     const ops = there.flatMap((ns) => dumps.map((data): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data })));
     const results = await this.#native.run(ops, true);
-    const firewalls = await inParallel(there, (ns) => this.#ruleset(ns));
+    const filtered = there.filter((ns) => !unfiltered.includes(ns));
+    const rulesets = await inParallel(filtered, (ns) => this.#ruleset(ns));
+    const firewalls = new Map(filtered.map((ns, index) => [ns, rulesets[index]]));
     let at = 0;
     const take = () => results[at++];
-    const views = there.map((ns, index): Omit<NamespaceDump, 'sysctls'> => {
+    const views = there.map((ns): Omit<NamespaceDump, 'sysctls'> => {
       const [links, addrs, routes, rules, neighs, stations] = dumps.map(() => {
         const result = take();
         if (result?.data !== undefined && result.errno === 0) return result.data;
@@ -188,7 +190,7 @@ export class RealKernel implements Kernel {
         rules: decodeRules(rules),
         neighs: decodeNeighs(neighs),
         stations: decodeStations(stations),
-        firewall: firewalls[index] ?? [],
+        firewall: firewalls.get(ns) ?? [],
       };
     });
     const sysctls = await this.#sysctls(views);
@@ -219,6 +221,10 @@ export class RealKernel implements Kernel {
       netns: ns,
       extack: refusal,
     });
+  }
+
+  bootId(): string {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
   }
 
   async warm(changes: readonly Change[]): Promise<void> {

@@ -59,19 +59,30 @@ export function addNeigh(batch: Batch, neigh: NeighParams): void {
 
 /**
  * Tells a bridge which port a MAC is behind, for good (NUD_NOARP: static; NUD_PERMANENT would make it the bridge's own). Goes with the port. EEXIST
- * when the bridge knows the MAC.
+ * when the bridge knows the MAC, unless `replace`: then it is behind this port from now on.
  */
-export function addStation(batch: Batch, station: { readonly port: string; readonly mac: string }): void {
-  batch.message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_EXCL, () => {
-    batch.u8(AF_BRIDGE);
-    batch.u8(0);
-    batch.u16(0);
-    batch.link(station.port);
-    batch.u16(NUD_NOARP);
-    batch.u8(NTF_MASTER);
-    batch.u8(0);
-    batch.attrBytes(NDA_LLADDR, parseMac(station.mac));
-  });
+export function addStation(
+  batch: Batch,
+  station: { readonly port: string; readonly mac: string; readonly replace?: boolean },
+): void {
+  const flag = station.replace === true ? NLM_F_REPLACE : NLM_F_EXCL;
+  batch.message(RTM_NEWNEIGH, NLM_F_CREATE | flag, () => stationMessage(batch, station));
+}
+
+/** Undoes {@link addStation}. ENOENT when the port has no such station. */
+export function deleteStation(batch: Batch, station: { readonly port: string; readonly mac: string }): void {
+  batch.message(RTM_DELNEIGH, 0, () => stationMessage(batch, station));
+}
+
+function stationMessage(batch: Batch, station: { readonly port: string; readonly mac: string }): void {
+  batch.u8(AF_BRIDGE);
+  batch.u8(0);
+  batch.u16(0);
+  batch.link(station.port);
+  batch.u16(NUD_NOARP);
+  batch.u8(NTF_MASTER);
+  batch.u8(0);
+  batch.attrBytes(NDA_LLADDR, parseMac(station.mac));
 }
 
 /** Deletes an entry, learnt or permanent. ENOENT when there is none. */

@@ -1,4 +1,7 @@
-/** `nft -j -n list ruleset` → rows. Only our tables are read; handles, counters' values and set sizes are the kernel's business. */
+/**
+ * `nft -j -n list ruleset` → rows. Of others' tables only the table itself is read; handles, counters' values and set sizes are the kernel's
+ * business.
+ */
 import { VpcctlError } from '../errors.js';
 import {
   type KernelObject,
@@ -10,7 +13,7 @@ import {
 
 type Json = Readonly<Record<string, unknown>>;
 
-const FAMILIES: readonly string[] = ['inet', 'bridge', 'ip', 'ip6'] satisfies NftFamily[];
+const FAMILIES: readonly string[] = ['inet', 'bridge', 'ip', 'ip6', 'arp', 'netdev'] satisfies NftFamily[];
 
 function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -21,7 +24,7 @@ function text(value: unknown): string {
   throw new VpcctlError('KERNEL', `nft listed ${JSON.stringify(value)?.slice(0, 80)} where a name was expected`);
 }
 
-/** The rows of our tables in one namespace. KERNEL when the listing is not what nft 1.0.6 to 1.1 print. */
+/** The rows of one namespace. KERNEL when the listing is not what nft 1.0.6 to 1.1 print. */
 export function decodeRuleset(listing: string, ns: string): KernelObject[] {
   let document: unknown;
   try {
@@ -37,7 +40,11 @@ export function decodeRuleset(listing: string, ns: string): KernelObject[] {
     const [kind, body] = Object.entries(object)[0] ?? [];
     if (kind === undefined || !isObject(body)) continue;
     const table = kind === 'table' ? body.name : body.table;
-    if (table !== NFT_TABLE || typeof body.family !== 'string' || !FAMILIES.includes(body.family)) continue;
+    if (typeof body.family !== 'string' || !FAMILIES.includes(body.family)) continue;
+    if (table !== NFT_TABLE) {
+      if (kind === 'table') rows.push({ kind: 'nft-table', ns, family: body.family as NftFamily, table: text(table) });
+      continue;
+    }
     const at = { ns, family: body.family as NftFamily, table: NFT_TABLE };
     if (kind === 'table') rows.push({ kind: 'nft-table', ...at });
     if (kind === 'chain') rows.push({ kind: 'nft-chain', ...at, ...chain(body) });

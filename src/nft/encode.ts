@@ -23,18 +23,26 @@ export function isNftRow(row: { readonly kind: string }): row is NftRow {
 
 /**
  * The document that makes all `changes` at once. Tables, sets, chains, then rules in order, then elements; deletions of elements before additions,
- * so that an element may change its data. Chains and rules are only ever made and unmade with their table.
+ * so that an element may change its data. Chains and rules are only ever made and unmade with their table, or with a new one in its place:
+ * then nothing else of that table is in `changes`.
  */
 export function encodeTransaction(changes: readonly Change[]): NftDocument {
   const doomed = new Set<string>();
   for (const { op, row } of changes) if (op === 'delete' && row.kind === 'nft-table') doomed.add(tableKey(row));
+  const replaced: Command[] = [];
   const structure: Command[] = [];
   const removed: NftElementRow[] = [];
   const added: NftElementRow[] = [];
   for (const change of changes) {
     const { op, row } = change;
     if (!isNftRow(row)) throw new Error(`not a firewall row: ${row.kind}`);
-    if (row.kind === 'nft-element') {
+    if (op === 'replace') {
+      replaced.push(...emptied(row));
+      for (const part of change.rows) {
+        if (part.kind === 'nft-element') added.push(part);
+        else structure.push({ add: structural(part) });
+      }
+    } else if (row.kind === 'nft-element') {
       if (op === 'update') removed.push(change.old as NftElementRow);
       if (op === 'create' || op === 'update') added.push(row);
       else if (!doomed.has(tableKey(row))) removed.push(row);
@@ -53,7 +61,12 @@ export function encodeTransaction(changes: readonly Change[]): NftDocument {
     }
   }
   structure.sort((a, b) => rank(a) - rank(b));
-  return { nftables: [...structure, ...elements('delete', removed), ...elements('add', added)] };
+  return { nftables: [...replaced, ...structure, ...elements('delete', removed), ...elements('add', added)] };
+}
+
+/** A table that is gone, whether or not it was there: nft 1.0.6 knows no `destroy`. */
+function emptied(row: NftTableRow): Command[] {
+  return [{ add: structural(row) }, { delete: structural(row) }];
 }
 
 function tableKey(row: NftRow): string {

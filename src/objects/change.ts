@@ -1,24 +1,42 @@
 import { assertNever } from '../errors.js';
-import type { KernelObject, LinkRow } from './kernel-object.js';
+import type { KernelObject, LinkRow, NftRow, NftTableRow } from './kernel-object.js';
+
+/**
+ * A whole table of nftables in place of the one of its name, in one transaction: chains and rules change in no other way. Without rows,
+ * there is to be none; what was there before need not be there.
+ */
+export interface Replacement {
+  readonly op: 'replace';
+  readonly row: NftTableRow;
+  /** All that is in the table, itself included. */
+  readonly rows: readonly NftRow[];
+  readonly old: readonly NftRow[];
+}
 
 /** One step of a plan. A link is created down; `raise` brings it up once its filter is in place. */
 export type Change =
   | { readonly op: 'create'; readonly row: KernelObject }
   | { readonly op: 'update'; readonly row: KernelObject; readonly old: KernelObject }
   | { readonly op: 'delete'; readonly row: KernelObject }
-  | { readonly op: 'raise'; readonly row: LinkRow };
+  | { readonly op: 'raise'; readonly row: LinkRow }
+  | Replacement;
 
-/** The step that undoes `change`; undefined where undoing the creation undoes this too. */
+/**
+ * The step that undoes `change`; undefined where undoing the creation undoes this too, and for the loss of a link whose other end was nowhere
+ * to be seen.
+ */
 export function invert(change: Change): Change | undefined {
   switch (change.op) {
     case 'create':
       return { op: 'delete', row: change.row };
     case 'delete':
-      return { op: 'create', row: change.row };
+      return isStump(change.row) ? undefined : { op: 'create', row: change.row };
     case 'update':
       return { op: 'update', row: change.old, old: change.row };
     case 'raise':
       return undefined;
+    case 'replace':
+      return { ...change, rows: change.old, old: change.rows };
     default:
       return assertNever(change);
   }
@@ -27,4 +45,9 @@ export function invert(change: Change): Change | undefined {
 /** Whether it makes a namespace, which everything else is in. */
 export function isBirth({ op, row }: Change): boolean {
   return op === 'create' && row.kind === 'netns';
+}
+
+/** One end of a pair, of which nobody knows where the other is: it cannot be made again. */
+export function isStump(row: KernelObject): boolean {
+  return row.kind === 'link' && row.type === 'veth' && row.peer.ns === '?';
 }

@@ -28,6 +28,8 @@ export interface BridgeRow {
   readonly mtu: number;
   /** Owner mark, kept in the interface alias. */
   readonly alias: string;
+  /** Set down by somebody. Only observed: what we make is up. */
+  readonly down?: boolean;
 }
 
 /**
@@ -49,9 +51,27 @@ export interface VethRow {
   readonly isolated?: boolean;
   /** The one MAC behind the port: the bridge learns no other from it, and floods nothing to it. */
   readonly station?: string;
+  /** Set down by somebody. Only observed: what we make is up. */
+  readonly down?: boolean;
 }
 
-export type LinkRow = BridgeRow | VethRow;
+/** A link of a kind that we never make. Only observed. */
+export interface OtherLinkRow {
+  readonly kind: 'link';
+  readonly ns: NsName;
+  readonly name: string;
+  readonly type: 'other';
+  /** The kernel's word for its kind; `hardware` for what has none. */
+  readonly driver: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly alias: string;
+  readonly down?: boolean;
+}
+
+/** The links that we make. */
+export type OwnLinkRow = BridgeRow | VethRow;
+export type LinkRow = OwnLinkRow | OtherLinkRow;
 
 /** An address of a link: `10.0.1.1/24`. */
 export interface AddrRow {
@@ -77,6 +97,8 @@ export interface RouteRow {
   readonly onlink?: boolean;
   /** Lower wins; absent: 0. */
   readonly metric?: number;
+  /** Of a route that is not ours: who made it (rtm_protocol). Only observed. */
+  readonly protocol?: number;
 }
 
 /** A policy rule: packets from `from` are looked up in `table`. */
@@ -86,6 +108,8 @@ export interface RuleRow {
   readonly priority: number;
   readonly from: string;
   readonly table: number;
+  /** Of a rule that is not ours: who made it. Only observed. */
+  readonly protocol?: number;
 }
 
 /** A permanent neighbour entry. */
@@ -109,7 +133,8 @@ export interface SysctlRow {
   readonly restore?: string;
 }
 
-export type NftFamily = 'inet' | 'bridge' | 'ip' | 'ip6';
+/** We make tables of the first two only. */
+export type NftFamily = 'inet' | 'bridge' | 'ip' | 'ip6' | 'arp' | 'netdev';
 
 export interface NftTableRow {
   readonly kind: 'nft-table';
@@ -187,7 +212,7 @@ export function rowKey(row: KernelObject): string {
     case 'addr':
       return `addr|${row.ns}|${row.link}|${row.addr}`;
     case 'route':
-      return `route|${row.ns}|${row.table}|${row.dst}`;
+      return `route|${row.ns}|${row.table}|${row.dst}${row.metric === undefined ? '' : `|${row.metric}`}`;
     case 'rule':
       return `rule|${row.ns}|${row.priority}|${row.from}`;
     case 'neigh':

@@ -10,9 +10,9 @@
  * recorded: a failure before that point leaves the old state, one after it is carried on with.
  */
 import { type Change, invert } from '../objects/change.js';
-import type { KernelObject, LinkRow } from '../objects/kernel-object.js';
+import { type KernelObject, type LinkRow, rowText } from '../objects/kernel-object.js';
 
-export type StageName = 'build' | 'connect' | 'teardown';
+export type StageName = 'clear routes' | 'clear links' | 'build' | 'connect' | 'teardown';
 
 export interface Stage {
   readonly name: StageName;
@@ -27,7 +27,7 @@ export interface Plan {
 const FORWARD = ['build', 'connect'] as const;
 
 /** A sysctl below conf/<link> or neigh/<link> exists once the link does. */
-function settingLink(key: string): string | undefined {
+export function settingLink(key: string): string | undefined {
   const link = /^net\/ipv[46]\/(?:conf|neigh)\/([^/]+)\//.exec(key)?.[1];
   return link === 'all' || link === 'default' ? undefined : link;
 }
@@ -42,7 +42,8 @@ function stageOf(change: Change, quiet: ReadonlySet<string>): StageName {
     case 'netns':
       return change.op === 'delete' ? 'teardown' : 'build';
     case 'link':
-      return change.op === 'delete' ? 'teardown' : 'build';
+      if (change.op === 'delete') return 'teardown';
+      return isRise(change) ? 'connect' : 'build';
     case 'sysctl':
       return settingLink(row.key) === undefined && !MODULE_SETTING.test(row.key) ? 'build' : 'connect';
     case 'route':
@@ -76,8 +77,9 @@ function quietEnds(changes: readonly Change[]): Set<string> {
 }
 
 /** The order within a stage: namespaces before what is set in them; settings, then links up, then what needs a link that is up. */
-function rankOf({ op, row }: Change): number {
-  if (op === 'raise') return 2;
+function rankOf(change: Change): number {
+  const { op, row } = change;
+  if (op === 'raise' || isRise(change)) return 2;
   if (row.kind === 'netns') return 0;
   return row.kind === 'route' || row.kind === 'rule' || row.kind === 'neigh' ? 3 : 1;
 }
@@ -95,6 +97,10 @@ export function plan(changes: readonly Change[]): Plan {
   };
   for (const change of changes) {
     if (change.op === 'delete' && gone(change.row)) continue;
+    if (isRaising(change)) {
+      for (const step of raisingSteps(change)) push(step);
+      continue;
+    }
     push(change);
     if (change.op === 'create' && change.row.kind === 'link') push({ op: 'raise', row: change.row });
   }
@@ -105,6 +111,25 @@ export function plan(changes: readonly Change[]): Plan {
     }),
     teardown: { name: 'teardown', changes: stages.get('teardown') ?? [] },
   };
+}
+
+type Raising = { readonly op: 'update'; readonly row: LinkRow; readonly old: LinkRow };
+
+/** A link that is there, down, and is to be up. */
+function isRaising(change: Change): change is Raising {
+  return change.op === 'update' && change.row.kind === 'link' && change.old.kind === 'link' && change.old.down === true;
+}
+
+/** What else differs first, while it is down; then up. Undone, it is down before its other properties are as they were. */
+function raisingSteps({ row, old }: Raising): Raising[] {
+  const still: LinkRow = { ...row, down: true };
+  const rest: Raising[] = rowText(still) === rowText(old) ? [] : [{ op: 'update', row: still, old }];
+  return [...rest, { op: 'update', row, old: still }];
+}
+
+/** The step that brings a link up. */
+function isRise(change: Change): boolean {
+  return isRaising(change) && change.row.down !== true;
 }
 
 /** Whether a row goes by itself when the rest of the plan is carried out. */
@@ -164,7 +189,7 @@ export function rollback(done: readonly Stage[]): Stage[] {
 export function countChanges(plan: Plan): { create: number; update: number; delete: number } {
   const count = { create: 0, update: 0, delete: 0 };
   for (const { changes } of [...plan.forward, plan.teardown]) {
-    for (const { op } of changes) if (op !== 'raise') count[op] += 1;
+    for (const { op } of changes) if (op !== 'raise') count[op === 'replace' ? 'update' : op] += 1;
   }
   return count;
 }

@@ -1,16 +1,15 @@
-/** `plan`, `apply`, `destroy`, `export`, `import`, `drift`, `schema`: whole networks from and to files. */
+/** `plan`, `apply`, `destroy`, `export`, `import`, `schema`: whole networks from and to files. */
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import type { Format } from '../../index.js';
 import { writeText } from '../files.js';
 import { type Cut, cutOption, type DryRun, dryRunOption, readFilled, type Yes, yesOption } from '../options.js';
-import { driftText, isEmpty, planText, sumText } from '../plan-text.js';
+import { isEmpty, planText, sumText } from '../plan-text.js';
 import type { Session } from '../session.js';
 import { count } from '../text.js';
+import { DIFFERENT } from './repair.js';
 import { destroyAll } from './vpc.js';
 
-/** Exit status: there are differences. */
-const DIFFERENT = 8;
 const FILE = 'YAML or JSON; - is standard input';
 
 async function plan(session: Session, file: string, options: { detailedExitcode?: boolean }): Promise<void> {
@@ -131,16 +130,6 @@ Examples:
     .addOption(cutOption())
     .addOption(dryRunOption())
     .action(async (file: string, options: DryRun & Yes & Cut) => apply(session, file, options, 'losses'));
-
-  program
-    .command('drift')
-    .description(`compare the kernel with what was recorded; exit with ${DIFFERENT} when they differ`)
-    .action(async () => {
-      const library = await session.open();
-      const drift = await library.drift();
-      session.print({ json: { clean: drift.length === 0, drift }, text: () => driftText(drift, session.colors) });
-      if (drift.length > 0) session.exitCode = DIFFERENT;
-    });
 
   program
     .command('cut-connections')

@@ -125,27 +125,24 @@ describe('a plan', () => {
 });
 
 describe('drift', () => {
-  test('names the resource, the object and what differs', () => {
+  test('is a sentence a difference; what follows from another is counted', () => {
+    const of = { resource: 'vpc a', object: 'x', follows: false, repairable: true } as const;
     const lines = driftText(
       [
-        { what: 'missing', resource: 'instance a/web', object: 'netns vpc.a.web' },
-        {
-          what: 'changed',
-          resource: 'vpc a',
-          object: 'sysctl vpc.a net.ipv4.ip_forward',
-          recorded: { kind: 'sysctl', ns: 'vpc.a', key: 'net.ipv4.ip_forward', value: '1' },
-          observed: { kind: 'sysctl', ns: 'vpc.a', key: 'net.ipv4.ip_forward', value: '0' },
-        },
-        { what: 'foreign', resource: null, object: 'route vpc.a 10.0.0.0/8' },
+        { ...of, what: 'missing', sentence: 'instance a/web: its namespace is missing' },
+        { ...of, what: 'missing', sentence: 'instance a/web: its link is missing', follows: true },
+        { ...of, what: 'changed', sentence: "vpc a: the firewall's chain forward was changed" },
+        { ...of, what: 'missing', sentence: "vpc a: the firewall's chain forward was changed" },
+        { ...of, what: 'changed', sentence: "vpc a: the firewall's chain forward was changed" },
+        { ...of, what: 'foreign', sentence: 'vpc a: link x\u001b[2J is not ours', repairable: false },
       ],
       plain,
     );
     expect(lines.join('\n')).toBe(`\
-missing  instance a/web: netns vpc.a.web
-changed  vpc a: sysctl vpc.a net.ipv4.ip_forward
-    value: 1 → 0
-foreign  nothing of ours: route vpc.a 10.0.0.0/8
-3 differences between what was recorded and what the kernel has`);
+missing  instance a/web: its namespace is missing
+changed  vpc a: the firewall's chain forward was changed
+foreign  vpc a: link x\\u{1b}[2J is not ours
+3 differences between what was recorded and what the kernel has, and 1 that follow from them`);
   });
 
   test('says when there is none', () => {

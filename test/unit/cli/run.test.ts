@@ -725,9 +725,18 @@ describe('cleanup-all --orphans', () => {
 
 describe('looking', () => {
   test('drift ends with 8 when there is any', async () => {
-    const drifting = (drift: Awaited<ReturnType<Library['drift']>>) => ({ library: { drift: async () => drift } });
+    const drifting = (drift: Awaited<ReturnType<Library['drift']>>) => ({
+      library: { drift: async () => drift, needsRestore: false },
+    });
     expect(await vpcctl(['drift'], drifting([]))).toMatchObject({ exitCode: 0 });
-    const one = { what: 'missing', resource: 'vpc a', object: 'netns vpc.a' } as const;
+    const one = {
+      what: 'missing',
+      resource: 'vpc a',
+      object: 'netns vpc.a',
+      sentence: 'vpc a: its router is missing from the kernel',
+      follows: false,
+      repairable: true,
+    } as const;
     expect(await vpcctl(['drift'], drifting([one]))).toMatchObject({ exitCode: 8 });
     const { exitCode, stdout } = await vpcctl(['drift', '--json'], drifting([one]));
     expect([exitCode, JSON.parse(stdout)]).toEqual([8, { clean: false, drift: [one] }]);

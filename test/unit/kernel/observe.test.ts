@@ -74,7 +74,7 @@ function dumps(rows: readonly KernelObject[]): NamespaceDump[] {
           if (row.kind !== 'link') return [];
           const { name, mac, mtu, alias } = row;
           const common = { index: index(ns, name), name, loopback: false, mac, mtu, up: true, alias, group: 0 };
-          if (row.type === 'bridge') return [{ ...common, kind: 'bridge' }];
+          if (row.type !== 'veth') return [{ ...common, kind: 'bridge' }];
           return [
             {
               ...common,
@@ -204,6 +204,7 @@ describe('observedRows', () => {
       'addr||br0|10.0.2.1/24',
       'link||br0',
       'neigh||br0|10.0.0.9',
+      'route||254|10.10.0.0/16',
       'route||254|10.7.0.0/16',
     ]);
   });
@@ -243,11 +244,12 @@ describe('observedRows', () => {
     ]);
   });
 
-  test('leave out a link that is down, routes and rules of others, and what the kernel learned by itself', () => {
+  test('leave out what the kernel learned or made by itself', () => {
     const dump: NamespaceDump = {
       ns: 'vpc.a',
       ...nothing,
-      links: [LOOPBACK, { ...bridge, up: false }, { ...bridge, index: 3, name: 'dummy0', kind: 'dummy' }],
+      // As the module of the tunnels puts it into every namespace.
+      links: [LOOPBACK, { ...bridge, name: 'tunl0', kind: 'ipip', up: false }],
       routes: [
         routeInfo({ table: 254, dst: '10.7.0.0/16', index: 2, protocol: 2 }),
         routeInfo({ table: 254, dst: 'fd00::/64', index: 2, family: 6 }),
@@ -261,6 +263,56 @@ describe('observedRows', () => {
       addrs: [addrInfo({ index: 2, family: 6, addr: 'fe80::2/64', scope: 253 })],
     };
     expect(observedRows([dump])).toEqual([{ kind: 'netns', ns: 'vpc.a' }]);
+  });
+
+  test('say what is down, of another kind, or made by others', () => {
+    const dump: NamespaceDump = {
+      ns: 'vpc.a',
+      ...nothing,
+      links: [LOOPBACK, { ...bridge, up: false }, { ...bridge, index: 3, name: 'v', kind: 'vxlan', alias: '' }],
+      routes: [routeInfo({ table: 254, dst: '10.7.0.0/16', index: 3, protocol: 4, metric: 7 })],
+      rules: [ruleInfo({ priority: 5, from: 'all', table: 7, protocol: 0 })],
+      firewall: [{ kind: 'nft-table', ns: 'vpc.a', family: 'ip', table: 'theirs' }],
+    };
+    const link = { kind: 'link', ns: 'vpc.a', mac: bridge.mac, mtu: 1500 };
+    expect(observedRows([dump])).toEqual([
+      { kind: 'netns', ns: 'vpc.a' },
+      { ...link, name: 'br0', type: 'bridge', alias: 'vpcctl:vpc/a', down: true },
+      { ...link, name: 'v', type: 'other', driver: 'vxlan', alias: '' },
+      {
+        kind: 'route',
+        ns: 'vpc.a',
+        table: 254,
+        dst: '10.7.0.0/16',
+        type: 'unicast',
+        link: 'v',
+        metric: 7,
+        protocol: 4,
+      },
+      { kind: 'rule', ns: 'vpc.a', priority: 5, from: 'all', table: 7, protocol: 0 },
+      { kind: 'nft-table', ns: 'vpc.a', family: 'ip', table: 'theirs' },
+    ]);
+    const [onHost] = [{ ...dump, ns: '', firewall: [{ kind: 'nft-table', ns: '', family: 'ip', table: 'theirs' }] }];
+    expect(observedRows([onHost as NamespaceDump]).map(({ kind }) => kind)).toEqual(['link']);
+  });
+
+  test('find the other end of a pair whose mark somebody changed on one side', () => {
+    const end = (index: number, name: string, peerIndex: number, alias: string): LinkInfo => ({
+      ...bridge,
+      index,
+      name,
+      kind: 'veth',
+      peerIndex,
+      alias,
+    });
+    const rows = observedRows([
+      { ns: 'r', ...nothing, links: [end(5, 'p1', 2, 'vpcctl:x'), end(6, 'p2', 2, 'vpcctl:y')] },
+      { ns: 'x', ...nothing, links: [end(2, 'eth0', 5, 'mine')] },
+      { ns: 'y', ...nothing, links: [end(2, 'eth0', 6, 'vpcctl:y')] },
+    ]);
+    expect(
+      rows.flatMap((row) => (row.kind === 'link' && row.type === 'veth' ? [`${row.peer.ns}/${row.peer.name}`] : [])),
+    ).toEqual(['x/eth0', 'y/eth0', 'r/p1', 'r/p2']);
   });
 
   test('tell the ends of pairs apart whose indices agree by chance', () => {

@@ -77,7 +77,7 @@ function line(row: KernelObject): string | undefined {
       return `${at(row)}: netns`;
     case 'link': {
       const head = `${at(row)}: link ${row.name} ${row.type} ${row.mac} mtu ${row.mtu}`;
-      if (row.type === 'bridge') return head;
+      if (row.type !== 'veth') return head;
       const port = row.master === undefined ? '' : ` master ${row.master}${row.isolated === true ? ' isolated' : ''}`;
       return `${head} peer ${at(row.peer)}/${row.peer.name}${port}`;
     }

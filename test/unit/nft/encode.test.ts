@@ -221,11 +221,17 @@ describe('encodeTransaction', () => {
 });
 
 describe('decodeRuleset', () => {
-  test('reads our tables alone, and an empty listing', () => {
+  test("reads of others' tables their names alone, and an empty listing", () => {
     const foreign = {
-      nftables: [{ table: { family: 'inet', name: 'other', handle: 1 } }, { table: { family: 'arp', name: 'vpcctl' } }],
+      nftables: [
+        { table: { family: 'inet', name: 'other', handle: 1 } },
+        { chain: { family: 'inet', table: 'other', name: 'c', handle: 2 } },
+        { table: { family: 'unknown', name: 'x' } },
+      ],
     };
-    expect(decodeRuleset(JSON.stringify(foreign), 'n')).toEqual([]);
+    expect(decodeRuleset(JSON.stringify(foreign), 'n')).toEqual([
+      { kind: 'nft-table', ns: 'n', family: 'inet', table: 'other' },
+    ]);
     expect(decodeRuleset('', 'n')).toEqual([]);
     expect(decodeRuleset('{"nftables":[]}', 'n')).toEqual([]);
   });

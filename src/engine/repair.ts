@@ -1,0 +1,136 @@
+/** Looking at the kernel, and putting back what was recorded: the same plan, journal and locks as any transaction. */
+import { VpcctlError } from '../errors.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { namespacesOf } from '../lower/lower.js';
+import { EDGE_ID, INSTALLATION_SCOPE, idOf, type Resource, scopesOf } from '../model/resources.js';
+import { requireVpc } from '../model/verbs.js';
+import { type KernelObject, rowKey } from '../objects/kernel-object.js';
+import { countChanges } from '../plan/plan.js';
+import { repair } from '../plan/repair.js';
+import { comparable, type Drift, explainDrift, mayGo, type Scope } from './drift.js';
+import type { Engine, EngineOptions, Prepared } from './engine.js';
+import type { Store } from './store.js';
+
+/** What is looked at, and where. */
+export interface Selection extends Scope {
+  readonly namespaces: readonly string[];
+  /** Of these, the workloads'. */
+  readonly unfiltered: readonly string[];
+  /** What a change of it locks. */
+  readonly locks: readonly string[];
+}
+
+/** The resources that `choose` takes, with all they lowered to. */
+export function select(store: Store, choose: (resource: Resource) => boolean): Selection {
+  const resources = store.resources().filter(choose);
+  const owners = new Set(resources.map(idOf));
+  const rows = store.rows();
+  const recorded = rows.filter(({ owner }) => owners.has(owner));
+  const others = new Set(rows.filter(({ owner }) => !owners.has(owner)).map(({ row }) => rowKey(row)));
+  const workloads = resources.flatMap((one) => (one.kind === 'instance' ? namespacesOf(one) : []));
+  const guarded = resources.flatMap((one) => (one.kind === 'instance' ? [] : namespacesOf(one)));
+  return {
+    recorded,
+    others,
+    guarded: new Set([...guarded, ...(owners.has(EDGE_ID) ? [''] : [])]),
+    namespaces: [...new Set(['', ...recorded.map(({ row }) => row.ns), ...guarded, ...workloads])],
+    unfiltered: workloads,
+    locks: [...new Set(resources.flatMap(scopesOf))],
+  };
+}
+
+/** Everything, or what concerns one VPC: its own, its peerings, and the border that it hangs on. */
+export function selectVpc(store: Store, vpc: string | undefined): Selection {
+  if (vpc === undefined) return select(store, () => true);
+  requireVpc(store, vpc);
+  const hasGateway = store.get(`igw/${vpc}`) !== undefined;
+  return select(store, (resource) => scopesOf(resource).includes(vpc) || (hasGateway && resource.kind === 'edge'));
+}
+
+/** What the kernel has in the selection's namespaces, and of the host's settings those that were recorded. */
+export async function look(kernel: Kernel, { recorded, namespaces, unfiltered }: Selection): Promise<KernelObject[]> {
+  const known = new Set(recorded.map(({ row }) => rowKey(row)));
+  const observed = await kernel.observe(namespaces, { unfiltered });
+  const rows = observed.filter((row) => row.kind !== 'sysctl' || known.has(rowKey(row)));
+  for (const { row } of recorded) {
+    if (row.kind !== 'sysctl' || row.ns !== '') continue;
+    const value = await kernel.readSysctl(row.key);
+    if (value !== undefined) rows.push({ ...row, value });
+  }
+  return rows;
+}
+
+/** What a repair did, or would do. */
+export interface RepairResult {
+  /** What was put back. */
+  readonly repaired: readonly Drift[];
+  /** What stays as it is: foreign things, and what could not be put back because something that is not ours is in its place. */
+  readonly left: readonly Drift[];
+  /** Kernel objects made, changed and deleted. */
+  readonly kernel: { readonly create: number; readonly update: number; readonly delete: number };
+}
+
+interface Found {
+  readonly drift: readonly Drift[];
+  readonly left: ReadonlySet<string>;
+}
+
+async function workOut(
+  { store, kernel }: Engine,
+  selection: Selection,
+  versions: ReadonlyMap<string, number>,
+  anew: boolean,
+): Promise<Prepared<Found>> {
+  const observed = await look(kernel, selection);
+  if (anew) refuseStrangers(selection, observed);
+  const wanted = comparable(selection, observed);
+  const { plan, changes, left } = repair(wanted, observed, (row) => mayGo(selection, row));
+  const drift = explainDrift(store, selection, observed).map((one) =>
+    one.recorded !== undefined && left.has(rowKey(one.recorded)) ? { ...one, repairable: false } : one,
+  );
+  return { result: { drift, left }, edits: [], changes, plan, lowered: [], versions };
+}
+
+/** After a new start of the machine, a namespace with our name and nothing in it that is marked ours is somebody else's. */
+function refuseStrangers({ recorded }: Selection, observed: readonly KernelObject[]): void {
+  const marked = new Set(
+    observed.flatMap((row) => (row.kind === 'link' && row.alias.startsWith('vpcctl:') ? [row.ns] : [])),
+  );
+  const seen = new Set(observed.map(rowKey));
+  for (const { row } of recorded) {
+    if (row.kind !== 'netns' || !seen.has(rowKey(row)) || marked.has(row.ns)) continue;
+    throw new VpcctlError('CONFLICT', `a namespace called ${row.ns} exists already and is not ours`, {
+      object: `namespace ${row.ns}`,
+      hint: 'remove it, then run `vpcctl restore`',
+    });
+  }
+}
+
+export interface RepairOptions extends EngineOptions {
+  readonly dryRun?: boolean;
+  /** Nothing of the selection is expected to be there. */
+  readonly anew?: boolean;
+}
+
+/** Puts back what the selection recorded and the kernel has not, as one transaction. `choose` is asked again under the locks. */
+export async function runRepair(
+  engine: Engine,
+  choose: () => Selection,
+  { dryRun = false, anew = false, ...options }: RepairOptions,
+): Promise<RepairResult> {
+  const work = (versions: ReadonlyMap<string, number>): Promise<Prepared<Found>> =>
+    workOut(engine, choose(), versions, anew);
+  const { result, plan } = dryRun
+    ? await work(new Map())
+    : await engine.carryOut(() => locksOf(choose()), work, options);
+  return {
+    repaired: result.drift.filter(({ repairable }) => repairable),
+    left: result.drift.filter(({ repairable }) => !repairable),
+    kernel: countChanges(plan),
+  };
+}
+
+/** An empty installation has nothing to lock. */
+function locksOf({ locks }: Selection): readonly string[] {
+  return locks.length === 0 ? [INSTALLATION_SCOPE] : locks;
+}

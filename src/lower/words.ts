@@ -1,0 +1,225 @@
+/** What a row is to the resource it belongs to, in the model's words: {@link lower} read backwards, for people. */
+import { assertNever } from '../errors.js';
+import { getKind, type Reader } from '../model/reader.js';
+import { describe, ids, type Profile, type Resource } from '../model/resources.js';
+import { otherVpc } from '../model/verbs.js';
+import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
+import type { Gate } from './firewall.js';
+import { SETS } from './firewall.js';
+import { BRIDGE, EDGE_NS, PUBLIC_TABLE, routerNs } from './names.js';
+import { lowerProfile } from './profile.js';
+
+/** `whose`: the resource; `what`: which part of it. */
+export interface RowWords {
+  readonly whose: string;
+  readonly what: string;
+}
+
+/** The words for a row that `owner` lowered to. */
+export function rowWords(reader: Reader, owner: Resource, row: KernelObject): RowWords {
+  if (owner.kind === 'profile') return profileWords(reader, owner, row);
+  return { whose: describe(owner), what: partWords(owner, row) };
+}
+
+function partWords(owner: Resource, row: KernelObject): string {
+  switch (row.kind) {
+    case 'netns':
+      return owner.kind === 'vpc' ? `its router, the namespace ${row.ns},` : `its namespace ${row.ns}`;
+    case 'link':
+      return linkWords(owner, row.ns, row.name);
+    case 'addr':
+      return owner.kind === 'subnet'
+        ? `its gateway's address ${row.addr}`
+        : `its address ${row.addr}${placeOf(row.ns)}`;
+    case 'route':
+      return routeWords(owner, row.ns, row.dst, row.table);
+    case 'rule':
+      return 'the rule that leads it to the internet';
+    case 'neigh':
+      return `the neighbour entry for ${row.ip}${placeOf(row.ns)}`;
+    case 'sysctl':
+      return `the setting ${row.key.replaceAll('/', '.')}${placeOf(row.ns)}`;
+    case 'nft-element':
+      return elementWords(owner, row);
+    case 'nft-table':
+    case 'nft-chain':
+    case 'nft-set':
+    case 'nft-rule':
+      return firewallWords(row);
+    default:
+      return assertNever(row);
+  }
+}
+
+/** ` on the host`, ` in the edge`, ` in the router of b`; nothing for a workload's own namespace. */
+function placeOf(ns: string): string {
+  if (ns === '') return ' on the host';
+  if (ns === EDGE_NS) return ' in the edge';
+  const [, vpc = '', instance] = ns.split('.');
+  return instance === undefined ? ` in the router of ${vpc}` : '';
+}
+
+function linkWords(owner: Resource, ns: string, name: string): string {
+  switch (owner.kind) {
+    case 'vpc':
+      return 'its bridge';
+    case 'instance':
+      return ns === routerNs(owner.vpc) ? 'its port of the bridge' : 'its link';
+    case 'peering':
+      return `the link${placeOf(ns)}`;
+    default:
+      return `the link ${name}${placeOf(ns)}`;
+  }
+}
+
+function routeWords(owner: Resource, ns: string, dst: string, table: number): string {
+  switch (owner.kind) {
+    case 'peering': {
+      const other = owner.vpcs.find((vpc) => ns === routerNs(vpc));
+      return other === undefined ? `route to ${dst}` : `route to peer ${otherVpc(owner, other)} (${dst})`;
+    }
+    case 'instance':
+      return ns === EDGE_NS ? `the route to its public address${placeOf(ns)}` : 'its default route';
+    case 'igw':
+      return table === PUBLIC_TABLE ? 'the route to the internet' : `the route to ${dst}`;
+    case 'subnet':
+      return `the route to it${placeOf(ns)}`;
+    case 'vpc':
+      return `the route that keeps ${dst} inside`;
+    default:
+      return `the route to ${dst === 'default' ? 'the internet' : dst}${placeOf(ns)}`;
+  }
+}
+
+/** `the firewall's chain forward`. Rules are not told apart: they have no names. */
+export function firewallWords(row: Extract<KernelObject, { kind: `nft-${string}` }>): string {
+  const firewall = `the firewall's${row.family === 'bridge' ? ' bridge' : ''}`;
+  switch (row.kind) {
+    case 'nft-table':
+      return row.table === NFT_TABLE ? `${firewall} table` : `nft table ${row.family} ${row.table}`;
+    case 'nft-chain':
+    case 'nft-rule':
+      return `${firewall} chain ${row.chain}`;
+    case 'nft-set':
+      return `${firewall} set ${row.set}`;
+    case 'nft-element':
+      return `${firewall} set ${row.set}: element ${row.key.join(' . ')}`;
+    default:
+      return assertNever(row);
+  }
+}
+
+function elementWords(owner: Resource, row: NftElementRow): string {
+  const [first, second, third] = row.key;
+  switch (row.set) {
+    case SETS.eni:
+      return `the leave to send from ${third} with ${second}`;
+    case SETS.profile:
+      return 'its membership of its security groups';
+    case SETS.public:
+      return 'the leave to use its public address';
+    case SETS.publicIn:
+    case SETS.publicOut:
+      return 'the translation of its public address';
+    case SETS.peerFlow:
+      return `the leave to pass between ${second} and ${third}${placeOf(row.ns)}`;
+    case SETS.pool:
+      return `the leave of the public addresses ${first} to pass${placeOf(row.ns)}`;
+    case SETS.masquerade:
+      return `the masquerading of ${first}`;
+    case SETS.uplink:
+      return `the leave to use the uplink ${first}`;
+    default:
+      return owner.kind === 'profile' ? gateRule(row, undefined) : firewallWords(row);
+  }
+}
+
+// --- rules of groups and policies ------------------------------------------------------------------------------------
+
+const PROTOCOLS: Readonly<Record<string, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp' };
+
+function profileWords(reader: Reader, profile: Profile, row: KernelObject): RowWords {
+  if (row.kind !== 'nft-element') return { whose: describe(profile), what: partWords(profile, row) };
+  const what = gateRule(row, otherSide(reader, profile, row));
+  if (profile.policySubnet !== undefined && hasPolicy(reader, profile, gateOf(row))) {
+    return { whose: `policy of subnet ${profile.vpc}/${profile.policySubnet}`, what };
+  }
+  const groups = groupsBehind(reader, profile, row).map((group) => `${profile.vpc}/${group}`);
+  return { whose: `security group${groups.length === 1 ? '' : 's'} ${groups.join(', ')}`, what };
+}
+
+function gateOf(row: NftElementRow): Gate {
+  return row.set.startsWith('in_') ? 'in' : 'out';
+}
+
+function hasPolicy(reader: Reader, { vpc, policySubnet }: Profile, gate: Gate): boolean {
+  const subnet = getKind(reader, 'subnet', ids.subnet(vpc, policySubnet ?? ''));
+  return (gate === 'in' ? subnet?.policy?.ingress : subnet?.policy?.egress) !== undefined;
+}
+
+/** The groups that alone would have the element too; all of them, where it comes from several together. */
+function groupsBehind(reader: Reader, profile: Profile, row: NftElementRow): readonly string[] {
+  const key = rowKey(row);
+  const { policySubnet: _none, ...bare } = profile;
+  const alone = profile.groups.filter((group) =>
+    lowerProfile(reader, { ...bare, groups: [group] }).some((one) => rowKey(one) === key),
+  );
+  return alone.length === 0 ? profile.groups : alone;
+}
+
+/** The groups of the other side, for an element that names it by its mark. */
+function otherSide(reader: Reader, { vpc }: Profile, row: NftElementRow): string | undefined {
+  if (!/_group/.test(row.set)) return undefined;
+  const other = getKind(reader, 'profile', ids.profile(vpc, Number(row.key[1])));
+  return other === undefined ? undefined : `members of ${other.groups.join(' and ')}`;
+}
+
+/** `rule tcp/443 from 0.0.0.0/0`. */
+function gateRule(row: NftElementRow, other: string | undefined): string {
+  const set = row.set.replace(/^(?:in|out)_/, '');
+  const [, ...rest] = row.key;
+  const party = set.startsWith('group') || set.startsWith('net') ? rest.shift() : undefined;
+  const [protocol, port] = rest;
+  const whom = other ?? (party === undefined ? '0.0.0.0/0' : String(party));
+  return `rule ${protocolWord(protocol)}${port === undefined ? '' : `/${port}`} ${gateOf(row) === 'in' ? 'from' : 'to'} ${whom}`;
+}
+
+function protocolWord(protocol: NftValue | undefined): string {
+  if (protocol === undefined || protocol === '0-255') return 'any';
+  return PROTOCOLS[String(protocol)] ?? `protocol ${protocol}`;
+}
+
+// --- what belongs to no resource -------------------------------------------------------------------------------------
+
+/** The words for what is in a namespace of ours and belongs to no resource. */
+export function foreignWords(reader: Reader, row: KernelObject): RowWords {
+  const [, vpc = ''] = row.ns.split('.');
+  if (row.kind === 'nft-element' && /^(?:in|out)_/.test(row.set)) {
+    const profile = getKind(reader, 'profile', ids.profile(vpc, Number(row.key[0])));
+    if (profile !== undefined) return profileWords(reader, profile, row);
+  }
+  const whose = row.ns === '' ? 'host' : row.ns === EDGE_NS ? 'edge' : `vpc ${vpc}`;
+  return { whose, what: foreignPart(row) };
+}
+
+function foreignPart(row: KernelObject): string {
+  const place = placeOf(row.ns);
+  switch (row.kind) {
+    case 'netns':
+      return `namespace ${row.ns}`;
+    case 'link':
+      return `link ${row.name}${row.type === 'other' ? ` (${row.driver})` : ''}${place}`;
+    case 'addr':
+      return `address ${row.addr} of ${row.link === BRIDGE ? 'the bridge' : row.link}${place}`;
+    case 'route':
+      return `route to ${row.dst}${row.table === 254 ? '' : ` in table ${row.table}`}${place}`;
+    case 'rule':
+      return `routing rule ${row.priority} from ${row.from}${place}`;
+    case 'neigh':
+      return `neighbour entry for ${row.ip} on ${row.link}${place}`;
+    case 'sysctl':
+      return `the setting ${row.key.replaceAll('/', '.')}${place}`;
+    default:
+      return row.kind === 'nft-rule' ? `a rule of ${firewallWords(row)}` : firewallWords(row);
+  }
+}

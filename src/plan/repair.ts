@@ -1,0 +1,193 @@
+/**
+ * From what the kernel has to what was recorded, disturbing nothing else. Most of it is a plan like any other. Its own: a link that stands where
+ * one of ours belongs is removed first, if it is marked ours, and what hung on it is made again with it; what cannot be put back is left out.
+ */
+import { type Change, isStump } from '../objects/change.js';
+import { type KernelObject, type LinkRow, NFT_TABLE, rowKey, type VethRow } from '../objects/kernel-object.js';
+import { diff } from './diff.js';
+import { type Plan, plan, type Stage, settingLink } from './plan.js';
+import { replaceTables, rowsOfTable } from './tables.js';
+
+export interface RepairPlan {
+  readonly plan: Plan;
+  readonly changes: readonly Change[];
+  /** Keys of recorded rows that stay as they are: something that is not ours stands in the way, or what they are of is not there. */
+  readonly left: ReadonlySet<string>;
+}
+
+const MARK = 'vpcctl:';
+
+type Links = ReadonlySet<string>;
+
+const linkId = (ns: string, name: string): string => `${ns}/${name}`;
+
+/** The link that a row is, or is on, or is a port of. */
+function linksOf(row: KernelObject): string[] {
+  switch (row.kind) {
+    case 'link':
+      return [linkId(row.ns, row.name)];
+    case 'addr':
+    case 'neigh':
+      return [linkId(row.ns, row.link)];
+    case 'route':
+      return row.link === undefined ? [] : [linkId(row.ns, row.link)];
+    case 'sysctl': {
+      const link = settingLink(row.key);
+      return link === undefined ? [] : [linkId(row.ns, link)];
+    }
+    default:
+      return [];
+  }
+}
+
+const isOn = (links: Links) => (row: KernelObject) => linksOf(row).some((link) => links.has(link));
+
+/** Whether a row that nobody recorded is ours all the same, by its mark, and goes. */
+export function isMarkedOurs(row: KernelObject): boolean {
+  switch (row.kind) {
+    case 'link':
+      return row.alias.startsWith(MARK);
+    case 'route':
+    case 'rule':
+      return row.protocol === undefined;
+    case 'netns':
+    case 'addr':
+    case 'neigh':
+    case 'sysctl':
+      return false;
+    default:
+      return row.table === NFT_TABLE;
+  }
+}
+
+/**
+ * What turns `observed` into `wanted`. `observed`: all that is there of the same namespaces, with all rows of our tables; what is in it and not
+ * wanted goes only where `mayGo` says so.
+ */
+export function repair(
+  wanted: readonly KernelObject[],
+  observed: readonly KernelObject[],
+  mayGo: (row: KernelObject) => boolean,
+): RepairPlan {
+  // Of two rows of one key the one that is ours counts.
+  const seen = new Map(
+    [...observed].sort((a, b) => Number(isMarkedOurs(a)) - Number(isMarkedOurs(b))).map((row) => [rowKey(row), row]),
+  );
+  const keysWanted = new Set(wanted.map(rowKey));
+  const isNowhere = (ns: string): boolean => ns !== '' && ![seen, keysWanted].some((keys) => keys.has(`netns|${ns}`));
+  const { remove, blocked } = misplaced(wanted, seen, isNowhere);
+  const cannotBe = (row: KernelObject): boolean =>
+    isNowhere(row.ns) || isOn(blocked)(row) || (row.ns === '' && isOfNothing(row, seen, keysWanted));
+  const left = new Set(wanted.filter(cannotBe).map(rowKey));
+  const kept = wanted.filter((row) => !left.has(rowKey(row)));
+  const removed: Links = new Set(remove.map(({ ns, name }) => linkId(ns, name)));
+  const remaining = [...seen.values()].filter((row) => !isOn(removed)(row));
+  const keys = new Set(kept.map(rowKey));
+  const concerned = remaining.filter((row) => keys.has(rowKey(row)) || (mayGo(row) && !left.has(rowKey(row))));
+  const differences = diff(concerned, kept);
+  const changes = replaceTables(
+    [...differences, ...lostNeighbours(differences, kept)],
+    (table) => rowsOfTable(table, remaining),
+    (table) => rowsOfTable(table, kept),
+  );
+  const { forward, teardown } = plan(changes);
+  return { plan: { forward: [...clearing(remove, observed), ...forward], teardown }, changes, left };
+}
+
+/** A setting of somebody else's link that is not there: nothing can be set, and nothing passes that link. */
+function isOfNothing(row: KernelObject, seen: ReadonlyMap<string, KernelObject>, wanted: ReadonlySet<string>): boolean {
+  if (row.kind !== 'sysctl' || seen.has(rowKey(row))) return false;
+  const link = settingLink(row.key);
+  return link !== undefined && !wanted.has(`link|${row.ns}|${link}`);
+}
+
+interface Misplaced {
+  /** Links that have to go before ours can be made. */
+  readonly remove: readonly LinkRow[];
+  /** Where something stands that is not ours to remove. */
+  readonly blocked: Links;
+}
+
+/** Links of another kind than ours, or that lead elsewhere, where ours belong: no change makes them ours. */
+function misplaced(
+  wanted: readonly KernelObject[],
+  seen: ReadonlyMap<string, KernelObject>,
+  isNowhere: (ns: string) => boolean,
+): Misplaced {
+  const remove = new Map<string, LinkRow>();
+  const blocked = new Set<string>();
+  const at = (ns: string, name: string): LinkRow | undefined => {
+    const row = seen.get(`link|${ns}|${name}`);
+    return row?.kind === 'link' ? row : undefined;
+  };
+  const otherEnd = (row: LinkRow | undefined): LinkRow | undefined =>
+    row?.type === 'veth' ? at(row.peer.ns, row.peer.name) : undefined;
+  for (const row of wanted) {
+    if (row.kind !== 'link') continue;
+    const there = at(row.ns, row.name);
+    if (row.type !== 'veth') {
+      if (there !== undefined && there.type !== row.type) blocked.add(linkId(row.ns, row.name));
+      continue;
+    }
+    if (isNowhere(row.ns) || isNowhere(row.peer.ns)) {
+      blocked.add(linkId(row.ns, row.name)).add(linkId(row.peer.ns, row.peer.name));
+      continue;
+    }
+    const twin = at(row.peer.ns, row.peer.name);
+    if (isPair(row, there) && twin !== undefined) continue;
+    for (const end of [there, twin]) {
+      const far = otherEnd(end);
+      if (end === undefined) continue;
+      if (end.type !== 'veth' || ![end, far].some((one) => one?.alias.startsWith(MARK) === true)) {
+        blocked.add(linkId(row.ns, row.name)).add(linkId(row.peer.ns, row.peer.name));
+        continue;
+      }
+      for (const one of far === undefined ? [end] : [end, far]) remove.set(linkId(one.ns, one.name), one);
+    }
+  }
+  for (const row of wanted) {
+    if (row.kind !== 'link' || row.type !== 'veth' || row.master === undefined) continue;
+    if (blocked.has(linkId(row.ns, row.master)))
+      blocked.add(linkId(row.ns, row.name)).add(linkId(row.peer.ns, row.peer.name));
+  }
+  return { remove: [...remove.values()].filter((one) => !isOn(blocked)(one)), blocked };
+}
+
+function isPair(row: VethRow, there: LinkRow | undefined): boolean {
+  return there?.type === 'veth' && there.peer.ns === row.peer.ns && there.peer.name === row.peer.name;
+}
+
+/** A link loses its neighbours, permanent ones too, with its MAC address. */
+function lostNeighbours(differences: readonly Change[], kept: readonly KernelObject[]): Change[] {
+  const renamed: Links = new Set(
+    differences.flatMap((change) => {
+      if (change.op !== 'update' || change.row.kind !== 'link' || change.old.kind !== 'link') return [];
+      return change.old.mac === change.row.mac ? [] : linksOf(change.row);
+    }),
+  );
+  const known = new Set(differences.map(({ row }) => rowKey(row)));
+  return kept.flatMap((row): Change[] =>
+    row.kind === 'neigh' && isOn(renamed)(row) && !known.has(rowKey(row)) ? [{ op: 'update', row, old: row }] : [],
+  );
+}
+
+/** Removes links in a way that can be undone: what hangs on them first, then down, then gone. */
+function clearing(links: readonly LinkRow[], observed: readonly KernelObject[]): Stage[] {
+  const doomed: Links = new Set(links.filter((row) => !isStump(row)).map(({ ns, name }) => linkId(ns, name)));
+  const hanging = observed.filter((row) => row.kind !== 'link' && row.kind !== 'sysctl' && isOn(doomed)(row));
+  const gone = (row: KernelObject): Change => ({ op: 'delete', row });
+  const lowered = links.flatMap((row): Change[] =>
+    row.down === true || isStump(row) ? [] : [{ op: 'update', row: { ...row, down: true }, old: row }],
+  );
+  const routes = hanging.filter(({ kind }) => kind === 'route' || kind === 'neigh').map(gone);
+  const rest = [
+    ...lowered,
+    ...hanging.filter(({ kind }) => kind === 'addr').map(gone),
+    ...links.map((row) => gone(isStump(row) ? row : { ...row, down: true })),
+  ];
+  const stages: Stage[] = [
+    { name: 'clear routes', changes: routes },
+    { name: 'clear links', changes: rest },
+  ];
+  return stages.filter(({ changes }) => changes.length > 0);
+}
