@@ -111,6 +111,9 @@ export function repairText({ repaired, left, kernel }: RepairResult, tense: 'to'
 
 /** What was brought back after the machine was started anew. */
 export function restoreText({ restored, failed }: Pick<RestoreResult, 'restored' | 'failed'>): string {
-  const done = restored.length === 0 ? 'nothing to restore' : `restored ${restored.join(', ')}`;
-  return failed.length === 0 ? done : `${done}; not restored: ${failed.map(({ what }) => what).join(', ')}`;
+  const parts = [
+    ...(restored.length === 0 ? [] : [`restored ${restored.join(', ')}`]),
+    ...(failed.length === 0 ? [] : [`not restored: ${failed.map(({ what }) => what).join(', ')}`]),
+  ];
+  return parts.length === 0 ? 'nothing to restore' : parts.join('; ');
 }

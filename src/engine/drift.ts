@@ -182,7 +182,8 @@ class Reasons {
     const { op, row } = change;
     if (op === 'delete') return this.#causes(row).some((key) => this.#missing.has(key) || this.#takesAway(key, row));
     if (op === 'create') return this.#causes(row).some((key) => this.#added.has(key));
-    return op === 'update' && change.old.kind === 'link' && this.#isLeft(change.old);
+    if (op !== 'update' || change.old.kind !== 'link' || row.kind !== 'link') return false;
+    return row.type === change.old.type && this.#isLeft(change.old);
   }
 
   /** A link that is down, has another MAC address or is about to vanish: what the kernel takes away with that. */

@@ -79,9 +79,12 @@ async function workOut(
   { store, kernel }: Engine,
   selection: Selection,
   versions: ReadonlyMap<string, number>,
-  anew: boolean,
+  { anew = false, avoid = new Set() }: RepairOptions,
 ): Promise<Prepared<Found>> {
-  const observed = await look(kernel, selection);
+  const observed = await look(kernel, {
+    ...selection,
+    namespaces: selection.namespaces.filter((ns) => !avoid.has(ns)),
+  });
   if (anew) refuseStrangers(selection, observed);
   const wanted = comparable(selection, observed);
   const { plan, changes, left } = repair(wanted, observed, (row) => mayGo(selection, row));
@@ -110,16 +113,18 @@ export interface RepairOptions extends EngineOptions {
   readonly dryRun?: boolean;
   /** Nothing of the selection is expected to be there. */
   readonly anew?: boolean;
+  /** Namespaces to be taken for missing: somebody else's. */
+  readonly avoid?: ReadonlySet<string>;
 }
 
 /** Puts back what the selection recorded and the kernel has not, as one transaction. `choose` is asked again under the locks. */
 export async function runRepair(
   engine: Engine,
   choose: () => Selection,
-  { dryRun = false, anew = false, ...options }: RepairOptions,
+  { dryRun = false, ...options }: RepairOptions,
 ): Promise<RepairResult> {
   const work = (versions: ReadonlyMap<string, number>): Promise<Prepared<Found>> =>
-    workOut(engine, choose(), versions, anew);
+    workOut(engine, choose(), versions, options);
   const { result, plan } = dryRun
     ? await work(new Map())
     : await engine.carryOut(() => locksOf(choose()), work, options);

@@ -1,5 +1,6 @@
 /** Bringing everything back after the machine was started anew: VPC by VPC, so that one that fails does not stop the others. */
 import { VpcctlError } from '../errors.js';
+import { namespacesOf } from '../lower/lower.js';
 import { findKind } from '../model/reader.js';
 import { describe, INSTALLATION_SCOPE, type Resource, scopesOf } from '../model/resources.js';
 import { adoptBoot, endRestore, isOtherBoot, needsRestore } from './boot.js';
@@ -73,17 +74,20 @@ export async function runRestore(engine: Engine, options: RestoreOptions): Promi
   const restored: string[] = [];
   const failed: RestoreFailure[] = [];
   const kernel = { create: 0, update: 0, delete: 0 };
+  // Of a part that is not there, nobody knows what is in its place.
+  const avoid = new Set<string>();
   for (const [index, { what, includes }] of parts.entries()) {
     options.onEvent?.({ type: 'restoring', what, index, total: parts.length });
     try {
-      const done = await runRepair(engine, () => select(engine.store, includes), { ...options, anew });
+      const done = await runRepair(engine, () => select(engine.store, includes), { ...options, anew, avoid });
       for (const op of ['create', 'update', 'delete'] as const) kernel[op] += done.kernel[op];
-      if (done.repaired.length > 0) restored.push(what);
       const lost = done.left.find(({ recorded }) => recorded !== undefined);
       if (lost !== undefined) failed.push({ what, error: incomplete(lost.sentence) });
+      else if (done.repaired.length > 0) restored.push(what);
     } catch (error) {
       if (!(error instanceof VpcctlError) || error.code === 'ABORTED' || error.code === 'STATE') throw error;
       failed.push({ what, error });
+      for (const ns of engine.store.resources().filter(includes).flatMap(namespacesOf)) avoid.add(ns);
     }
   }
   endRestore(engine.store);

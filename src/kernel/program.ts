@@ -104,8 +104,24 @@ export class Program {
         } else if (errnoName(ack.errno) !== 'ECANCELED') fail(author, ack.errno, undefined, ack.extack);
       }
     }
-    return { applied: [...applied], ...(error === undefined ? {} : { error }) };
+    return { applied: [...withTwins(applied, this.#planned)], ...(error === undefined ? {} : { error }) };
   }
+}
+
+/** A veth that is deleted takes its other end with it: that deletion finds nothing, and yet it is done. */
+function withTwins(applied: Set<Change>, planned: readonly PlannedOp[]): Set<Change> {
+  const gone = new Set<string>();
+  for (const { op, row } of applied) {
+    if (op === 'delete' && row.kind === 'link' && row.type === 'veth') gone.add(`${row.peer.ns}/${row.peer.name}`);
+  }
+  if (gone.size === 0) return applied;
+  for (const one of planned) {
+    for (const { change } of one.kind === 'plain' ? [one.author] : one.authors) {
+      const { op, row } = change;
+      if (op === 'delete' && row.kind === 'link' && gone.has(`${row.ns}/${row.name}`)) applied.add(change);
+    }
+  }
+  return applied;
 }
 
 /** A namespace that is not pinned, or a file that a killed process made to pin one on and did not get to (EINVAL of setns). */
@@ -318,7 +334,7 @@ function deleteLinks(program: Program, changes: readonly Change[]): void {
     for (const change of doomed) {
       if (change.row.kind !== 'link') continue;
       const { name } = change.row;
-      program.netlink(ns, change, grouped ? 'helps' : 'does', (batch) =>
+      program.netlink(ns, change, 'does', (batch) =>
         grouped ? setLink(batch, { name, group: DOOMED_GROUP }) : deleteLink(batch, { name }),
       );
     }

@@ -77,7 +77,7 @@ export function repair(
   const isNowhere = (ns: string): boolean => ns !== '' && ![seen, keysWanted].some((keys) => keys.has(`netns|${ns}`));
   const { remove, blocked } = misplaced(wanted, seen, isNowhere);
   const cannotBe = (row: KernelObject): boolean =>
-    isNowhere(row.ns) || isOn(blocked)(row) || (row.ns === '' && isOfNothing(row, seen, keysWanted));
+    isNowhere(row.ns) || isOn(blocked)(row) || isOfNothing(row, seen, keysWanted);
   const left = new Set(wanted.filter(cannotBe).map(rowKey));
   const kept = wanted.filter((row) => !left.has(rowKey(row)));
   const removed: Links = new Set(remove.map(({ ns, name }) => linkId(ns, name)));
@@ -94,11 +94,10 @@ export function repair(
   return { plan: { forward: [...clearing(remove, observed), ...forward], teardown }, changes, left };
 }
 
-/** A setting of somebody else's link that is not there: nothing can be set, and nothing passes that link. */
+/** What is of a link that is neither there nor to be made: the host's own uplink, or a border that somebody took the place of. */
 function isOfNothing(row: KernelObject, seen: ReadonlyMap<string, KernelObject>, wanted: ReadonlySet<string>): boolean {
-  if (row.kind !== 'sysctl' || seen.has(rowKey(row))) return false;
-  const link = settingLink(row.key);
-  return link !== undefined && !wanted.has(`link|${row.ns}|${link}`);
+  if (row.kind === 'link' || (row.kind === 'sysctl' && seen.has(rowKey(row)))) return false;
+  return linksOf(row).some((link) => ![seen, wanted].some((keys) => keys.has(`link|${link.replace('/', '|')}`)));
 }
 
 interface Misplaced {

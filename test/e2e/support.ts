@@ -59,6 +59,15 @@ function canonical(value: unknown, key = ''): string {
   return `{${entries.map(([name, member]) => `${JSON.stringify(name)}:${canonical(member, name)}`).join(',')}}`;
 }
 
+/** The family of a table, or of what is in one: we have one table of each. */
+function familyOf(line: string): string {
+  return /"family":"([a-z]+)"/.exec(line)?.[1] ?? '';
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
 function listing(text: string, command: string): string[] {
   if (text.trim() === '') return [];
   const parsed = JSON.parse(text) as unknown;
@@ -66,8 +75,8 @@ function listing(text: string, command: string): string[] {
   const lines = items
     .filter((item) => Object.keys(item as object).length > 0 && !('metainfo' in (item as object)))
     .map((item) => canonical(item));
-  // The order of rules is part of what they say; the order of links and routes is when they were made.
-  return command.startsWith('nft') ? lines : lines.sort();
+  // The order of rules is part of what they say; the order of links, routes and tables is when they were made.
+  return command.startsWith('nft') ? lines.sort((a, b) => compare(familyOf(a), familyOf(b))) : lines.sort();
 }
 
 /** Namespaces of ours: the edge, the routers, the workloads. */

@@ -4,15 +4,16 @@ import { type Drift, open, type Vpcctl, VpcctlError } from '../../src/index.js';
 import type { ApplyOptions, StageFailure } from '../../src/kernel/kernel.js';
 import { RealKernel } from '../../src/kernel/real.js';
 import type { Change } from '../../src/objects/change.js';
-import { type Witness, witness } from '../e2e/support.js';
+import { expectWitness, type Witness, witness } from '../e2e/support.js';
 import { INTERNET, INTERNET_SERVER, type Listener, TestHost } from '../harness/host.js';
 import { diffHostStates } from '../harness/host-state.mjs';
-import { ipDo, must } from '../harness/witness.js';
+import { inNetns, ipDo, must } from '../harness/witness.js';
 
 const PORT = 8000;
 
 /** The real kernel; from the `refuseFrom`-th stage on it refuses, once. */
 class StubbornKernel extends RealKernel {
+  boot = super.bootId();
   refuseAt: number | undefined;
   #stage = 0;
 
@@ -22,6 +23,10 @@ class StubbornKernel extends RealKernel {
     this.#stage += 1;
     if (refused) return { error: new VpcctlError('KERNEL', 'injected refusal'), applied: [] };
     return super.apply(changes, options);
+  }
+
+  override bootId(): string {
+    return this.boot;
   }
 
   refuse(stage: number | undefined): void {
@@ -66,7 +71,7 @@ beforeAll(async () => {
   await listen();
   listeners.push(await host.listener(INTERNET, 'tcp', PORT));
   await expectPackets();
-  before = await kernelState();
+  before = await witness();
 }, 60_000);
 
 afterAll(async () => {
@@ -272,16 +277,6 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
   ],
 };
 
-/** The kernel as its witnesses tell it. A table that was replaced is listed after the others. */
-async function kernelState(): Promise<Witness> {
-  const family = (line: string): string => /"family":"([a-z]+)"/.exec(line)?.[1] ?? '';
-  const lists = Object.entries(await witness()).map(([where, lines]) => [
-    where,
-    [...lines].sort((x, y) => (family(x) < family(y) ? -1 : family(x) > family(y) ? 1 : 0)),
-  ]);
-  return Object.fromEntries(lists) as Witness;
-}
-
 describe('what somebody broke is told, put back, and works', () => {
   test.each(Object.keys(BROKEN))('%s', async (name) => {
     const [breakIt, sentences] = BROKEN[name] ?? [];
@@ -290,7 +285,7 @@ describe('what somebody broke is told, put back, and works', () => {
     const { repaired, left } = await vpcctl.repair();
     expect([told(repaired), told(left)]).toEqual([sentences, []]);
     expect(await vpcctl.drift()).toEqual([]);
-    expect(await kernelState()).toEqual(before);
+    await expectWitness(before);
     if (name.includes('namespace')) {
       await host.leave('vpc.a.x');
       await host.leave('vpc.b.x');
@@ -332,7 +327,7 @@ describe('what is not ours', () => {
     await ipDo(['addr', 'del', '10.96.0.1/24', 'dev', 'eth0'], 'vpc.a.x');
     await ipDo(['route', 'del', 'blackhole', '10.95.0.0/16'], 'vpc.a.x');
     await nft('vpc.a.x', 'delete table inet vpcctl');
-    expect(await kernelState()).toEqual(before);
+    await expectWitness(before);
   });
 
   test('in the place of ours stays there, and what does not depend on it is put back', async () => {
@@ -344,7 +339,7 @@ describe('what is not ours', () => {
     expect(told(left)).toContain('instance a/x: its link is of another kind: bridge');
     await ipDo(['link', 'del', 'eth0'], 'vpc.a.x');
     await vpcctl.repair();
-    expect(await kernelState()).toEqual(before);
+    await expectWitness(before);
     await expectPackets();
   });
 });
@@ -358,7 +353,7 @@ describe('a repair', () => {
     expect(await vpcctl.repair({ vpc: 'a' })).toEqual(dry);
     expect(told(await vpcctl.drift())).toEqual(['instance b/x: its link is down']);
     await vpcctl.repair({ vpc: 'b' });
-    expect(await kernelState()).toEqual(before);
+    await expectWitness(before);
     await expect(vpcctl.repair({ vpc: 'none' })).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
@@ -382,6 +377,10 @@ describe('a repair', () => {
   test('that is refused at any stage leaves the kernel as it was found', async () => {
     await ipDo(['link', 'set', 'eth0', 'down'], 'vpc.a.x');
     await ipDo(['link', 'set', 'eth0', 'name', 'mine'], 'vpc.a.x');
+    await ipDo(['link', 'set', 'mine', 'up'], 'vpc.a.x');
+    await ipDo(['route', 'add', '10.93.0.0/16', 'dev', 'mine'], 'vpc.a.x');
+    await host.sysctl('vpc.a', 'net/ipv4/ip_forward', '0');
+    await host.leave('vpc.a');
     await ipDo(['link', 'set', 'eth0', 'address', '02:00:00:00:00:07'], 'vpc.a.y');
     await ipDo(['link', 'set', 'br0', 'down'], 'vpc.b');
     await ipDo(['link', 'set', port('b/x'), 'nomaster'], 'vpc.b');
@@ -392,6 +391,8 @@ describe('a repair', () => {
     await nft('vpc-edge', 'delete table inet vpcctl');
     await host.leave('vpc.b.y');
     await ipDo(['netns', 'del', 'vpc.b.y']);
+    // The end of a namespace takes its time.
+    await expect.poll(async () => (await inNetns('vpc.b', ['ip', 'link', 'show', port('b/y')])).exitCode).not.toBe(0);
     const broken = await vpcctl.observe();
     const stages: string[] = [];
     let refused = 0;
@@ -418,7 +419,57 @@ describe('a repair', () => {
       'raise',
       'routes',
     ]);
-    expect(await kernelState()).toEqual(before);
+    await expectWitness(before);
+    await expectPackets();
+  });
+});
+
+describe('after a restart of the machine', () => {
+  /** Nothing of ours is in the kernel, and it has another id. */
+  async function restart(boot: string): Promise<void> {
+    for (const name of ['a.x', 'a.y', 'b.x', 'b.y']) await host.leave(`vpc.${name}`);
+    for (const ns of ['vpc-edge', A, 'vpc.b', 'vpc.a.x', 'vpc.a.y', 'vpc.b.x', 'vpc.b.y'])
+      await ipDo(['netns', 'del', ns]);
+    await nft('', 'delete table inet vpcctl');
+    await host.sysctl('', 'net/ipv4/conf/eth0/forwarding', '0');
+    await expect.poll(async () => (await inNetns('', ['ip', 'link', 'show', 'vpc-edge'])).exitCode).not.toBe(0);
+    kernel.boot = boot;
+  }
+
+  test('the first change brings everything back', async () => {
+    await vpcctl.close();
+    await restart('next');
+    const events: string[] = [];
+    vpcctl = await open({
+      state: host.stateDir,
+      kernel,
+      onEvent: (event) => event.type === 'restored' && events.push(...event.restored),
+    });
+    await vpcctl.transaction((tx) => tx.addSubnet({ vpc: 'b', name: 'more', cidr: '10.2.9.0/24' }));
+    expect(events).toEqual(['edge', 'vpc a', 'vpc b', 'peering a - b']);
+    expect(await vpcctl.drift()).toEqual([]);
+    await vpcctl.transaction((tx) => tx.deleteSubnet('b', 'more'));
+    await expectWitness(before);
+    await listen();
+    await expectPackets();
+  });
+
+  test('a VPC whose name somebody took does not stop the others', async () => {
+    await vpcctl.close();
+    await restart('after next');
+    await ipDo(['netns', 'add', A]);
+    vpcctl = await open({ state: host.stateDir, kernel });
+    const { restored, failed } = await vpcctl.restore();
+    expect([restored, failed.map(({ what }) => what)]).toEqual([
+      ['edge', 'vpc b'],
+      ['vpc a', 'peering a - b'],
+    ]);
+    // What is somebody else's was not touched.
+    expect(await must(A, ['nft', 'list', 'ruleset'])).toBe('');
+    await ipDo(['netns', 'del', A]);
+    await vpcctl.repair();
+    await expectWitness(before);
+    await listen();
     await expectPackets();
   });
 });

@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Library } from '../../../src/cli/host.js';
@@ -79,6 +80,7 @@ describe('help and version', () => {
         'Programs:',
         'Whole networks from files:',
         'Look:',
+        'Compare and put back:',
         'Help:',
         'Exit status:',
       ]) {
@@ -742,6 +744,15 @@ describe('looking', () => {
     expect([exitCode, JSON.parse(stdout)]).toEqual([8, { clean: false, drift: [one] }]);
   });
 
+  test('drift after a restart says what to do', async () => {
+    const library = { drift: async () => [DIFFERENCE], needsRestore: true };
+    expect((await vpcctl(['drift'], { library })).stdout).toBe(`\
+missing  instance a/web: its link is missing from the kernel
+1 difference between what was recorded and what the kernel has
+this machine was started anew: run \`vpcctl restore\`
+`);
+  });
+
   test.each([[['inspect', 'a']], [['inspect', '--vpc', 'a']], [['show', 'a']]])('%j shows one VPC', async (argv) => {
     const library = { ...transacting(EMPTY_PLAN).library, apps: () => [] };
     expect((await vpcctl(argv, { library })).stdout).toMatch(/^vpc a {2}10\.1\.0\.0\/16/);
@@ -800,4 +811,103 @@ test.each([
   const { exitCode, stderr } = await vpcctl(['doctor', ...options]);
   expect(exitCode).toBe(2);
   expect(stderr).toMatch(words);
+});
+
+const DIFFERENCE = {
+  what: 'missing',
+  resource: 'instance a/web',
+  object: 'link vpc.a.web eth0',
+  sentence: 'instance a/web: its link is missing from the kernel',
+  follows: false,
+  repairable: true,
+  recorded: { kind: 'netns', ns: 'vpc.a.web' },
+} as const;
+const FOREIGN = { ...DIFFERENCE, what: 'foreign', sentence: 'vpc a: link x is not ours', repairable: false } as const;
+
+describe('repair', () => {
+  const KERNEL = { create: 2, update: 0, delete: 0 };
+
+  function repairing(left: readonly (typeof FOREIGN | typeof DIFFERENCE)[], repaired = [DIFFERENCE]) {
+    const calls: unknown[] = [];
+    const library: Partial<Library> = {
+      repair: async (options = {}) => {
+        const { signal: _signal, ...rest } = options;
+        calls.push(rest);
+        return { repaired, left, kernel: KERNEL };
+      },
+    };
+    return { library, calls };
+  }
+
+  test('shows what it would do and asks; where nobody can be asked, --yes is needed', async () => {
+    const { library, calls } = repairing([]);
+    expect(await vpcctl(['repair'], { library })).toMatchObject({ exitCode: 2 });
+    expect(calls).toEqual([{ dryRun: true }]);
+    const asked = await vpcctl(['repair'], { library, terminal: true, stdin: 'n\n' });
+    expect([asked.exitCode, calls.length]).toEqual([1, 2]);
+    expect(asked.stderr).toContain('instance a/web: its link is missing');
+    expect(await vpcctl(['repair', '--vpc', 'a', '--yes'], { library })).toMatchObject({
+      exitCode: 0,
+      stdout: `\
+missing  instance a/web: its link is missing from the kernel
+repaired: 1 difference; kernel objects: +2 ~0 -0
+`,
+    });
+    expect(calls.slice(2)).toEqual([{ vpc: 'a', dryRun: true }, { vpc: 'a' }]);
+  });
+
+  test('with --dry-run changes nothing and asks nothing', async () => {
+    const { library, calls } = repairing([]);
+    const { exitCode, stdout } = await vpcctl(['repair', '--dry-run'], { library });
+    expect([exitCode, calls]).toEqual([0, [{ dryRun: true }]]);
+    expect(stdout).toMatch(/to repair: 1 difference; .*\ndry run: nothing was changed\n$/);
+  });
+
+  test('ends with 8 when something of ours could not be put back, not for what is foreign', async () => {
+    const { recorded: _none, ...foreign } = FOREIGN;
+    const { library } = repairing([foreign as typeof FOREIGN], []);
+    expect(await vpcctl(['repair', '--yes'], { library })).toMatchObject({
+      exitCode: 0,
+      stdout: 'stays as it is:\n  foreign  vpc a: link x is not ours\nnothing to repair\n',
+    });
+    const lost = repairing([DIFFERENCE]);
+    const { exitCode, stdout } = await vpcctl(['repair', '--yes', '--json'], { library: lost.library });
+    expect(exitCode).toBe(8);
+    expect(JSON.parse(stdout)).toEqual({ repaired: [DIFFERENCE], left: [DIFFERENCE], kernel: KERNEL, dryRun: false });
+  });
+});
+
+describe('restore', () => {
+  const kernel = { create: 9, update: 0, delete: 0 };
+
+  test('tells what it brought back, and what not; the first failure is the exit status', async () => {
+    const done: Partial<Library> = { restore: async () => ({ restored: ['edge', 'vpc a'], failed: [], kernel }) };
+    expect(await vpcctl(['restore'], { library: done })).toMatchObject({
+      exitCode: 0,
+      stdout: 'restored edge, vpc a\n',
+    });
+    const error = new VpcctlError('KERNEL', 'could not create link x', { errno: 'EEXIST' });
+    const failing: Partial<Library> = {
+      restore: async () => ({ restored: [], failed: [{ what: 'vpc a', error }], kernel }),
+    };
+    expect(await vpcctl(['restore'], { library: failing })).toMatchObject({
+      exitCode: 6,
+      stdout: 'not restored: vpc a\n',
+      stderr: 'vpcctl: vpc a is not restored: could not create link x (EEXIST)\n',
+    });
+    const { stdout } = await vpcctl(['restore', '--json'], { library: failing });
+    expect(JSON.parse(stdout)).toEqual({ restored: [], failed: [{ what: 'vpc a', error: error.toJSON() }], kernel });
+  });
+
+  test('by itself is told in a line, and one for each failure', () => {
+    const stream = new PassThrough();
+    const error = new VpcctlError('CONFLICT', 'a namespace called vpc.b exists already');
+    const progress = new Progress(stream, false);
+    progress.on({ type: 'restoring', what: 'vpc a', index: 0, total: 2 });
+    progress.on({ type: 'restored', restored: ['vpc a'], failed: [{ what: 'vpc b', error }] });
+    expect(String(stream.read())).toBe(`\
+vpcctl: this machine was started anew: restored vpc a; not restored: vpc b
+vpcctl: vpc b: a namespace called vpc.b exists already
+`);
+  });
 });

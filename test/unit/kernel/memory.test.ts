@@ -144,7 +144,12 @@ describe('reading', () => {
     );
     const seen = async (...namespaces: string[]): Promise<string[]> => (await kernel.observe(namespaces)).map(rowKey);
     expect(await seen('')).toEqual(['link||vpc-edge']);
-    expect(await seen('n', 'nowhere')).toEqual(['netns|n', 'link|n|host', 'link|n|br0', 'sysctl|n|net/ipv4/ip_forward']);
+    expect(await seen('n', 'nowhere')).toEqual([
+      'netns|n',
+      'link|n|host',
+      'link|n|br0',
+      'sysctl|n|net/ipv4/ip_forward',
+    ]);
     expect(await kernel.observe(['n'])).toContainEqual({ ...bridge('n'), down: true });
     expect(await kernel.observe(['', 'n'])).toContainEqual(pair(['n', 'host'], ['', 'vpc-edge'])[0]);
     expect((await kernel.observe(['n'])).find((row) => row.kind === 'link')).toMatchObject({

@@ -220,6 +220,35 @@ describe('encodeTransaction', () => {
   });
 });
 
+describe('a table in place of another', () => {
+  const table: NftRow = { kind: 'nft-table', ...AT };
+  const chain: NftRow = { kind: 'nft-chain', ...AT, chain: 'c' };
+  const rule: NftRow = { kind: 'nft-rule', ...AT, chain: 'c', index: 0, expr: [{ accept: null }] };
+  const rows = [table, rule, chain, { kind: 'nft-set', ...AT, set: 's', type: ['mark'] } as const, element('s', [7])];
+
+  test('is made in the transaction that removes the old one, whether or not that is there', () => {
+    const { nftables } = encodeTransaction([{ op: 'replace', row: table, rows, old: [] }]);
+    expect(
+      nftables.map((command) =>
+        Object.entries(command).map(([verb, what]) => `${verb} ${Object.keys(what as object)}`),
+      ),
+    ).toEqual([
+      ['add table'],
+      ['delete table'],
+      ['add table'],
+      ['add set'],
+      ['add chain'],
+      ['add rule'],
+      ['add element'],
+    ]);
+  });
+
+  test('without rows is none', () => {
+    const { nftables } = encodeTransaction([{ op: 'replace', row: table, rows: [], old: rows }]);
+    expect(nftables.map((command) => Object.keys(command))).toEqual([['add'], ['delete']]);
+  });
+});
+
 describe('decodeRuleset', () => {
   test("reads of others' tables their names alone, and an empty listing", () => {
     const foreign = {
