@@ -19,12 +19,12 @@ import type { Change } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { type Plan, plan, rollback, type Stage } from '../plan/plan.js';
+import { replaceTables, rowsOfTable } from '../plan/tables.js';
 import { validateSpec } from '../spec/schema.js';
 import type { Spec } from '../spec/types.js';
+import { DIRECTORY_MADE, isOtherBoot } from './boot.js';
 import { type Cut, carryOut, cutsOf } from './cut.js';
 import { undoFixes } from './fixes.js';
-import { replaceTables, rowsOfTable } from '../plan/tables.js';
-import { DIRECTORY_MADE, isOtherBoot } from './boot.js';
 import type { Locks } from './locks.js';
 import { type Intent, type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
 

@@ -156,7 +156,7 @@ async function checkFirewalls({ machine, reader, edge, uplink }: Place): Promise
       ? []
       : [
           warning('host firewall', 'our table inet vpcctl is gone: somebody has flushed the ruleset', {
-            hint: 'public subnets have no internet: `vpcctl export`, `cleanup-all`, `import`; and see that nothing flushes the whole ruleset',
+            hint: 'public subnets have no internet: `vpcctl repair`; and see that nothing flushes the whole ruleset',
           }),
         ];
   const blockades = findBlockades(listing, passage);

@@ -30,7 +30,7 @@ import { Engine, type EngineEvent, type EngineOptions, type Prepared } from './e
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
 import { look, type RepairResult, runRepair, selectVpc } from './repair.js';
-import { type RestoreEvent, type RestoreResult, runRestore } from './restore.js';
+import { type RestoreEvent, type RestoreOptions, type RestoreResult, runRestore } from './restore.js';
 import { type AppRecord, closedError, Store, stateDirectory } from './store.js';
 import {
   type InstallationView,
@@ -262,7 +262,7 @@ export class Vpcctl {
     }
   }
 
-  #options(options: RunOptions): EngineOptions {
+  #options(options: RunOptions): RestoreOptions {
     const onEvent = options.onEvent ?? this.#onEvent;
     return {
       ...(options.signal === undefined ? {} : { signal: options.signal }),

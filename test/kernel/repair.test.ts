@@ -112,6 +112,15 @@ const told = (drift: readonly Drift[]): string[] => [
   ...new Set(drift.filter(({ follows }) => !follows).map(({ sentence }) => sentence)),
 ];
 
+/** Nobody of ours is in the namespace any more, and it is deleted. */
+async function deleteNamespaces(...namespaces: readonly string[]): Promise<void> {
+  await kernel.nft.rest();
+  for (const ns of namespaces) {
+    await host.leave(ns);
+    await ipDo(['netns', 'del', ns]);
+  }
+}
+
 const A = 'vpc.a';
 const port = (instance: string): string =>
   `p${(ips[instance] ?? '')
@@ -248,10 +257,7 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
   ],
   'namespaces of instances are deleted': [
     async () => {
-      for (const ns of ['vpc.a.x', 'vpc.b.x']) {
-        await host.leave(ns);
-        await ipDo(['netns', 'del', ns]);
-      }
+      await deleteNamespaces('vpc.a.x', 'vpc.b.x');
     },
     [
       'instance a/x: its namespace vpc.a.x is missing from the kernel',
@@ -264,7 +270,7 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
   ],
   'routers are deleted': [
     async () => {
-      for (const ns of [A, 'vpc.b']) await ipDo(['netns', 'del', ns]);
+      await deleteNamespaces(A, 'vpc.b');
     },
     [
       'vpc a: its router, the namespace vpc.a, is missing from the kernel',
@@ -272,7 +278,7 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
     ],
   ],
   'the edge is deleted': [
-    async () => ipDo(['netns', 'del', 'vpc-edge']),
+    async () => deleteNamespaces('vpc-edge'),
     ['edge: its namespace vpc-edge is missing from the kernel'],
   ],
 };
@@ -389,8 +395,7 @@ describe('a repair', () => {
     await host.sysctl('', 'net/ipv4/conf/eth0/forwarding', '0');
     await nft(A, 'flush chain inet vpcctl forward; flush set inet vpcctl in_port');
     await nft('vpc-edge', 'delete table inet vpcctl');
-    await host.leave('vpc.b.y');
-    await ipDo(['netns', 'del', 'vpc.b.y']);
+    await deleteNamespaces('vpc.b.y');
     // The end of a namespace takes its time.
     await expect.poll(async () => (await inNetns('vpc.b', ['ip', 'link', 'show', port('b/y')])).exitCode).not.toBe(0);
     const broken = await vpcctl.observe();
@@ -409,16 +414,7 @@ describe('a repair', () => {
       expect(error).toMatchObject({ message: 'injected refusal' });
       expect(await vpcctl.observe(), `refused at ${stages.at(-1)}`).toEqual(broken);
     }
-    expect([...new Set(stages)]).toEqual([
-      'clear routes',
-      'clear links',
-      'namespaces',
-      'settings',
-      'links and firewall',
-      'late settings',
-      'raise',
-      'routes',
-    ]);
+    expect([...new Set(stages)]).toEqual(['clear routes', 'clear links', 'build', 'connect']);
     await expectWitness(before);
     await expectPackets();
   });
@@ -427,9 +423,7 @@ describe('a repair', () => {
 describe('after a restart of the machine', () => {
   /** Nothing of ours is in the kernel, and it has another id. */
   async function restart(boot: string): Promise<void> {
-    for (const name of ['a.x', 'a.y', 'b.x', 'b.y']) await host.leave(`vpc.${name}`);
-    for (const ns of ['vpc-edge', A, 'vpc.b', 'vpc.a.x', 'vpc.a.y', 'vpc.b.x', 'vpc.b.y'])
-      await ipDo(['netns', 'del', ns]);
+    await deleteNamespaces('vpc-edge', A, 'vpc.b', 'vpc.a.x', 'vpc.a.y', 'vpc.b.x', 'vpc.b.y');
     await nft('', 'delete table inet vpcctl');
     await host.sysctl('', 'net/ipv4/conf/eth0/forwarding', '0');
     await expect.poll(async () => (await inNetns('', ['ip', 'link', 'show', 'vpc-edge'])).exitCode).not.toBe(0);
