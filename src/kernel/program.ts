@@ -129,10 +129,10 @@ function isNoNamespace(errno: string, where: string | undefined): boolean {
   return (errno === 'ENOENT' || errno === 'EINVAL') && /^(?:netns|open|setns) /.test(where ?? '');
 }
 
-/** What is to be deleted is gone already; or, where that is tolerated, what is to be created is there. */
+/** What is to be deleted is gone already; or, where that is tolerated, what is to be made is there: of updates, a rule is made anew. */
 function isMoot(change: Change, errno: string, tolerant: boolean): boolean {
   if (change.op === 'delete') return ['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL'].includes(errno);
-  return tolerant && change.op === 'create' && errno === 'EEXIST';
+  return tolerant && (change.op === 'create' || change.op === 'update') && errno === 'EEXIST';
 }
 
 function describeRow(row: KernelObject): string {
@@ -252,15 +252,16 @@ function write(program: Program, change: Change): void {
       });
       return;
     }
-    case 'rule':
-      program.netlink(row.ns, change, 'does', (batch) => {
-        if (op === 'delete') deleteRule(batch, row);
-        else {
-          if (op === 'update' && change.old.kind === 'rule') deleteRule(batch, change.old);
-          addRule(batch, row);
-        }
-      });
+    case 'rule': {
+      const old = op === 'update' && change.old.kind === 'rule' ? change.old : undefined;
+      // Undone after a crash, it may never have been made.
+      if (old !== undefined)
+        program.netlink(row.ns, { op: 'delete', row: old }, 'helps', (batch) => deleteRule(batch, old));
+      program.netlink(row.ns, change, 'does', (batch) =>
+        op === 'delete' ? deleteRule(batch, row) : addRule(batch, row),
+      );
       return;
+    }
     case 'neigh':
       program.netlink(row.ns, change, 'does', (batch) =>
         op === 'delete' ? deleteNeigh(batch, row) : addNeigh(batch, { ...row, replace: true }),

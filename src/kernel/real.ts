@@ -127,10 +127,11 @@ export class RealKernel implements Kernel {
    */
   async #oneByOne({ ns, changes }: Firewall): Promise<VpcctlError | undefined> {
     const tables = changes.filter(({ row }) => row.kind === 'nft-table');
-    const elements = changes.filter(({ row }) => row.kind === 'nft-element');
+    const whole = new Set(tables.map(({ row }) => 'family' in row && row.family));
+    const elements = changes.filter(({ row }) => row.kind === 'nft-element' && !whole.has(row.family));
     if (changes.length === 1 || (ns !== '' && !existsSync(netnsPath(ns)))) return undefined;
     let error: VpcctlError | undefined;
-    for (const change of tables.length > 0 ? tables : elements) {
+    for (const change of [...tables, ...elements]) {
       const refused = await this.#transact(firewallOf(ns, [change]));
       if (refused !== undefined && !isMoot(refused)) error ??= refused;
     }

@@ -426,6 +426,8 @@ describe('every command', { sequential: true }, () => {
     { args: ['doctor', '--undo'], dryRun: false },
     { args: ['drift'], dryRun: false },
     { args: ['cut-connections'], dryRun: false },
+    { args: ['repair', '--yes'], dryRun: false },
+    { args: ['restore'], dryRun: false },
     { args: ['schema'], dryRun: false },
     { args: ['schema', '--policy'], dryRun: false },
     { args: ['export'], dryRun: false },

@@ -15,12 +15,20 @@ const PORT = 8000;
 class StubbornKernel extends RealKernel {
   boot = super.bootId();
   refuseAt: number | undefined;
+  /** Instead of being refused, the process dies: it does not even undo. */
+  dies = false;
+  dead = false;
   #stage = 0;
 
   override async apply(changes: readonly Change[], options: ApplyOptions = {}): Promise<StageFailure | undefined> {
+    if (this.dead) throw new Error('killed');
     if (this.refuseAt === undefined || options.tolerant === true) return super.apply(changes, options);
     const refused = this.#stage === this.refuseAt;
     this.#stage += 1;
+    if (refused && this.dies) {
+      this.dead = true;
+      throw new Error('killed');
+    }
     if (refused) return { error: new VpcctlError('KERNEL', 'injected refusal'), applied: [] };
     return super.apply(changes, options);
   }
@@ -380,7 +388,8 @@ describe('a repair', () => {
     await expectPackets();
   });
 
-  test('that is refused at any stage leaves the kernel as it was found', async () => {
+  /** Something of every kind, so that every stage has work. */
+  async function breakMuch(): Promise<void> {
     await ipDo(['link', 'set', 'eth0', 'down'], 'vpc.a.x');
     await ipDo(['link', 'set', 'eth0', 'name', 'mine'], 'vpc.a.x');
     await ipDo(['link', 'set', 'mine', 'up'], 'vpc.a.x');
@@ -398,11 +407,19 @@ describe('a repair', () => {
     await deleteNamespaces('vpc.b.y');
     // The end of a namespace takes its time.
     await expect.poll(async () => (await inNetns('vpc.b', ['ip', 'link', 'show', port('b/y')])).exitCode).not.toBe(0);
+  }
+
+  test.each([
+    ['refused', false],
+    ['killed', true],
+  ])('that is %s at any stage leaves the kernel as it was found', async (_, dies) => {
+    await breakMuch();
     const broken = await vpcctl.observe();
     const stages: string[] = [];
     let refused = 0;
     for (; refused < 20; refused += 1) {
       kernel.refuse(refused);
+      kernel.dies = dies;
       const error: unknown = await vpcctl
         .repair({ onEvent: (event) => event.type === 'stage' && stages.push(event.stage) })
         .then(
@@ -411,7 +428,12 @@ describe('a repair', () => {
         );
       kernel.refuse(undefined);
       if (error === undefined) break;
-      expect(error).toMatchObject({ message: 'injected refusal' });
+      expect(error).toMatchObject({ message: dies ? 'killed' : 'injected refusal' });
+      if (dies) {
+        kernel.dead = false;
+        await vpcctl.close();
+        vpcctl = await open({ state: host.stateDir, kernel });
+      }
       expect(await vpcctl.observe(), `refused at ${stages.at(-1)}`).toEqual(broken);
     }
     expect([...new Set(stages)]).toEqual(['clear routes', 'clear links', 'build', 'connect']);

@@ -30,7 +30,7 @@ async function repair(session: Session, { vpc, dryRun = false, yes }: DryRun & Y
   const result = dryRun ? planned : await library.repair({ ...of, signal: session.signal });
   const text = repairText(result, dryRun ? 'to' : 'done', session.colors);
   session.report({
-    json: { ...result, dryRun },
+    json: { unchanged: result.repaired.length === 0, dryRun, ...result },
     text: () => (dryRun ? [...text, 'dry run: nothing was changed'] : text),
   });
   if (result.left.some(({ recorded }) => recorded !== undefined)) session.exitCode = DIFFERENT;
@@ -40,7 +40,12 @@ async function restore(session: Session): Promise<void> {
   const library = await session.open();
   const { restored, failed, kernel } = await library.restore({ signal: session.signal });
   session.report({
-    json: { restored, failed: failed.map(({ what, error }) => ({ what, error: error.toJSON() })), kernel },
+    json: {
+      unchanged: restored.length === 0,
+      restored,
+      failed: failed.map(({ what, error }) => ({ what, error: error.toJSON() })),
+      kernel,
+    },
     text: () => [restoreText({ restored, failed })],
   });
   for (const failure of failed) session.note(failureText(failure));

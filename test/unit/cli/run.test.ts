@@ -873,7 +873,13 @@ repaired: 1 difference; kernel objects: +2 ~0 -0
     const lost = repairing([DIFFERENCE]);
     const { exitCode, stdout } = await vpcctl(['repair', '--yes', '--json'], { library: lost.library });
     expect(exitCode).toBe(8);
-    expect(JSON.parse(stdout)).toEqual({ repaired: [DIFFERENCE], left: [DIFFERENCE], kernel: KERNEL, dryRun: false });
+    expect(JSON.parse(stdout)).toEqual({
+      unchanged: false,
+      dryRun: false,
+      repaired: [DIFFERENCE],
+      left: [DIFFERENCE],
+      kernel: KERNEL,
+    });
   });
 });
 
@@ -896,7 +902,12 @@ describe('restore', () => {
       stderr: 'vpcctl: vpc a is not restored: could not create link x (EEXIST)\n',
     });
     const { stdout } = await vpcctl(['restore', '--json'], { library: failing });
-    expect(JSON.parse(stdout)).toEqual({ restored: [], failed: [{ what: 'vpc a', error: error.toJSON() }], kernel });
+    expect(JSON.parse(stdout)).toEqual({
+      unchanged: true,
+      restored: [],
+      failed: [{ what: 'vpc a', error: error.toJSON() }],
+      kernel,
+    });
   });
 
   test('by itself is told in a line, and one for each failure', () => {

@@ -138,6 +138,48 @@ describe('a repair', () => {
     TIMEOUT,
   );
 
+  test(
+    'killed at any change is undone by whoever looks next',
+    async () => {
+      let left = Number.POSITIVE_INFINITY;
+      const kernel = new MemoryKernel({
+        onChange: () => {
+          left -= 1;
+          if (left < 0) throw new Error('killed');
+        },
+      });
+      const dir = stateDir();
+      const first = await open({ state: dir, kernel });
+      await first.apply(RICH);
+      const find = (key: string): KernelObject => first.recorded().find((row) => rowKey(row) === key) as KernelObject;
+      kernel.tamper(find('netns|vpc.a.w'));
+      kernel.tamper(find('link|vpc.b|peer-a'));
+      kernel.alter({ ...(find('link|vpc.a.d|eth0') as LinkRow), mtu: 1400, down: true });
+      kernel.alter({ ...find('rule|vpc.b|33000|10.1.1.0/24'), table: 7 } as KernelObject);
+      kernel.tamper(find('nft-rule|vpc.a|inet|vpcctl|forward|003'));
+      const broken = snapshot(kernel);
+      await first.close();
+      for (let at = 0; ; at += 1) {
+        left = at;
+        const dying = await open({ state: dir, kernel });
+        const ended = await dying.repair().then(
+          () => true,
+          () => false,
+        );
+        await dying.close();
+        left = Number.POSITIVE_INFINITY;
+        if (ended) break;
+        const next = await open({ state: dir, kernel });
+        expect(snapshot(kernel), `killed at change ${at}`).toEqual(broken);
+        await next.close();
+      }
+      const last = await open({ state: dir, kernel });
+      expect(await last.drift()).toEqual([]);
+      await last.close();
+    },
+    TIMEOUT,
+  );
+
   test('does nothing where nothing differs, and nothing when only asked what it would do', async () => {
     const { vpcctl, kernel } = await rich();
     const changes = kernel.changes;

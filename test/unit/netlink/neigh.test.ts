@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { addNeigh, decodeNeighs, deleteNeigh, dumpNeighs } from '../../../src/netlink/neigh.js';
+import {
+  addNeigh,
+  addStation,
+  decodeNeighs,
+  deleteNeigh,
+  deleteStation,
+  dumpNeighs,
+} from '../../../src/netlink/neigh.js';
 import {
   anyIpv4,
   anyIpv6,
@@ -43,6 +50,25 @@ describe.runIf(littleEndianHost)('bytes', () => {
       ['0a 00 0000 00000000 8000 00 01', 'struct ndmsg: AF_INET6, slot, NUD_PERMANENT'],
       ['1400 0100 fd000000000000000000000000000005', 'NDA_DST'],
       ['0a00 0200 020000000101 0000', 'NDA_LLADDR, padding'],
+    ]);
+  });
+
+  it('addStation, in place of another, deleteStation', () => {
+    const station = { port: 'p1', mac: '02:00:00:00:01:01' };
+    const entry: [string, string][] = [
+      ['07 00 0000 00000000 4000 04 00', 'struct ndmsg: AF_BRIDGE, slot, NUD_NOARP, NTF_MASTER'],
+      ['0a00 0200 020000000101 0000', 'NDA_LLADDR, padding'],
+    ];
+    const { data, fixups } = build((batch) => addStation(batch, station));
+    expect(fixups).toEqual([{ offset: 20, link: 'p1' }]);
+    expectBytes(data, [['28000000 1c00 0506 01000000 00000000', 'RTM_NEWNEIGH REQUEST|ACK|EXCL|CREATE'], ...entry]);
+    expectBytes(build((batch) => addStation(batch, { ...station, replace: true })).data, [
+      ['28000000 1c00 0505 01000000 00000000', 'RTM_NEWNEIGH REQUEST|ACK|REPLACE|CREATE'],
+      ...entry,
+    ]);
+    expectBytes(build((batch) => deleteStation(batch, station)).data, [
+      ['28000000 1d00 0500 01000000 00000000', 'RTM_DELNEIGH REQUEST|ACK'],
+      ...entry,
     ]);
   });
 
