@@ -26,7 +26,7 @@ import {
 } from './apps.js';
 import { needsRestore, noteBoot } from './boot.js';
 import { type Drift, explainDrift } from './drift.js';
-import { Engine, type EngineEvent, type EngineOptions, type Prepared } from './engine.js';
+import { Engine, type EngineEvent, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
 import { look, type RepairResult, runRepair, selectVpc } from './repair.js';
