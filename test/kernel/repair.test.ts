@@ -122,7 +122,7 @@ const told = (drift: readonly Drift[]): string[] => [
 
 /** Nobody of ours is in the namespace any more, and it is deleted. */
 async function deleteNamespaces(...namespaces: readonly string[]): Promise<void> {
-  await kernel.nft.rest();
+  await kernel.nft.release(namespaces);
   for (const ns of namespaces) {
     await host.leave(ns);
     await ipDo(['netns', 'del', ns]);
