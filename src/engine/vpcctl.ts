@@ -382,7 +382,7 @@ export class Vpcctl {
     }
     const { restored, failed } = await this.#restore(options);
     if (restored.length + failed.length > 0) this.#options(options).onEvent?.({ type: 'restored', restored, failed });
-    await this.#sweepApps();
+    await this.#sweepApps(this.#store.apps());
   }
 
   // --- reading -------------------------------------------------------------------------------------------------------
