@@ -538,11 +538,17 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         expect(await keys()).toEqual([`netns|${M}`, `netns|${N}`]);
       });
 
-      test('no link that is down, and no namespace that is not there', async () => {
+      test('which links are down, and no namespace that is not there', async () => {
         await given(...BASE, raise(PAIR[0]));
-        expect(await keys()).toEqual([`link|${N}|x`, `netns|${M}`, `netns|${N}`]);
+        const down = (await kernel.observe([M, N])).filter((row) => row.kind === 'link' && row.down === true);
+        expect(down.map(rowKey).sort()).toEqual(
+          [...BASE, raise(PAIR[0])]
+            .flatMap(({ op, row }) => (op === 'create' && row.kind === 'link' ? [rowKey(row)] : []))
+            .filter((key) => key !== rowKey(PAIR[0]))
+            .sort(),
+        );
         expect(await kernel.observe([NOWHERE])).toEqual([]);
-        const alone = (await kernel.observe([N])).find(({ kind }) => kind === 'link');
+        const alone = (await kernel.observe([N])).find((row) => rowKey(row) === rowKey(PAIR[0]));
         expect(alone).toMatchObject({ peer: { ns: '?', name: '?' } });
       });
 
