@@ -497,7 +497,7 @@ export class MemoryKernel implements Kernel {
   }
 
   /** Why a row cannot be made or changed as things are. */
-  #obstacle({ op, row }: Change, space: Namespace): Errno | undefined {
+  #obstacle({ row }: Change, space: Namespace): Errno | undefined {
     switch (row.kind) {
       case 'link':
         return space.rows.has(rowKey(row)) ? undefined : 'ENODEV';
@@ -506,8 +506,6 @@ export class MemoryKernel implements Kernel {
         return this.#isLink(row.ns, row.link) ? undefined : 'ENODEV';
       case 'route':
         return this.#routeObstacle(row, space);
-      case 'rule':
-        return op === 'update' && !space.rows.has(rowKey(row)) ? 'ENOENT' : undefined;
       case 'sysctl': {
         const link = settingLink(row);
         if (link !== undefined) return this.#isLink(row.ns, link) ? undefined : 'ENOENT';
