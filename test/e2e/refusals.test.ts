@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { TestHost } from '../harness/host.js';
 import { diffHostStates, type HostState } from '../harness/host-state.mjs';
 import { inNetns, ipDo, must } from '../harness/witness.js';
@@ -464,6 +464,9 @@ describe('a bad machine', { sequential: true }, () => {
     const kernel = await witness();
     const state = await stateOf(host);
     const script = '#!/bin/sh\necho "Error: Could not process rule: Operation not supported" >&2\nexit 1\n';
+    // The library does not ask the program.
+    vi.stubEnv('VPCCTL_NFT', 'process');
+    onTestFinished(() => void vi.unstubAllEnvs());
     await withNft(script, () => refused(host, vpc('b', '10.2.0.0/16'), 6, [/nft refused/, /not supported/]));
     await expectWitness(kernel);
     expect(await stateOf(host)).toEqual(state);
