@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <linux/netlink.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -59,10 +60,16 @@ std::mutex& oneAtATime() {
   return mutex;
 }
 
-/* The library ends the process when it cannot open its socket, so this is found out first. */
+/*
+ * The library ends the process when it cannot open its socket; and glibc ends it when the library waits by select(2) for
+ * a socket with a number that select does not know. The number that this one gets is the next one's too, about.
+ */
 sys::Status checkSocket() {
+  constexpr int kRoom = 32;
   const sys::UniqueFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
-  return socket.valid() ? sys::Status{} : sys::Status::fromErrno("socket");
+  if (!socket.valid()) return sys::Status::fromErrno("socket");
+  if (socket.get() >= FD_SETSIZE - kRoom) return {EMFILE, "libnftables"};
+  return {};
 }
 
 }  // namespace

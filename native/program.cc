@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <unordered_map>
@@ -18,6 +19,11 @@ constexpr size_t kChunkBytes = 32 << 10;
  */
 constexpr size_t kAckRoom = 2048;
 constexpr int kDumpAttempts = 10;
+/*
+ * Namespaces that a program keeps open from one operation to the next. Few: when a descriptor does not fit into the
+ * process's table of 64 (256, …), the kernel enlarges it and waits an RCU grace period first, about 15 ms.
+ */
+constexpr size_t kMostOpen = 8;
 
 struct Socket {
   sys::UniqueFd fd;
@@ -56,6 +62,14 @@ class Session {
         return {};
     }
     return failure({ENOSYS, "op"});
+  }
+
+  /* Closes what was opened, but for the namespace that the thread is in, when it is much. */
+  void trim() {
+    if (known_.size() <= kMostOpen) return;
+    for (auto netns = known_.begin(); netns != known_.end();) {
+      netns = netns->second.get() == current_ ? std::next(netns) : known_.erase(netns);
+    }
   }
 
   sys::Status goHome() {
@@ -368,6 +382,7 @@ std::vector<Result> Executor::run(std::vector<Op>& ops, bool keepGoing, const st
   for (Op& op : ops) {
     if (stop.load(std::memory_order_relaxed)) break;
     results.push_back(session.run(op));
+    session.trim();
     if (results.back().failed() && !keepGoing) break;
   }
   lost_ = !session.goHome().ok();

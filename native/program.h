@@ -4,7 +4,7 @@
  * Theory of operation. The thread is at home (the namespace it was born in) whenever no program runs, because a thread
  * that sits in a namespace keeps it alive. During a program it goes where an operation needs it: to create a namespace,
  * to open a socket, to open a sysctl. A netlink socket stays in the namespace it was opened in, so the thread enters a
- * namespace once per program and keeps descriptor and socket until the program ends. Nothing outlives the program but
+ * namespace seldom and keeps descriptors and sockets of a few of them, until the program ends. Nothing outlives the program but
  * the contexts of libnftables (firewall.h), which rest() closes.
  */
 #ifndef VPCCTL_PROGRAM_H_

@@ -10,7 +10,6 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -50,16 +49,6 @@ Status openFd(const std::string& path, int flags, UniqueFd* out) {
   if (fd < 0) return Status::fromErrno("open " + path);
   out->reset(fd);
   return {};
-}
-
-/*
- * libnftables waits for its socket by select(2), which glibc ends the process for when the descriptor is FD_SETSIZE or
- * more. A program has some descriptors a namespace, so they stay out of its way; where the limit on descriptors leaves
- * no room above, they are as they are.
- */
-UniqueFd aside(UniqueFd fd) {
-  const int moved = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, FD_SETSIZE);
-  return moved < 0 ? std::move(fd) : UniqueFd(moved);
 }
 
 void setOption(int socket, int level, int option, int value) {
@@ -163,7 +152,7 @@ Status openNetns(const std::string& path, UniqueFd* out) {
   const int type = ::ioctl(fd.get(), NS_GET_NSTYPE);
   /* ENOTTY is what a file outside nsfs answers. */
   if (type != CLONE_NEWNET) return {EINVAL, "netns " + path};
-  *out = aside(std::move(fd));
+  *out = std::move(fd);
   return {};
 }
 
@@ -193,9 +182,7 @@ Status createNetns(const std::string& path, UniqueFd* out, bool* moved) {
     if (status.ok() && ::mount(kThreadNetns, path.c_str(), "none", MS_BIND, nullptr) != 0) {
       status = Status::fromErrno("mount " + path);
     } else if (status.ok()) {
-      UniqueFd fd;
-      status = openThreadNetns(&fd);
-      if (status.ok()) *out = aside(std::move(fd));
+      status = openThreadNetns(out);
       if (!status.ok()) ::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
     }
   }
@@ -232,7 +219,7 @@ Status openNetlink(int protocol, UniqueFd* out) {
   timeval silence{};
   silence.tv_sec = kSilenceSeconds;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
-  *out = aside(std::move(fd));
+  *out = std::move(fd);
   return {};
 }
 

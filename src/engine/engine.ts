@@ -10,9 +10,8 @@ import { VpcctlError } from '../errors.js';
 import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
 import { lower } from '../lower/lower.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
-import { EDGE_ID, INSTALLATION_SCOPE, ids, scopesOf } from '../model/resources.js';
+import { EDGE_ID, INSTALLATION_SCOPE, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
-import { applySpec } from '../model/spec.js';
 import { peeringsOf } from '../model/verbs.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
 import type { Change } from '../objects/change.js';
@@ -20,12 +19,10 @@ import type { KernelObject } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { type Plan, plan, rollback, type Stage } from '../plan/plan.js';
 import { replaceTables, rowsOfTable } from '../plan/tables.js';
-import { validateSpec } from '../spec/schema.js';
-import type { Spec } from '../spec/types.js';
 import { DIRECTORY_MADE, isOtherBoot } from './boot.js';
 import { type Cut, carryOut, cutsOf } from './cut.js';
 import { undoFixes } from './fixes.js';
-import type { Locks } from './locks.js';
+import type { Locking } from './locks.js';
 import { type Intent, type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
 
 /** Progress of a transaction. */
@@ -62,39 +59,12 @@ export interface Prepared<T> {
 const ATTEMPTS = 20;
 /** Before it does, so that rivals do not stay in step. */
 const LONGEST_PAUSE_MS = 30;
-/** The engine of JavaScript compiles what runs often. */
-const REHEARSALS = 8;
-const REHEARSAL_VPC = 'rehearsal';
-/** A bit of everything that has code of its own. */
-const REHEARSAL: Spec = {
-  vpcs: {
-    [REHEARSAL_VPC]: {
-      cidr: '10.0.0.0/16',
-      subnets: { own: { cidr: '10.0.0.0/24' } },
-      securityGroups: {
-        all: {
-          ingress: [
-            { protocol: 'tcp', port: 80, from: 'any' },
-            { protocol: 'tcp', port: '8000-8100', from: '10.0.0.0/8' },
-            { protocol: 'icmp', from: 'any' },
-          ],
-        },
-      },
-      instances: Object.fromEntries(
-        Array.from({ length: 8 }, (_, index) => [
-          `instance-${index}`,
-          { subnet: 'own', securityGroups: index % 2 === 0 ? ['all'] : ['default'] },
-        ]),
-      ),
-    },
-  },
-};
 
 export class Engine {
   constructor(
     readonly store: Store,
     readonly kernel: Kernel,
-    readonly locks: Locks,
+    readonly locks: Locking,
   ) {}
 
   /** Works a transaction out on what is recorded now. */
@@ -143,16 +113,6 @@ export class Engine {
   /** Whether a transaction worked out without locks is still what it would be with them. */
   #isCurrent({ versions }: Prepared<unknown>): boolean {
     return [...this.store.versions([...versions.keys()])].every(([scope, version]) => versions.get(scope) === version);
-  }
-
-  /** Works out and encodes a small network that is never made: loads and compiles what the first transaction needs. */
-  async rehearse(): Promise<void> {
-    if (this.store.get(ids.vpc(REHEARSAL_VPC)) !== undefined) return;
-    for (let time = 0; time < REHEARSALS; time += 1) {
-      const { plan } = await this.prepare((draft) => applySpec(draft, validateSpec(REHEARSAL)));
-      for (const { changes } of plan.forward) this.kernel.foresee?.(changes);
-      if (time === 0) for (const { changes } of plan.forward) await this.kernel.warm?.(changes);
-    }
   }
 
   #lower(draft: Draft, edits: readonly Edit[]): LoweredResource[] {

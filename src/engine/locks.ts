@@ -33,6 +33,9 @@ interface Waiter {
   readonly refuse: (error: Error) => void;
 }
 
+/** What a transaction needs of {@link Locks}. */
+export type Locking = Pick<Locks, 'acquire' | 'tryAcquire' | 'close'>;
+
 export class Locks {
   readonly #dir: string;
   readonly #waitMs: number;

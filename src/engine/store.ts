@@ -146,13 +146,13 @@ export class Store implements Reader {
   /** Our own transactions: PRAGMA data_version counts those of others only. */
   #commits = 0;
 
-  /** Opens or creates `dir/state.db`. STATE when it is damaged, newer than this program, or not writable. */
-  constructor(state: string) {
-    const dir = resolve(state);
+  /** Opens or creates `state/state.db`; undefined: one in memory. STATE when it is damaged, newer than this program, or not writable. */
+  constructor(state: string | undefined) {
+    const dir = resolve(state ?? '');
     this.dir = dir;
-    this.#path = join(dir, 'state.db');
+    this.#path = state === undefined ? ':memory:' : join(dir, 'state.db');
     try {
-      makeDirectory(join(dir, 'locks'));
+      if (state !== undefined) makeDirectory(join(dir, 'locks'));
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException;
       const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';

@@ -219,7 +219,10 @@ export class Vpcctl {
     const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
     const vpcctl = new Vpcctl(store, engine, kernel, options);
     try {
-      if (options.warm === true) await engine.rehearse();
+      if (options.warm === true && kernel.rehearsal !== undefined) {
+        const { rehearse } = await import('./rehearsal.js');
+        await rehearse(kernel.rehearsal());
+      }
       if (!needsRestore(store, kernel)) {
         await engine.recoverAll(vpcctl.#options({}));
         await vpcctl.#sweepApps(store.apps());

@@ -52,8 +52,8 @@ export interface Kernel {
   observe(namespaces: readonly string[], options?: ObserveOptions): Promise<KernelObject[]>;
   /** Names the time since the machine was started: another after every start. */
   bootId(): string;
-  /** Loads what changes like these need. Touches nothing. */
-  warm?(changes: readonly Change[]): Promise<void>;
+  /** A kernel that does as this one would, is told that all went well, and touches nothing. */
+  rehearsal?(): Kernel;
   /** The tracked connections of a namespace; none when it is not there. */
   flows(ns: string): Promise<Flow[]>;
   /** Forgets connections that {@link flows} told of: their next packets are judged as new. One that has ended meanwhile is no failure. */

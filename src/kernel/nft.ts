@@ -145,6 +145,8 @@ function library(native: Native): Nft {
       const { errno, value, where } = result ?? { errno: 0 };
       if (errno === 0) return { stdout: value ?? '' };
       if (value !== undefined) return { stdout: '', refusal: wordsOf(value) || 'nftables refused' };
+      // So many descriptors are open that the library's own would have a number it cannot wait for.
+      if (where === 'libnftables') return PROCESS.run(ns, document);
       return { stdout: '', refusal: `${where ?? 'libnftables'}: ${native.errnoName(errno)}` };
     },
     async release(namespaces) {

@@ -14,6 +14,9 @@ import { isLinkUpdate, updateLink } from './relink.js';
 /** Link group by which a namespace's links are deleted in one go. */
 const DOOMED_GROUP = 0x76706364;
 
+/** Namespaces that are open while one batch is sent: descriptors are few before the kernel takes its time to make room for more (native/program.cc). */
+const MOST_NAMESPACES = 8;
+
 export function netnsPath(ns: string): string {
   return ns === '' ? '' : `${NETNS_DIR}/${ns}`;
 }
@@ -57,7 +60,7 @@ export class Program {
 
   netlink(netns: string, change: Change, effect: Effect, write: (batch: Batch) => void): void {
     let planned = this.#open.get(netns);
-    if (planned === undefined) {
+    if (planned === undefined || planned.batch.namespaces >= MOST_NAMESPACES) {
       planned = { kind: 'netlink', netns, batch: new Batch(), authors: [] };
       this.#open.set(netns, planned);
       this.#planned.push(planned);

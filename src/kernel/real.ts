@@ -14,7 +14,7 @@ import { type Change, isBirth } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type { ApplyOptions, Flow, HostView, Kernel, ObserveOptions, StageFailure } from './kernel.js';
 import { type Machine, RealMachine } from './machine.js';
-import { LANES, type Lane, loadNative, type Native, type NativeOp } from './native.js';
+import { LANES, type Lane, loadNative, type Native, type NativeOp, type NativeResult } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
 import { bridgeSysctlKeys, type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
@@ -46,15 +46,21 @@ export class RealKernel implements Kernel {
   readonly #transport: NftTransport;
   readonly #foreseen = new WeakMap<readonly Change[], Encoded>();
   #nft: Nft | undefined;
+  #bootId: string | undefined;
 
   /**
    * `transport`: how documents get to nftables; where the choice cannot be had, the first document is refused. `root`: where the host's /etc, /run and
    * /usr are looked for.
    */
-  constructor(transport: NftTransport = 'auto', root?: string) {
+  constructor(transport: NftTransport = 'auto', root?: string, native = loadNative(), nft?: Nft) {
     this.machine = new RealMachine(root);
-    this.#native = loadNative();
+    this.#native = native;
     this.#transport = transport;
+    this.#nft = nft;
+  }
+
+  rehearsal(): Kernel {
+    return new Rehearsal(this.#native, this.nft);
   }
 
   /** Chosen when first needed: a machine without nft can still be looked at. */
@@ -225,12 +231,8 @@ export class RealKernel implements Kernel {
   }
 
   bootId(): string {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-  }
-
-  async warm(changes: readonly Change[]): Promise<void> {
-    const { firewalls } = encode(changes);
-    for (const { document } of firewalls) if (typeof document === 'string') await this.nft.warm(document);
+    this.#bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+    return this.#bootId;
   }
 
   async flows(ns: string): Promise<Flow[]> {
@@ -367,6 +369,45 @@ function firewallOf(ns: string, changes: readonly Change[]): Firewall {
     if (error instanceof VpcctlError) return { ns, changes, document: error };
     throw error;
   }
+}
+
+/** Encodes and decodes as the real one. The first document is sent, for nftables to check only. */
+class Rehearsal extends RealKernel {
+  constructor(native: Native, nft: Nft) {
+    super(nft.transport, undefined, silent(native), quiet(nft));
+  }
+
+  override async pinned(): Promise<string[]> {
+    return [];
+  }
+}
+
+/** Takes everything, and answers as the kernel does when all goes well. Only what reads is sent. */
+function silent(native: Native): Native {
+  const answer = (op: NativeOp): NativeResult =>
+    op.op === 'netlink'
+      ? { errno: 0, acks: Array.from({ length: op.count }, () => ({ errno: 0 })) }
+      : { errno: 0, value: '0' };
+  return {
+    ...native,
+    run: async (ops, keepGoing, lane) =>
+      ops.every(({ op }) => op === 'dump') ? native.run(ops, keepGoing, lane) : ops.map(answer),
+    netnsDirPrepare: () => false,
+    netnsDirRelease: () => false,
+  };
+}
+
+function quiet(nft: Nft): Nft {
+  let warm = false;
+  return {
+    ...nft,
+    async run(_ns, document) {
+      if (!warm) await nft.warm(document);
+      warm = true;
+      return { stdout: '' };
+    },
+    release: async () => {},
+  };
 }
 
 /** Runs `work` on every item, a few nft processes at a time. Results in the order of the items. */

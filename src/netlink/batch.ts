@@ -46,8 +46,14 @@ export class Batch {
   #length = 0;
   #count = 0;
   #fixups: Fixup[] = [];
+  #namespaces = 0;
   #open = false;
   #error: VpcctlError | undefined;
+
+  /** Namespaces that messages so far take a descriptor of. */
+  get namespaces(): number {
+    return this.#namespaces;
+  }
 
   /** Messages so far: the index that the next message's ack will have. */
   get count(): number {
@@ -91,6 +97,7 @@ export class Batch {
     this.#length = 0;
     this.#count = 0;
     this.#fixups = [];
+    this.#namespaces = 0;
     return finished;
   }
 
@@ -154,6 +161,7 @@ export class Batch {
 
   /** An attribute that takes a descriptor of a namespace. */
   attrNetns(type: number, path: string): void {
+    this.#namespaces += 1;
     this.#fixups.push({ offset: this.#attr(type, 4), netns: path });
   }
 

@@ -1,4 +1,5 @@
 /** nftables through libnftables, beside another program. */
+import { spawnSync } from 'node:child_process';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { LANES, loadNative, type NativeOp } from '../../src/kernel/native.js';
 import { must, nft } from '../harness/witness.js';
@@ -6,6 +7,7 @@ import { ENOENT, withAddon } from './wire.js';
 
 const native = loadNative();
 const EBADMSG = 74;
+const EMFILE = 24;
 const A = '/run/netns/a';
 const B = '/run/netns/b';
 
@@ -96,6 +98,23 @@ describe.runIf(native.hasNftables())('a document', () => {
       .toBe(false);
   });
 
+  it('is not run where so many files are open that the library could not wait for its socket', () => {
+    const script = withAddon(`
+      import { openSync } from 'node:fs';
+      let refused = '';
+      for (let i = 0; i < 1_000; i += 1) {
+        try { openSync('/dev/null', 'r'); } catch (error) { refused = error.code; }
+      }
+      const [result] = await native.run([{ op: 'nft', netns: '', document: '{"nftables": []}', check: true }]);
+      console.log(JSON.stringify({ refused, ...result }));
+    `);
+    const done = spawnSync('prlimit', ['--nofile=2048', process.execPath, '--input-type=module', '-e', script], {
+      encoding: 'utf8',
+      timeout: 30_000,
+    });
+    expect(JSON.parse(done.stdout)).toEqual({ refused: '', errno: EMFILE, where: 'libnftables' });
+  });
+
   it('leaves one namespace after another without growing', async () => {
     for (let i = 0; i < 40; i++) {
       const path = `/run/netns/n${i}`;
@@ -107,7 +126,6 @@ describe.runIf(native.hasNftables())('a document', () => {
 
 describe('another lane', () => {
   it('works while the first one does, and an exit in the middle of both is clean', async () => {
-    const { spawnSync } = await import('node:child_process');
     const script = withAddon(`
       const many = (letter) => Array.from({ length: 200 }, () => [
         { op: 'netns-create', path: '/run/netns/' + letter }, { op: 'netns-delete', path: '/run/netns/' + letter } ]).flat();
