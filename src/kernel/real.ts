@@ -78,18 +78,24 @@ export class RealKernel implements Kernel {
       this.#run(compile(first), tolerant, tolerant),
       this.#run(compile(second), tolerant, tolerant, LANES.firewall),
     ] as const;
-    const encoded = this.#foreseen.get(changes) ?? encode(changes);
+    let encoded: Encoded;
+    try {
+      encoded = this.#foreseen.get(changes) ?? encode(changes);
+    } catch (error) {
+      await allDone(births);
+      throw error;
+    }
     const [, withFirewall] = births;
     // The firewall names links that need not be there: it is made on a thread of its own, beside them. Nothing is done to a namespace that was there
     // before: it is somebody else's.
     const firewall = withFirewall.then((born) => {
       return born.error !== undefined && !tolerant ? NOTHING : this.#applyFirewall(encoded.firewalls, tolerant);
     });
-    const links = Promise.all(births).then(async (born) => {
+    const links = allDone(births).then(async (born) => {
       const sum = together(born);
       return sum.error !== undefined && !tolerant ? sum : together([sum, await this.#applyNetlink(encoded, tolerant)]);
     });
-    const { error, applied } = together(await Promise.all([links, firewall]));
+    const { error, applied } = together(await allDone([links, firewall]));
     return error === undefined ? undefined : { error, applied };
   }
 
@@ -338,6 +344,12 @@ function birthsOf(changes: readonly Change[]): [Change[], Change[]] {
   }
   for (const change of others) (births[0].length <= births[1].length ? births[0] : births[1]).push(change);
   return births;
+}
+
+/** As Promise.all, but when one fails the others have ended too: whoever undoes must be alone. */
+async function allDone<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
 }
 
 /** All but the births. */
