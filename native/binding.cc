@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "firewall.h"
+#include "monitor.h"
 #include "program.h"
 #include "sys.h"
 #include "worker.h"
@@ -313,6 +314,94 @@ class Addon {
   std::array<Worker, kLanes> lanes_;
 };
 
+/* The JavaScript face of a Monitor: `new Monitor(tell)`, follow(path, nsid), close(). It keeps no event loop alive. */
+class MonitorObject : public Napi::ObjectWrap<MonitorObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Monitor",
+                       {InstanceMethod<&MonitorObject::follow>("follow"), InstanceMethod<&MonitorObject::close>("close")});
+  }
+
+  explicit MonitorObject(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()), monitor_(deliver, this) {
+    const Napi::Env env = info.Env();
+    if (!info[0].IsFunction()) {
+      Reader(env).fail("tell must be a function");
+      return;
+    }
+    const napi_status status =
+        napi_create_threadsafe_function(env, info[0], nullptr, Napi::String::New(env, "vpcctl.monitor"), 0, 1, nullptr,
+                                        nullptr, nullptr, tell, &told_);
+    if (status != napi_ok) {
+      Napi::Error::New(env, "the monitor's channel cannot be made").ThrowAsJavaScriptException();
+      return;
+    }
+    napi_unref_threadsafe_function(env, told_);
+    /* Hooks run last in, first out: as for the namespace threads, the thread ends before the function goes. */
+    napi_add_env_cleanup_hook(env, end, this);
+    const sys::Status opened = monitor_.open();
+    if (opened.ok()) return;
+    shut();
+    throwStatus(env, opened);
+  }
+  MonitorObject(const MonitorObject&) = delete;
+  MonitorObject& operator=(const MonitorObject&) = delete;
+  ~MonitorObject() override { shut(); }
+
+ private:
+  Napi::Value follow(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const Reader read(env);
+    std::string path;
+    size_t nsid = 0;
+    if (!read.text(info[0], "path", &path) || !read.natural(info[1], "nsid", &nsid)) return env.Undefined();
+    if (nsid > INT32_MAX) return Napi::Boolean::New(env, read.fail("nsid is too large"));
+    return Napi::Number::New(env, monitor_.follow(path, static_cast<int32_t>(nsid)).error);
+  }
+
+  Napi::Value close(const Napi::CallbackInfo& info) {
+    shut();
+    return info.Env().Undefined();
+  }
+
+  void shut() {
+    if (told_ == nullptr) return;
+    napi_remove_env_cleanup_hook(env_, end, this);
+    monitor_.close();
+    napi_release_threadsafe_function(std::exchange(told_, nullptr), napi_tsfn_abort);
+  }
+
+  /* The environment ends, and takes the function with it. */
+  static void end(void* self) {
+    static_cast<MonitorObject*>(self)->monitor_.close();
+    static_cast<MonitorObject*>(self)->told_ = nullptr;
+  }
+
+  /* On the monitor's thread. */
+  static void deliver(void* self, std::unique_ptr<News> news) {
+    News* raw = news.release();
+    if (napi_call_threadsafe_function(static_cast<MonitorObject*>(self)->told_, raw, napi_tsfn_nonblocking) != napi_ok) {
+      delete raw;
+    }
+  }
+
+  static void tell(napi_env rawEnv, napi_value function, void*, void* raw) {
+    const std::unique_ptr<News> news(static_cast<News*>(raw));
+    if (rawEnv == nullptr) return;
+    const Napi::Env env(rawEnv);
+    Napi::Array items = Napi::Array::New(env, news->items.size() * 2);
+    uint32_t at = 0;
+    for (const auto& [nsid, type] : news->items) {
+      items.Set(at++, nsid);
+      items.Set(at++, type);
+    }
+    Napi::Function(env, function).Call({items, Napi::Boolean::New(env, news->overrun)});
+  }
+
+  napi_env env_;
+  napi_threadsafe_function told_ = nullptr;
+  Monitor monitor_;
+};
+
 Napi::Value run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Reader read(env);
@@ -414,6 +503,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("lockByte", Napi::Function::New(env, lockByte, "lockByte"));
   exports.Set("netnsDirPrepare", Napi::Function::New(env, onDir<sys::prepareNetnsDir>, "netnsDirPrepare"));
   exports.Set("netnsDirRelease", Napi::Function::New(env, onDir<sys::releaseNetnsDir>, "netnsDirRelease"));
+  exports.Set("Monitor", MonitorObject::define(env));
   exports.Set("hasNftables", Napi::Function::New(env, hasNftables, "hasNftables"));
   exports.Set("errnoName", Napi::Function::New(env, errnoName, "errnoName"));
   return exports;

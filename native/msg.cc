@@ -1,6 +1,7 @@
 #include "msg.h"
 
 #include <linux/if_link.h>
+#include <linux/net_namespace.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
@@ -184,6 +185,27 @@ std::vector<uint8_t> linkRequest(const std::string& name, bool alternative) {
   head.nla_type = alternative ? kIflaAltIfname : uint16_t{IFLA_IFNAME};
   store(at, head);
   std::memcpy(at + sizeof(nlattr), name.data(), name.size());
+  return bytes;
+}
+
+std::vector<uint8_t> nsidRequest(int fd, int32_t nsid) {
+  constexpr size_t kBody = kHeader + align4(sizeof(rtgenmsg));
+  constexpr size_t kAttr = sizeof(nlattr) + sizeof(uint32_t);
+  std::vector<uint8_t> bytes(kBody + 2 * kAttr, 0);
+  nlmsghdr header{};
+  header.nlmsg_len = static_cast<uint32_t>(bytes.size());
+  header.nlmsg_type = RTM_NEWNSID;
+  header.nlmsg_flags = NLM_F_REQUEST;
+  store(bytes.data(), header);
+  uint8_t* at = bytes.data() + kBody;
+  for (const auto& [type, value] : {std::pair{NETNSA_FD, fd}, std::pair{NETNSA_NSID, nsid}}) {
+    nlattr head{};
+    head.nla_len = kAttr;
+    head.nla_type = static_cast<uint16_t>(type);
+    store(at, head);
+    store(at + sizeof head, value);
+    at += kAttr;
+  }
   return bytes;
 }
 

@@ -67,6 +67,9 @@ bool inPayload(const std::vector<Extent>& extents, size_t offset);
  */
 std::vector<uint8_t> linkRequest(const std::string& name, bool alternative);
 
+/** RTM_NEWNSID: the namespace of this descriptor gets this number in the namespace of the socket. */
+std::vector<uint8_t> nsidRequest(int fd, int32_t nsid);
+
 /** The index in the first RTM_NEWLINK of an answer. */
 std::optional<uint32_t> linkIndex(const uint8_t* data, size_t size);
 

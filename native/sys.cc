@@ -258,6 +258,46 @@ Status receive(int socket, uint8_t* buffer, size_t capacity, size_t* size) {
   }
 }
 
+Status enterUnnamedNetns() {
+  if (::unshare(CLONE_NEWNET) != 0) return Status::fromErrno("unshare");
+  return {};
+}
+
+Status hearAll(int socket, uint32_t groups) {
+  const int on = 1;
+  if (::setsockopt(socket, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof on) != 0) {
+    return Status::fromErrno("NETLINK_LISTEN_ALL_NSID");
+  }
+  /* Bound and not only joined (NETLINK_ADD_MEMBERSHIP): a socket without an address of its own is passed over. */
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = groups;
+  if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return Status::fromErrno("bind");
+  }
+  return {};
+}
+
+Status receiveNews(int socket, uint8_t* buffer, size_t capacity, size_t* size, int32_t* nsid) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int32_t))];
+  iovec slot{buffer, capacity};
+  msghdr message{};
+  message.msg_iov = &slot;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t got = retryOnSignal([&] { return ::recvmsg(socket, &message, MSG_DONTWAIT); });
+  if (got < 0) return Status::fromErrno("recv");
+  *size = static_cast<size_t>(got);
+  *nsid = -1;
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level == SOL_NETLINK && part->cmsg_type == NETLINK_LISTEN_ALL_NSID) {
+      std::memcpy(nsid, CMSG_DATA(part), sizeof *nsid);
+    }
+  }
+  return {};
+}
+
 std::optional<uint32_t> linkIndex(int socket, const std::string& name) {
   /* The ioctl cuts a name at its colon (`br0:1`, an address label, would find br0); no link's name has one. */
   if (name.empty() || name.find(':') != std::string::npos) return 0;

@@ -1,6 +1,7 @@
 /*
  * System calls that Node cannot make, each as one function that says what failed. Nothing here knows JavaScript or
- * remembers anything; only enterNetns() and createNetns() change the calling thread, and only program.cc calls them.
+ * remembers anything; only enterNetns(), createNetns() and enterUnnamedNetns() change the calling thread, and only the
+ * threads of worker.cc and monitor.cc call them.
  */
 #ifndef VPCCTL_SYS_H_
 #define VPCCTL_SYS_H_
@@ -67,6 +68,21 @@ Status deleteNetns(const std::string& path);
 
 /** Opens a netlink socket (NETLINK_ROUTE, NETLINK_NETFILTER) in the calling thread's namespace. */
 Status openNetlink(int protocol, UniqueFd* out);
+
+/** Moves the calling thread into a new namespace that is pinned nowhere: it lives as long as the thread and its sockets. */
+Status enterUnnamedNetns();
+
+/**
+ * Joins groups 1 to 32, as bits from the lowest, for the socket's namespace and all that have a number in it. EPERM without
+ * CAP_NET_BROADCAST.
+ */
+Status hearAll(int socket, uint32_t groups);
+
+/**
+ * Receives one datagram that was multicast, without waiting (EAGAIN), as far as it fits; `*nsid` is the number of its namespace, -1
+ * for the socket's own. ENOBUFS: some were lost.
+ */
+Status receiveNews(int socket, uint8_t* buffer, size_t capacity, size_t* size, int32_t* nsid);
 
 /** Room for unread answers of a socket, as the kernel accounts it; 0 when it cannot be told. */
 size_t receiveRoom(int socket);

@@ -119,7 +119,28 @@ export interface NativeResult {
 export const LANES = { links: 0, firewall: 1, teardown: 2 } as const;
 export type Lane = (typeof LANES)[keyof typeof LANES];
 
+/** What was told since the last call, as `nsid, type, nsid, type, …`, each pair once; `overrun`: and more that was lost. */
+export type Tell = (news: readonly number[], overrun: boolean) => void;
+
+/** Hears what namespaces tell of changes in them, whoever made them; keeps neither them nor the event loop alive. */
+export interface NativeMonitor {
+  /**
+   * From now on the namespace at `path` is heard, under this number, which no other had. Returns an errno: 0, or EEXIST when it is heard under
+   * another one. What was followed is followed until it dies.
+   */
+  follow(path: string, nsid: number): number;
+  /** Nothing is told afterwards. */
+  close(): void;
+}
+
 export interface Native {
+  /**
+   * Listens to links, addresses, routes, rules, neighbours, settings (RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, NEIGH, IPV4_NETCONF) and
+   * nftables. `tell` is called at most every 50 ms. Throws as Node's system errors: EPERM without CAP_NET_BROADCAST.
+   */
+  readonly Monitor: new (
+    tell: Tell,
+  ) => NativeMonitor;
   /**
    * Runs the ops in order on a namespace thread of the addon's own (never one of Node's), off the event loop. Stops after the
    * first op that fails, or whose acks contain an error, unless `keepGoing`; results of ops not reached are absent. Never rejects for a
