@@ -38,6 +38,19 @@ export interface ObserveOptions {
   readonly unfiltered?: readonly string[];
 }
 
+/** Something changed in these namespaces, by whomever; undefined: perhaps in all. */
+export type OnChange = (namespaces: readonly string[] | undefined) => void;
+
+/** Hears of changes. Nothing that is heard of is kept alive by it, nor is the process. */
+export interface KernelWatch {
+  /**
+   * Follows these namespaces, as far as they are there, and no others. Returns those that it did not follow before, or that are others under an
+   * old name: what happened in them until now, nobody told.
+   */
+  follow(namespaces: readonly string[]): readonly string[];
+  close(): void;
+}
+
 export interface Kernel {
   /** What of the host is others'. A kernel without it has no neighbours. */
   readonly machine?: Machine;
@@ -54,6 +67,8 @@ export interface Kernel {
   bootId(): string;
   /** A kernel that does as this one would, is told that all went well, and touches nothing. */
   rehearsal?(): Kernel;
+  /** Hears of changes; some settings are not told of. A kernel without it is looked at from time to time. */
+  watch?(onChange: OnChange): KernelWatch;
   /** The tracked connections of a namespace; none when it is not there. */
   flows(ns: string): Promise<Flow[]>;
   /** Forgets connections that {@link flows} told of: their next packets are judged as new. One that has ended meanwhile is no failure. */

@@ -27,7 +27,16 @@ import {
   type SysctlRow,
   type VethRow,
 } from '../objects/kernel-object.js';
-import type { ApplyOptions, Flow, HostView, Kernel, ObserveOptions, StageFailure } from './kernel.js';
+import type {
+  ApplyOptions,
+  Flow,
+  HostView,
+  Kernel,
+  KernelWatch,
+  ObserveOptions,
+  OnChange,
+  StageFailure,
+} from './kernel.js';
 
 export interface MemoryKernelOptions {
   /** The host's own links. Default: `lo` and `eth0`, up, MTU 1500 for the latter. */
@@ -178,6 +187,7 @@ export class MemoryKernel implements Kernel {
   readonly #hostSettings: Map<string, string>;
   readonly #foreign: ReadonlySet<string>;
   readonly #onChange: MemoryKernelOptions['onChange'];
+  readonly #watches = new Set<MemoryWatch>();
   #failAt: number | undefined;
   #bootId: string;
   #changes = 0;
@@ -238,6 +248,7 @@ export class MemoryKernel implements Kernel {
       if (found.kind === 'nft-table') removeTable(space, found, () => {});
       else removeNft(space, found, () => {});
     } else this.#remove(space, found);
+    this.#tell([row]);
     return true;
   }
 
@@ -249,10 +260,25 @@ export class MemoryKernel implements Kernel {
       const there = space.firewall.get(rowKey(row));
       if (there !== undefined) removeNft(space, there, () => {});
       addNft(space, row);
-      return;
+    } else {
+      if (row.kind === 'sysctl' && row.ns === '') this.#hostSettings.set(row.key, row.value);
+      this.#put(space, row);
     }
-    if (row.kind === 'sysctl' && row.ns === '') this.#hostSettings.set(row.key, row.value);
-    this.#put(space, row);
+    this.#tell([row]);
+  }
+
+  watch(onChange: OnChange): KernelWatch {
+    const watch = new MemoryWatch(onChange, () => this.#watches.delete(watch));
+    this.#watches.add(watch);
+    return watch;
+  }
+
+  /** As the real one: the other end of a pair is told of too. */
+  #tell(rows: readonly KernelObject[]): void {
+    const changed = rows.flatMap((row) =>
+      row.kind === 'link' && row.type === 'veth' ? [row.ns, row.peer.ns] : [row.ns],
+    );
+    for (const watch of this.#watches) watch.tell(changed);
   }
 
   /** The machine is started anew: what was made is gone, the host's sysctls are as `sysctls` says. */
@@ -283,6 +309,7 @@ export class MemoryKernel implements Kernel {
     const refused = await this.#applyNetlink(rest, tolerant, applied);
     const alsoRefused = await this.#applyFirewall(firewall, tolerant, applied);
     const error = unborn ?? refused ?? alsoRefused;
+    this.#tell(changes.map(({ row }) => row));
     return error === undefined ? undefined : { error, applied };
   }
 
@@ -641,6 +668,34 @@ export class MemoryKernel implements Kernel {
       throw died;
     }
     return undefined;
+  }
+}
+
+/** Tells a moment later, as the real one does. */
+class MemoryWatch implements KernelWatch {
+  readonly #onChange: OnChange;
+  readonly #onClose: () => void;
+  #followed: ReadonlySet<string> = new Set();
+
+  constructor(onChange: OnChange, onClose: () => void) {
+    this.#onChange = onChange;
+    this.#onClose = onClose;
+  }
+
+  follow(namespaces: readonly string[]): readonly string[] {
+    const before = this.#followed;
+    this.#followed = new Set(namespaces);
+    return [...this.#followed].filter((ns) => !before.has(ns));
+  }
+
+  tell(namespaces: readonly string[]): void {
+    const heard = [...new Set(namespaces)].filter((ns) => this.#followed.has(ns));
+    if (heard.length > 0) queueMicrotask(() => this.#onChange(heard));
+  }
+
+  close(): void {
+    this.#followed = new Set();
+    this.#onClose();
   }
 }
 

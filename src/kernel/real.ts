@@ -12,12 +12,22 @@ import { decodeRuleset } from '../nft/decode.js';
 import { encodeTransaction, isNftRow } from '../nft/encode.js';
 import { type Change, isBirth } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
-import type { ApplyOptions, Flow, HostView, Kernel, ObserveOptions, StageFailure } from './kernel.js';
+import type {
+  ApplyOptions,
+  Flow,
+  HostView,
+  Kernel,
+  KernelWatch,
+  ObserveOptions,
+  OnChange,
+  StageFailure,
+} from './kernel.js';
 import { type Machine, RealMachine } from './machine.js';
 import { LANES, type Lane, loadNative, type Native, type NativeOp, type NativeResult } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
 import { bridgeSysctlKeys, type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
+import { NamespaceWatch } from './watch.js';
 
 /** nft processes at once: more gain nothing on the one nfnetlink lock of each namespace. */
 const NFT_AT_ONCE = 4;
@@ -234,6 +244,10 @@ export class RealKernel implements Kernel {
       netns: ns,
       extack: refusal,
     });
+  }
+
+  watch(onChange: OnChange): KernelWatch {
+    return new NamespaceWatch(this.#native, onChange);
   }
 
   bootId(): string {
