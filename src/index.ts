@@ -41,8 +41,9 @@ export {
   Vpcctl,
   type VpcctlEvent,
 } from './engine/vpcctl.js';
+export type { WatchEvent, WatchOptions } from './engine/watch.js';
 export { type ErrorCode, type ErrorFacts, EXIT_CODES, VpcctlError } from './errors.js';
-export type { Kernel } from './kernel/kernel.js';
+export type { Kernel, KernelWatch, OnChange } from './kernel/kernel.js';
 export type { Machine } from './kernel/machine.js';
 export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';

@@ -17,6 +17,7 @@ export type Library = Pick<
   | 'needsRestore'
   | 'repair'
   | 'restore'
+  | 'watch'
   | 'orphans'
   | 'removeOrphans'
   | 'instance'

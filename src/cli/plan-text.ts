@@ -1,5 +1,5 @@
 /** Plans and drift as text. */
-import type { Drift, PlannedChange, PlanView, RepairResult, RestoreResult } from '../index.js';
+import type { Drift, PlannedChange, PlanView, RepairResult, RestoreResult, WatchEvent } from '../index.js';
 import { type Colors, count, formatValue, oneLine } from './text.js';
 
 const GLYPHS = { create: '+', update: '~', delete: '-' } as const;
@@ -95,9 +95,12 @@ export function driftText(drift: readonly Drift[], c: Colors): string[] {
 
 function differenceTexts(drift: readonly Drift[], c: Colors): string[] {
   const paint = { missing: c.red, changed: c.yellow, foreign: c.yellow } as const;
-  // The rules of a chain have one sentence between them.
-  const told = new Map(drift.filter(({ follows }) => !follows).map((one) => [one.sentence, one]));
-  return [...told.values()].map(({ what, sentence }) => `${paint[what](what.padEnd(7))}  ${oneLine(sentence)}`);
+  return sentencesOf(drift).map(({ what, sentence }) => `${paint[what](what.padEnd(7))}  ${oneLine(sentence)}`);
+}
+
+/** One of each sentence: the rules of a chain have one between them, and what follows from another difference is not told. */
+function sentencesOf(drift: readonly Drift[]): Drift[] {
+  return [...new Map(drift.filter(({ follows }) => !follows).map((one) => [one.sentence, one])).values()];
 }
 
 /** What is to be put back, and what is not; or, once it is done, what was. */
@@ -116,4 +119,35 @@ export function restoreText({ restored, failed }: Pick<RestoreResult, 'restored'
     ...(failed.length === 0 ? [] : [`not restored: ${failed.map(({ what }) => what).join(', ')}`]),
   ];
   return parts.length === 0 ? 'nothing to restore' : parts.join('; ');
+}
+
+/** An event of a watch, each line with its time. */
+export function watchText(event: WatchEvent, c: Colors): string[] {
+  return watchLines(event, c).map((line) => `${event.at}  ${line}`);
+}
+
+function watchLines(event: WatchEvent, c: Colors): string[] {
+  const subject = event.vpc === null ? 'edge' : `vpc ${event.vpc}`;
+  switch (event.type) {
+    case 'watching':
+      return [`watching ${event.vpc === null ? 'all VPCs' : subject}`];
+    case 'drift':
+      return differenceTexts(event.drift, c);
+    case 'clean':
+      return [`${subject}: no drift any more`];
+    case 'repaired':
+      return sentencesOf(event.repaired).map(({ sentence }) => `${c.green('repaired')}  ${oneLine(sentence)}`);
+    case 'failed':
+      return [
+        `${c.red('failed')}  ${subject}: ${oneLine(event.error.toLine())}; next look in ${seconds(event.nextLookMs)}`,
+      ];
+    case 'backoff':
+      return [
+        `${c.yellow('again')}  ${subject}: repaired ${event.times} times in a row: next look in ${seconds(event.nextLookMs)}`,
+      ];
+  }
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
 }

@@ -12,6 +12,7 @@ import { addPrograms } from './commands/programs.js';
 import { addRepairs } from './commands/repair.js';
 import { addSubnets } from './commands/subnet.js';
 import { addVpcs } from './commands/vpc.js';
+import { addWatch } from './commands/watch.js';
 import { describeFailure, UsageError } from './failure.js';
 import type { Host } from './host.js';
 import { readFilled } from './options.js';
@@ -49,7 +50,7 @@ export function buildProgram(session: Session, write: (text: string) => void): C
         readFilled,
       ),
     )
-    .option('--json', 'print one JSON document')
+    .option('--json', 'print one JSON document; watch: one a line')
     .option('--quiet', 'print only what was asked for')
     .option('--no-color', 'print without colours (as with NO_COLOR)')
     .exitOverride()
@@ -73,6 +74,7 @@ export function buildProgram(session: Session, write: (text: string) => void): C
   addInspection(program, session);
   program.commandsGroup('Compare and put back:');
   addRepairs(program, session);
+  addWatch(program, session);
   program.commandsGroup('Help:');
   addCompletion(program, session);
   return program;
@@ -118,7 +120,7 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
       ...(host.signal.aborted ? { signal: String(host.signal.reason) } : {}),
       exitCodes: async () => (await import('../index.js')).EXIT_CODES,
     });
-    if (own(argv).includes('--json')) host.stdout.write(`${JSON.stringify({ error: failure.error }, null, 2)}\n`);
+    if (own(argv).includes('--json')) host.stdout.write(session.document({ error: failure.error }));
     for (const line of failure.lines) host.stderr.write(`${line}\n`);
     return failure.exitCode;
   } finally {

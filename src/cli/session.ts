@@ -36,6 +36,8 @@ export class Session {
   #globals: Globals = {};
   #library: Library | undefined;
   #progress: Progress | undefined;
+  /** A document of `--json` takes one line: there are several. */
+  jsonLines = false;
   /** What the command ends with. */
   exitCode = 0;
 
@@ -127,7 +129,7 @@ export class Session {
 
   /** What was asked for. */
   print({ json, text }: Report): void {
-    if (this.json) this.write(`${JSON.stringify(json, null, 2)}\n`);
+    if (this.json) this.write(this.document(json));
     else
       this.write(
         text()
@@ -136,9 +138,18 @@ export class Session {
       );
   }
 
+  document(json: unknown): string {
+    return `${JSON.stringify(json, null, this.jsonLines ? undefined : 2)}\n`;
+  }
+
   /** What was done: not said with `--quiet`. */
   report(report: Report): void {
     if (this.json || !this.quiet) this.print(report);
+  }
+
+  /** Nobody reads what is printed any more. */
+  get unread(): boolean {
+    return !this.#host.stdout.writable;
   }
 
   write(text: string): void {

@@ -40,6 +40,7 @@ import {
   viewInstance,
   viewVpc,
 } from './view.js';
+import { Watch, type WatchEvent, type WatchOptions } from './watch.js';
 
 export interface OpenOptions {
   /** Directory of the state. Default: `$VPCCTL_STATE`, else /var/lib/vpcctl. Each installation has one. */
@@ -196,6 +197,7 @@ export class Vpcctl {
   readonly #kernel: Kernel;
   readonly #onEvent: ((event: VpcctlEvent) => void) | undefined;
   readonly #underWay = new Set<Promise<unknown>>();
+  readonly #watches = new Set<AbortController>();
   #closing: Promise<void> | undefined;
   /** What was recorded is in the kernel, as far as a new start of the machine goes. */
   #present = false;
@@ -236,7 +238,7 @@ export class Vpcctl {
 
   /**
    * Closes the state file. Networks and apps stay. What is under way is waited for; what only waits for its turn rejects with code ABORTED, and
-   * what is called from now on with USAGE.
+   * what is called from now on with USAGE. Watches end.
    */
   async close(): Promise<void> {
     this.#closing ??= this.#finish();
@@ -244,6 +246,7 @@ export class Vpcctl {
   }
 
   async #finish(): Promise<void> {
+    for (const watch of this.#watches) watch.abort();
     this.#engine.locks.close(
       new VpcctlError('ABORTED', 'the installation was closed before this began: nothing was done', {
         hint: 'close it when what it is to do is done',
@@ -356,6 +359,32 @@ export class Vpcctl {
       if (!dryRun) await this.#bringBack(options);
       return runRepair(this.#engine, () => selectVpc(this.#store, vpc), { ...this.#options(options), dryRun });
     });
+  }
+
+  /**
+   * Looks at everything, then wherever the kernel tells of a change, and puts back what differs; tells what it found and did, until `signal` or
+   * {@link close} ends it. It works while the next event is waited for:
+   *
+   * ```ts
+   * for await (const event of vpcctl.watch()) console.log(event);
+   * ```
+   *
+   * What fails is told and tried again, ever more rarely, and so is what somebody breaks again and again. NOT_FOUND when there is no such VPC.
+   */
+  async *watch(options: WatchOptions = {}): AsyncGenerator<WatchEvent, void> {
+    if (this.#closing !== undefined) throw closedError();
+    if (options.vpc !== undefined) verbs.requireVpc(this.#store, options.vpc);
+    const ended = new AbortController();
+    const signal = options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
+    this.#watches.add(ended);
+    try {
+      if (options.repair !== false && !signal.aborted) await this.#working(() => this.#bringBack({ signal }));
+      yield* new Watch(this.#engine, { ...options, signal }).events((work) => this.#working(work));
+    } catch (error) {
+      if (!signal.aborted || !(error instanceof VpcctlError)) throw error;
+    } finally {
+      this.#watches.delete(ended);
+    }
   }
 
   /** The machine was started anew since the last change: nothing of what is recorded is in the kernel. */
