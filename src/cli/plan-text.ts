@@ -143,7 +143,7 @@ function watchLines(event: WatchEvent, c: Colors): string[] {
       ];
     case 'backoff':
       return [
-        `${c.yellow('again')}  ${subject}: repaired ${event.times} times in a row: next look in ${seconds(event.nextLookMs)}`,
+        `${c.yellow('again')}  ${subject}: the same ${event.times} times in a row: next look in ${seconds(event.nextLookMs)}`,
       ];
   }
 }

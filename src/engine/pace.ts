@@ -22,6 +22,8 @@ export type Turn = { readonly subject: string } | { readonly waitMs: number };
 /** How often there was trouble, one time closely after the other, and how long the subject is left alone now. */
 export interface Pause {
   readonly times: number;
+  /** The trouble is one that was there before. */
+  readonly again: boolean;
   readonly pauseMs: number;
 }
 
@@ -87,19 +89,20 @@ export class Pace {
   looked(name: string, began: number, now: number, troubles: readonly string[]): Pause {
     this.#restUntil = now + COMMON_REST * (now - began);
     const subject = this.#subjects.get(name);
-    if (subject === undefined) return { times: 0, pauseMs: 0 };
+    if (subject === undefined) return { times: 0, again: false, pauseMs: 0 };
     subject.notBefore = now + OWN_REST * (now - began);
+    let again = false;
     if (troubles.length > 0) {
       if (now - subject.troubledAt > pauseAfter(subject.times) + FORGET_MS) {
         subject.times = 0;
         subject.troubles.clear();
       }
-      const again = troubles.some((one) => subject.troubles.has(one));
+      again = troubles.some((one) => subject.troubles.has(one));
       if (again || subject.times === 0) subject.times += 1;
       for (const one of troubles) subject.troubles.add(one);
       subject.troubledAt = now;
       subject.notBefore = Math.max(subject.notBefore, now + pauseAfter(subject.times));
     }
-    return { times: subject.times, pauseMs: subject.notBefore - now };
+    return { times: subject.times, again, pauseMs: subject.notBefore - now };
   }
 }

@@ -54,7 +54,7 @@ export type WatchEvent = {
       readonly nextLookMs: number;
     }
   | {
-      /** Somebody undoes what is put back: `times` times in a row by now. */
+      /** Somebody undoes what is put back, for the `times`-th time in a row by now. */
       readonly type: 'backoff';
       readonly times: number;
       readonly nextLookMs: number;
@@ -254,10 +254,10 @@ export class Watch {
     }
     const repaired = found?.repaired ?? [];
     const causes = repaired.flatMap(({ follows, object }) => (follows ? [] : [object]));
-    const { times, pauseMs } = this.#pace.looked(subject, began, this.#clock.now(), causes);
+    const { times, again, pauseMs } = this.#pace.looked(subject, began, this.#clock.now(), causes);
     if (found === undefined) return;
     if (repaired.length > 0) yield event({ type: 'repaired', repaired, kernel: found.kernel });
-    if (repaired.length > 0 && times >= WORTH_TELLING) yield event({ type: 'backoff', times, nextLookMs: pauseMs });
+    if (again && times >= WORTH_TELLING) yield event({ type: 'backoff', times, nextLookMs: pauseMs });
     const before = this.#told.get(subject) ?? '';
     const now = fingerprint(found.left);
     this.#told.set(subject, now);

@@ -14,6 +14,8 @@ import {
   type Spec,
   type Transaction,
   VpcctlError,
+  type WatchEvent,
+  type WatchOptions,
 } from '../../../src/index.js';
 import { EMPTY_PLAN, VPC_A, VPC_B, vpcctl } from './support.js';
 
@@ -920,5 +922,64 @@ describe('restore', () => {
 vpcctl: this machine was started anew: restored vpc a; not restored: vpc b
 vpcctl: vpc b: a namespace called vpc.b exists already
 `);
+  });
+});
+
+describe('watch', () => {
+  const at = '2026-01-02T03:04:05.678Z';
+  const REFUSED = new VpcctlError('KERNEL', 'no\u001b[2J', { hint: 'look' });
+  const EVENTS: readonly WatchEvent[] = [
+    { at, vpc: null, type: 'drift', drift: [FOREIGN, { ...DIFFERENCE, follows: true }] },
+    { at, vpc: 'a', type: 'repaired', repaired: [DIFFERENCE], kernel: { create: 1, update: 0, delete: 0 } },
+    { at, vpc: 'a', type: 'backoff', times: 3, nextLookMs: 800 },
+    { at, vpc: 'a', type: 'failed', error: REFUSED, nextLookMs: 12_345 },
+    { at, vpc: null, type: 'clean' },
+    { at, vpc: null, type: 'watching' },
+  ];
+
+  function watching() {
+    const calls: WatchOptions[] = [];
+    const library: Partial<Library> = {
+      watch: async function* (options = {}) {
+        calls.push(options);
+        yield* EVENTS;
+      },
+    };
+    return { library, calls };
+  }
+
+  test('a line for each difference, with its time', async () => {
+    const { library, calls } = watching();
+    const { exitCode, stdout } = await vpcctl(['watch', '--vpc', 'a', '--no-repair', '--interval', '5'], { library });
+    expect(exitCode).toBe(0);
+    expect(stdout.split('\n').map((line) => line.replace(`${at}  `, ''))).toEqual([
+      'foreign  vpc a: link x is not ours',
+      'repaired  instance a/web: its link is missing from the kernel',
+      'again  vpc a: the same 3 times in a row: next look in 0.8 s',
+      'failed  vpc a: no\\u{1b}[2J; look; next look in 12.3 s',
+      'edge: no drift any more',
+      'watching all VPCs',
+      '',
+    ]);
+    expect(calls).toMatchObject([{ vpc: 'a', repair: false, intervalMs: 5_000 }]);
+  });
+
+  test('--json: a document a line, a failure too', async () => {
+    const { stdout } = await vpcctl(['watch', '--json'], watching());
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(JSON.parse(JSON.stringify(EVENTS)));
+    const library: Partial<Library> = {
+      // biome-ignore lint/correctness/useYield: it fails before it yields.
+      watch: async function* () {
+        throw REFUSED;
+      },
+    };
+    const failed = await vpcctl(['watch', '--json'], { library });
+    expect(failed.exitCode).toBe(6);
+    expect(failed.stdout.split('\n')).toHaveLength(2);
+  });
+
+  test.each(['0', '1.5', '-1', 'x', '1000000'])('--interval %s is refused', async (interval) => {
+    expect(await vpcctl(['watch', '--interval', interval])).toMatchObject({ exitCode: 2 });
   });
 });
