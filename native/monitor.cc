@@ -4,7 +4,6 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -66,13 +65,7 @@ sys::Status Monitor::open() {
   stop_.reset(::eventfd(0, EFD_CLOEXEC));
   if (!stop_.valid()) return sys::Status::fromErrno("eventfd");
   if (sys::Status status = sys::openThreadNetns(&home_); !status.ok()) return status;
-  /* As the namespace threads: the process's signals are for its other threads. */
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int error = ::pthread_create(&thread_, nullptr, entry, this);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const int error = sys::startThread(&thread_, entry, this);
   if (error != 0) return {error, "thread"};
   running_ = true;
   std::unique_lock<std::mutex> lock(mutex_);

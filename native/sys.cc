@@ -7,6 +7,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -139,6 +140,16 @@ void UniqueFd::reset(int fd) {
 Status Status::fromErrno(std::string where) {
   /* A failed call that set no errno must not read as success. */
   return {errno == 0 ? EIO : errno, std::move(where)};
+}
+
+int startThread(pthread_t* thread, void* (*entry)(void*), void* argument) {
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int error = ::pthread_create(thread, nullptr, entry, argument);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return error;
 }
 
 Status openThreadNetns(UniqueFd* out) {

@@ -6,6 +6,8 @@
 #ifndef VPCCTL_SYS_H_
 #define VPCCTL_SYS_H_
 
+#include <pthread.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,6 +46,12 @@ struct [[nodiscard]] Status {
   /** The failure that errno names now. */
   static Status fromErrno(std::string where);
 };
+
+/**
+ * Starts a thread; returns an errno. The process's signals are for its other threads: born with all blocked, this one is never interrupted
+ * by them.
+ */
+int startThread(pthread_t* thread, void* (*entry)(void*), void* argument);
 
 /** The namespace the calling thread is in, as a descriptor. */
 Status openThreadNetns(UniqueFd* out);

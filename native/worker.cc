@@ -1,7 +1,5 @@
 #include "worker.h"
 
-#include <signal.h>
-
 #include <chrono>
 #include <utility>
 
@@ -52,13 +50,7 @@ void Worker::start(std::unique_lock<std::mutex>& lock) {
     ::pthread_join(thread_, nullptr);
     state_ = State::kNone;
   }
-  /* The process's signals are for its other threads: born with all blocked, this one is never interrupted by them. */
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int error = ::pthread_create(&thread_, nullptr, entry, this);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const int error = sys::startThread(&thread_, entry, this);
   if (error == 0) {
     state_ = State::kRunning;
     return;
