@@ -268,7 +268,8 @@ export class MemoryKernel implements Kernel {
   }
 
   watch(onChange: OnChange): KernelWatch {
-    const watch = new MemoryWatch(onChange, () => this.#watches.delete(watch));
+    const end = (): boolean => this.#watches.delete(watch);
+    const watch = new MemoryWatch((ns) => this.#namespaces.get(ns), onChange, end);
     this.#watches.add(watch);
     return watch;
   }
@@ -673,19 +674,26 @@ export class MemoryKernel implements Kernel {
 
 /** Tells a moment later, as the real one does. */
 class MemoryWatch implements KernelWatch {
+  readonly #find: (ns: string) => Namespace | undefined;
   readonly #onChange: OnChange;
   readonly #onClose: () => void;
-  #followed: ReadonlySet<string> = new Set();
+  #followed: ReadonlyMap<string, Namespace> = new Map();
 
-  constructor(onChange: OnChange, onClose: () => void) {
+  constructor(find: (ns: string) => Namespace | undefined, onChange: OnChange, onClose: () => void) {
+    this.#find = find;
     this.#onChange = onChange;
     this.#onClose = onClose;
   }
 
   follow(namespaces: readonly string[]): readonly string[] {
     const before = this.#followed;
-    this.#followed = new Set(namespaces);
-    return [...this.#followed].filter((ns) => !before.has(ns));
+    this.#followed = new Map(
+      namespaces.flatMap((ns) => {
+        const there = this.#find(ns);
+        return there === undefined ? [] : [[ns, there] as const];
+      }),
+    );
+    return [...this.#followed].filter(([ns, there]) => before.get(ns) !== there).map(([ns]) => ns);
   }
 
   tell(namespaces: readonly string[]): void {
@@ -694,7 +702,7 @@ class MemoryWatch implements KernelWatch {
   }
 
   close(): void {
-    this.#followed = new Set();
+    this.#followed = new Map();
     this.#onClose();
   }
 }

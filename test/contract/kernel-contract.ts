@@ -2,6 +2,7 @@
  * What every {@link Kernel} does, stated once: a suite that runs on the kernel in memory (anywhere) and on the real one (in a private host). Only
  * the interface is used, so what is there is what {@link Kernel.observe} says; of refusals the errno counts, because words differ between kernels.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Kernel } from '../../src/kernel/kernel.js';
 import { type Change, invert } from '../../src/objects/change.js';
@@ -562,6 +563,35 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         expect(links.map(({ name: link }) => link)).toContain(host.hostLink);
         await given(remove(pair('/contract0', `${N}/z`)[0]));
         expect((await kernel.host()).links.map(({ name: link }) => link)).not.toContain('contract0');
+      });
+    });
+
+    describe('tells of changes', () => {
+      test('in the namespaces that are followed, until it is closed', async () => {
+        await given(create(netns(N)), create(netns(M)));
+        const told: string[] = [];
+        const watch = kernel.watch?.((namespaces) => told.push(...(namespaces ?? ['all'])));
+        const heard = async (): Promise<string[]> => {
+          await sleep(150);
+          return [...new Set(told.splice(0))];
+        };
+        expect(watch?.follow([N, NOWHERE])).toEqual([N]);
+        expect(watch?.follow([N, M])).toEqual([M]);
+        expect(watch?.follow([N])).toEqual([]);
+        await given(create({ ...bridge(), ns: M }));
+        expect(await heard()).toEqual([]);
+        await given(create(bridge()));
+        expect(await heard()).toEqual([N]);
+        await given(create(table));
+        expect(await heard()).toEqual([N]);
+        await given(remove(netns(N)));
+        expect(await heard()).toEqual([N]);
+        await given(create(netns(N)));
+        expect(watch?.follow([N])).toEqual([N]);
+        await heard();
+        watch?.close();
+        await given(create(bridge()));
+        expect(await heard()).toEqual([]);
       });
     });
   });

@@ -200,14 +200,16 @@ test('who makes noise in a namespace, and breaks our link there again and again,
   const noise = 'address add 10.9.9.9/32 dev lo\naddress del 10.9.9.9/32 dev lo\n'.repeat(500);
   const breaking = 'link set eth0 down\n';
   let rounds = 0;
-  for (; Date.now() - began < 3_000; rounds += 1) {
+  for (let met = false; Date.now() - began < (met ? 3_000 : 10_000); rounds += 1) {
+    met = watching.of('backoff').length > 0;
     await must('', ['ip', '-n', X, '-batch', '-'], { input: noise + breaking });
   }
   const share = (watching.cpu() - cpu) / (Date.now() - began);
   const times = watching.of('repaired').length;
   console.log(`${rounds * 1000} notifications, ${times} repairs, ${Math.round(share * 100)} % of a processor`);
   expect(times).toBeGreaterThan(0);
-  expect(times).toBeLessThan(7);
+  // At 0, 0.2, 0.6, 1.4, 3, 6.2 s.
+  expect(times).toBeLessThan(8);
   expect(share).toBeLessThan(0.5);
   expect(watching.of('backoff').length).toBeGreaterThan(0);
   const { nextLookMs = 0 } = watching.of('backoff').at(-1) ?? {};
@@ -224,8 +226,17 @@ test('--no-repair only tells, of one VPC; in lines for people', async () => {
   expect(telling.of('drift')[0]).toMatchObject({ vpc: 'a', drift: [{ what: 'changed' }, {}, {}] });
   await host.vpcctlOk(['repair', '--yes']);
   await until('it is told', () => telling.of('clean').length > 0);
-  await telling.end();
   expect(telling.of('drift')).toHaveLength(1);
+  // Nothing that is watched is held: with a namespace its link goes, and the other end of that.
+  await host.leave(X);
+  await ipDo(['netns', 'del', X]);
+  const ports = async (): Promise<number> => (await must(ROUTER, ['ip', '-o', 'link'])).split('\n').length;
+  const had = await ports();
+  for (const end = Date.now() + 1_000; Date.now() < end && (await ports()) === had; ) await sleep(20);
+  expect(await ports()).toBe(had - 1);
+  await host.vpcctlOk(['repair', '--yes']);
+  await host.listener(X, 'tcp', PORT);
+  await telling.end();
 
   await ipDo(['link', 'set', 'eth0', 'down'], X);
   const lines = host.start(['watch']);
