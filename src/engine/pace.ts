@@ -7,9 +7,11 @@
 export const QUIET_MS = 100;
 /** … but who never rests is looked at all the same. */
 export const LONGEST_NOISE_MS = 1_000;
-/** A subject is looked at for a tenth of the time at most, and all of them together for half of it. */
-const OWN_REST = 10;
+/** A subject is looked at for a tenth of the time at most, and all of them together for half of it … */
+export const OWN_REST = 10;
 const COMMON_REST = 1;
+/** … but this much of its rest a subject may owe: what comes seldom is not kept waiting. */
+export const CREDIT_MS = 5_000;
 /** After the first trouble, doubled each time that the same comes again. */
 export const FIRST_PAUSE_MS = 200;
 export const LONGEST_PAUSE_MS = 60_000;
@@ -31,6 +33,8 @@ interface Subject {
   /** Since when, and when for the last time, something happened that was not looked at. */
   noise: { readonly first: number; last: number } | undefined;
   notBefore: number;
+  /** When it will have rested from all looks so far. */
+  restedAt: number;
   times: number;
   troubledAt: number;
   /** What the trouble was about, until it is forgotten. */
@@ -52,6 +56,7 @@ export class Pace {
       subject = {
         noise: undefined,
         notBefore: now,
+        restedAt: now,
         times: 0,
         troubledAt: Number.NEGATIVE_INFINITY,
         troubles: new Set(),
@@ -72,8 +77,8 @@ export class Pace {
     let first: { readonly name: string; readonly at: number; readonly subject: Subject } | undefined;
     for (const [name, subject] of this.#subjects) {
       if (subject.noise === undefined) continue;
-      const rested = Math.min(subject.noise.last + QUIET_MS, subject.noise.first + LONGEST_NOISE_MS);
-      const at = Math.max(rested, subject.notBefore, this.#restUntil);
+      const calm = Math.min(subject.noise.last + QUIET_MS, subject.noise.first + LONGEST_NOISE_MS);
+      const at = Math.max(calm, subject.notBefore, subject.restedAt - CREDIT_MS, this.#restUntil);
       if (first === undefined || at < first.at) first = { name, at, subject };
     }
     if (first === undefined) return undefined;
@@ -90,7 +95,7 @@ export class Pace {
     this.#restUntil = now + COMMON_REST * (now - began);
     const subject = this.#subjects.get(name);
     if (subject === undefined) return { times: 0, again: false, pauseMs: 0 };
-    subject.notBefore = now + OWN_REST * (now - began);
+    subject.restedAt = Math.max(subject.restedAt, now) + OWN_REST * (now - began);
     let again = false;
     if (troubles.length > 0) {
       if (now - subject.troubledAt > pauseAfter(subject.times) + FORGET_MS) {
@@ -101,8 +106,9 @@ export class Pace {
       if (again || subject.times === 0) subject.times += 1;
       for (const one of troubles) subject.troubles.add(one);
       subject.troubledAt = now;
-      subject.notBefore = Math.max(subject.notBefore, now + pauseAfter(subject.times));
+      subject.notBefore = now + pauseAfter(subject.times);
     }
-    return { times: subject.times, again, pauseMs: subject.notBefore - now };
+    const free = Math.max(subject.notBefore, subject.restedAt - CREDIT_MS);
+    return { times: subject.times, again, pauseMs: Math.max(0, free - now) };
   }
 }

@@ -2,10 +2,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  CREDIT_MS,
   FIRST_PAUSE_MS,
   FORGET_MS,
   LONGEST_NOISE_MS,
   LONGEST_PAUSE_MS,
+  OWN_REST,
   Pace,
   pauseAfter,
   QUIET_MS,
@@ -41,6 +43,19 @@ describe('rest', () => {
     pace.note('a', QUIET_MS + 1);
     pace.looked('a', QUIET_MS, QUIET_MS + 2, []);
     expect(pace.next(10 * QUIET_MS)).toEqual({ subject: 'a' });
+  });
+
+  test('what takes long is looked at again at once, but not all the time', () => {
+    const pace = new Pace();
+    let now = 0;
+    for (let look = 0; look < 100; look += 1) {
+      pace.note('a', now);
+      for (let turn = pace.next(now); turn !== undefined && 'waitMs' in turn; turn = pace.next(now)) now += turn.waitMs;
+      if (look === 1) expect(now).toBeLessThan(2_000);
+      pace.looked('a', now, now + 400, []);
+      now += 400;
+    }
+    expect(now).toBeGreaterThan(100 * 400 * OWN_REST - CREDIT_MS - 400 * OWN_REST);
   });
 
   test('who is forgotten has nothing due', () => {
@@ -117,16 +132,16 @@ test('whatever happens: everything is looked at in the end, and nobody for more 
       const pace = new Pace();
       let now = 0;
       const pending = new Set<string>();
-      const free = new Map<string, number>();
+      const spent = new Map<string, number>();
       const turnAt = (cost: number, trouble: boolean): boolean => {
         const turn = pace.next(now);
         if (turn === undefined || !('subject' in turn)) return false;
         expect(pending.delete(turn.subject)).toBe(true);
-        expect(now).toBeGreaterThanOrEqual(free.get(turn.subject) ?? 0);
+        expect(OWN_REST * (spent.get(turn.subject) ?? 0)).toBeLessThanOrEqual(now + CREDIT_MS);
         const began = now;
         now += cost;
         pace.looked(turn.subject, began, now, trouble ? ['x'] : []);
-        free.set(turn.subject, now + 10 * cost);
+        spent.set(turn.subject, (spent.get(turn.subject) ?? 0) + cost);
         return true;
       };
       for (const { gap, subject, cost, trouble } of all) {
