@@ -85,7 +85,12 @@ export class NamespaceWatch implements KernelWatch {
       const watcher = onDirectory(NETNS_DIR, { persistent: false }, (_event, name) => {
         this.#onChange(name === null ? undefined : [name]);
       });
-      watcher.on('error', () => this.#onChange(undefined));
+      watcher.on('error', () => {
+        watcher.close();
+        // Watched anew by the next call.
+        this.#directory = undefined;
+        this.#onChange(undefined);
+      });
       this.#directory = { watcher, inode };
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException;
