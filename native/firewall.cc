@@ -85,7 +85,10 @@ sys::Status Firewall::run(int netns, const std::string& document, bool check, bo
   if (sys::Status status = find(netns, &context); !status.ok()) return status;
   library().setDryRun(context, check);
   *taken = library().run(context, document.c_str()) == 0;
-  const char* said = *taken ? library().output(context) : library().error(context);
+  /* Both, because asking for a buffer empties it: what is left would stand before the next document's words. */
+  const char* output = library().output(context);
+  const char* words = library().error(context);
+  const char* said = *taken ? output : words;
   *text = said == nullptr ? "" : said;
   return {};
 }

@@ -8,6 +8,7 @@ import { Admission } from '../lower/admits.js';
 import { routerNs } from '../lower/names.js';
 import type { Edit, Reader } from '../model/reader.js';
 import { INSTALLATION_SCOPE, type Instance, idOf, scopesOf } from '../model/resources.js';
+import { otherVpc, peeringsOf } from '../model/verbs.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 
 /** What is to end in the router of one VPC. */
@@ -19,23 +20,31 @@ export interface Cut {
   readonly refused: boolean;
 }
 
-/** What must be cut after these edits; `refused`: also what they no longer admit. VPCs that go take theirs along. */
-export function cutsOf(edits: readonly Edit[], refused: boolean): Cut[] {
-  const left = new Map<string, string[]>();
-  const leave = (vpc: string, addresses: readonly string[]): void => {
-    left.set(vpc, [...(left.get(vpc) ?? []), ...addresses]);
+/**
+ * What must be cut after these edits of `before`; `refused`: also what they no longer admit. Peers' routers track connections of an address too. VPCs
+ * that go take theirs along.
+ */
+export function cutsOf(before: Reader, edits: readonly Edit[], refused: boolean): Cut[] {
+  const cuts = new Map<string, { addresses: string[]; refused: boolean }>();
+  const cutOf = (vpc: string): { addresses: string[]; refused: boolean } => {
+    const known = cuts.get(vpc) ?? { addresses: [], refused: false };
+    cuts.set(vpc, known);
+    return known;
   };
-  for (const { before, after } of edits) {
-    if (refused)
-      for (const one of [before, after]) for (const vpc of one === undefined ? [] : scopesOf(one)) leave(vpc, []);
-    if (before?.kind !== 'instance') continue;
-    const kept = after?.kind === 'instance' ? addressesOf(after) : [];
-    const gone = addressesOf(before).filter((ip) => !kept.includes(ip));
-    if (gone.length > 0) leave(before.vpc, gone);
+  for (const { before: was, after: is } of edits) {
+    for (const resource of refused ? [was, is] : []) {
+      for (const vpc of resource === undefined ? [] : scopesOf(resource)) cutOf(vpc).refused = true;
+    }
+    if (was?.kind !== 'instance') continue;
+    const kept = is?.kind === 'instance' ? addressesOf(is) : [];
+    const gone = addressesOf(was).filter((ip) => !kept.includes(ip));
+    if (gone.length === 0) continue;
+    const peers = peeringsOf(before, was.vpc).map((peering) => otherVpc(peering, was.vpc));
+    for (const vpc of [was.vpc, ...peers]) cutOf(vpc).addresses.push(...gone);
   }
-  left.delete(INSTALLATION_SCOPE);
-  for (const { before, after } of edits) if (before?.kind === 'vpc' && after === undefined) left.delete(before.name);
-  return [...left].map(([vpc, addresses]) => ({ vpc, addresses, refused }));
+  cuts.delete(INSTALLATION_SCOPE);
+  for (const { before: was, after: is } of edits) if (was?.kind === 'vpc' && is === undefined) cuts.delete(was.name);
+  return [...cuts].map(([vpc, cut]) => ({ vpc, ...cut }));
 }
 
 function addressesOf({ ip, publicIp }: Instance): string[] {

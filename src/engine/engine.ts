@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { VpcctlError } from '../errors.js';
 import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
 import { lower } from '../lower/lower.js';
+import { HOST_LINK } from '../lower/names.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
 import { EDGE_ID, INSTALLATION_SCOPE, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
@@ -240,7 +241,7 @@ export class Engine {
   async #execute<T>(prepared: Prepared<T>, options: EngineOptions): Promise<void> {
     const { edits, lowered, versions } = prepared;
     const { forward, teardown } = await this.#withHostState(prepared.plan);
-    const cuts = cutsOf(edits, options.cut === true);
+    const cuts = cutsOf(this.store, edits, options.cut === true);
     const after = cuts.length > 0 || teardown.changes.length > 0;
     if (forward.length === 0 && !after) {
       if (edits.length > 0) {
@@ -492,7 +493,7 @@ export function hostFacts(view: HostView): HostFacts {
     ...(link === undefined ? {} : { defaultLink: link }),
     linkMtu: new Map(view.links.map(({ name, mtu }) => [name, mtu])),
     routes: view.routes.flatMap(({ dst, link: via }): Cidr[] =>
-      dst === 'default' || dst === '0.0.0.0/0' || via === 'vpc-edge' ? [] : [parseIpOrCidr(dst)],
+      dst === 'default' || dst === '0.0.0.0/0' || via === HOST_LINK ? [] : [parseIpOrCidr(dst)],
     ),
   };
 }

@@ -29,7 +29,7 @@ import { bridgeSysctlKeys, type NamespaceDump, observedRows, SYSCTL_KEYS } from 
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
 import { NamespaceWatch } from './watch.js';
 
-/** nft processes at once: more gain nothing on the one nfnetlink lock of each namespace. */
+/** Documents at once, where each is a process: more gain nothing. */
 const NFT_AT_ONCE = 4;
 
 /** What lists everything of a namespace. */
@@ -436,7 +436,7 @@ function quiet(nft: Nft): Nft {
   };
 }
 
-/** Runs `work` on every item, a few nft processes at a time. Results in the order of the items. */
+/** Runs `work` on every item, a few at a time. Results in the order of the items. */
 async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   const queue = [...items.entries()];

@@ -123,4 +123,12 @@ test('whoever gets an address next does not inherit its connections', async () =
   await vpcctl.transaction((tx) => tx.deleteInstance('a', 'client'));
   expect(await tracked()).not.toContain('dport=80');
   await vpcctl.transaction((tx) => tx.addInstance({ vpc: 'a', subnet: 's', name: 'next', ip: '10.1.1.11' }));
+
+  // A peer's router has tracked it too.
+  await connected('vpc.b.client', '10.1.1.10', 80);
+  const atPeer = async () => must('vpc.a', ['conntrack', '-L', '-s', '10.2.1.11']);
+  expect(await atPeer()).toContain('dport=80');
+  await host.leave('vpc.b.client');
+  await vpcctl.transaction((tx) => tx.deleteInstance('b', 'client'));
+  expect(await atPeer()).not.toContain('dport=80');
 });
