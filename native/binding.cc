@@ -179,7 +179,8 @@ bool readOp(const Reader& read, const Napi::Object& from, const std::string& at,
   }
   if (kind == "dump") {
     op->kind = Op::Kind::kDump;
-    return readProtocol(read, from, at, &op->protocol) && read.text(from, at, "netns", &op->netns) && read.bytes(from, at, "data", &op->data);
+    return readProtocol(read, from, at, &op->protocol) && read.text(from, at, "netns", &op->netns) && read.bytes(from, at, "data", &op->data) &&
+           read.flag(from, at, "partial", &op->partial);
   }
   if (kind == "sysctl-write") {
     op->kind = Op::Kind::kSysctlWrite;

@@ -19,6 +19,9 @@ constexpr size_t kChunkBytes = 32 << 10;
  */
 constexpr size_t kAckRoom = 2048;
 constexpr int kDumpAttempts = 10;
+/* Of a namespace that is changed all the time, and filled: a try more gains nothing, and memory is ours. */
+constexpr int kPartialAttempts = 3;
+constexpr size_t kPartialBytes = 1 << 20;
 /*
  * Namespaces that a program keeps open from one operation to the next. Few: when a descriptor does not fit into the
  * process's table of 64 (256, …), the kernel enlarges it and waits an RCU grace period first, about 15 ms.
@@ -235,7 +238,7 @@ class Session {
     }
     Socket* socket = nullptr;
     if (sys::Status status = connect(op, &socket); !status.ok()) return failure(std::move(status));
-    for (int attempt = 0; attempt < kDumpAttempts; attempt += 1) {
+    for (int attempt = 1; attempt <= kDumpAttempts; attempt += 1) {
       const uint32_t seq = socket->seq++;
       msg::requestDump(op.data.data(), extents[0], seq);
       if (sys::Status status = sys::sendAll(socket->fd.get(), op.data.data(), op.data.size()); !status.ok()) {
@@ -245,6 +248,11 @@ class Session {
       while (!collector.done()) {
         sys::Status status = receive(*socket, &collector);
         if (!status.ok()) return failure(std::move(status));
+        if (op.partial && collector.data().size() > kPartialBytes) {
+          /* The rest is under way, so the socket is not used again. */
+          socket->fd.reset();
+          break;
+        }
       }
       Result result;
       if (collector.end().error != 0) {
@@ -252,7 +260,8 @@ class Session {
         result.acks = {collector.end()};
         return result;
       }
-      if (collector.interrupted()) continue;
+      const bool enough = op.partial && (attempt == kPartialAttempts || !collector.done());
+      if (collector.interrupted() && !enough) continue;
       result.data = std::move(collector.data());
       return result;
     }

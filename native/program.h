@@ -45,6 +45,8 @@ struct Op {
   bool optional = false;
   /** A document that is not to stay. */
   bool check = false;
+  /** A dump of what somebody changes and fills as he likes. */
+  bool partial = false;
 };
 
 struct Result {

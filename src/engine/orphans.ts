@@ -8,6 +8,9 @@ import { plan } from '../plan/plan.js';
 /** Names that only ours have; a name alone proves nothing. */
 const OUR_NAME = /^(?:vpc-edge|vpc\.[a-z0-9-]+(?:\.[a-z0-9-]+)?)$/;
 
+/** A workload's: its root makes rulesets of his own, and nobody else is to read those. */
+const WORKLOAD_NAME = /^vpc\.[^.]+\./;
+
 /** The namespace that a link's owner mark speaks of. The router's end of a pair speaks for a workload that stripped its own. */
 function markedNamespace(alias: string): string | undefined {
   const [kind, vpc, name] = alias.replace(/^vpcctl:/, '').split('/');
@@ -21,7 +24,8 @@ function markedNamespace(alias: string): string | undefined {
 export async function findOrphans(kernel: Kernel, recorded: readonly KernelObject[]): Promise<KernelObject[]> {
   const known = new Set(recorded.map(rowKey));
   const candidates = (await kernel.namespaces()).filter((ns) => OUR_NAME.test(ns) && !known.has(`netns|${ns}`));
-  const observed = await kernel.observe(['', ...candidates]);
+  const workloads = candidates.filter((ns) => WORKLOAD_NAME.test(ns));
+  const observed = await kernel.observe(['', ...candidates], { unfiltered: workloads });
   const marked = new Set(observed.flatMap((row) => (row.kind === 'link' ? (markedNamespace(row.alias) ?? []) : [])));
   return observed.filter(
     (row) => (row.ns === '' || marked.has(row.ns)) && row.kind !== 'sysctl' && !known.has(rowKey(row)),

@@ -34,8 +34,13 @@ export interface ApplyOptions {
 }
 
 export interface ObserveOptions {
-  /** Namespaces whose nftables are not read: there can be none of ours. */
+  /**
+   * Workloads' namespaces. Their root does there what he likes, so of them only what can be ours is read: links, and of the first ones the addresses and
+   * neighbours, and routes of the main table; no nftables, rules and sysctls.
+   */
   readonly unfiltered?: readonly string[];
+  /** A namespace of these that cannot be read has no rows, and is told of here; without it, that is an error. */
+  readonly onUnreadable?: (ns: string, error: VpcctlError) => void;
 }
 
 /** Something changed in these namespaces, by whomever; undefined: perhaps in all. */

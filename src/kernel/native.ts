@@ -45,12 +45,17 @@ export interface NetlinkOp {
   readonly fixups: readonly Fixup[];
 }
 
-/** Sends one dump request and returns the concatenated answer messages; retries an interrupted dump a bounded number of times. */
+/**
+ * Sends one dump request and returns the concatenated answer messages; retries an interrupted dump a bounded number of times, and fails with EINTR
+ * when it is interrupted every time.
+ */
 export interface DumpOp {
   readonly op: 'dump';
   readonly conntrack?: boolean;
   readonly netns: string;
   readonly data: Uint8Array;
+  /** What is interrupted every time is taken as it is (it may lack or repeat entries), and what is longer than 1 MiB ends there. */
+  readonly partial?: boolean;
 }
 
 /** Writes `/proc/sys/<key>` as seen in `netns`; the result carries the value that was there before. */

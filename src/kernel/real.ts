@@ -28,6 +28,7 @@ import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.
 import { bridgeSysctlKeys, type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
 import { NamespaceWatch } from './watch.js';
+import { readWorkloads, unreadable } from './workload.js';
 
 /** Documents at once, where each is a process: more gain nothing. */
 const NFT_AT_ONCE = 4;
@@ -185,25 +186,36 @@ export class RealKernel implements Kernel {
     });
   }
 
-  async observe(namespaces: readonly string[], { unfiltered = [] }: ObserveOptions = {}): Promise<KernelObject[]> {
+  async observe(
+    namespaces: readonly string[],
+    { unfiltered = [], onUnreadable = raise }: ObserveOptions = {},
+  ): Promise<KernelObject[]> {
     const present = await this.pinned(namespaces);
     const there = namespaces.filter((ns) => ns === '' || present.includes(ns));
+    const theirs = new Set(unfiltered);
+    const own = await this.#readAll(there.filter((ns) => !theirs.has(ns)));
+    const workloads = await readWorkloads(
+      this.#native,
+      there.filter((ns) => theirs.has(ns)),
+    );
+    const read = workloads.flatMap((one) => {
+      if (!('error' in one)) return [one];
+      onUnreadable(one.ns, one.error);
+      return [];
+    });
+    return observedRows([...own, ...read]);
+  }
+
+  async #readAll(namespaces: readonly string[]): Promise<NamespaceDump[]> {
     const dumps = [dumpLinks(), dumpAddrs(), dumpRoutes(), dumpRules(), dumpNeighs(), dumpStations()];
-    const ops = there.flatMap((ns) => dumps.map((data): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data })));
-    const results = await this.#native.run(ops, true);
-    const filtered = there.filter((ns) => !unfiltered.includes(ns));
-    const rulesets = await inParallel(filtered, (ns) => this.#ruleset(ns));
-    const firewalls = new Map(filtered.map((ns, index) => [ns, rulesets[index]]));
-    let at = 0;
-    const take = () => results[at++];
-    const views = there.map((ns): Omit<NamespaceDump, 'sysctls'> => {
+    const ops = namespaces.flatMap((ns) => dumps.map((data): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data })));
+    const results = (await this.#native.run(ops, true)).values();
+    const firewalls = await inParallel(namespaces, (ns) => this.#ruleset(ns));
+    const views = namespaces.map((ns, index): Omit<NamespaceDump, 'sysctls'> => {
       const [links, addrs, routes, rules, neighs, stations] = dumps.map(() => {
-        const result = take();
+        const result = results.next().value;
         if (result?.data !== undefined && result.errno === 0) return result.data;
-        throw new VpcctlError('KERNEL', `could not read namespace ${ns || 'of the host'}`, {
-          netns: ns,
-          errno: this.#native.errnoName(result?.errno ?? 0),
-        });
+        throw unreadable(this.#native, ns, result?.errno);
       }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
       return {
         ns,
@@ -213,11 +225,11 @@ export class RealKernel implements Kernel {
         rules: decodeRules(rules),
         neighs: decodeNeighs(neighs),
         stations: decodeStations(stations),
-        firewall: firewalls.get(ns) ?? [],
+        firewall: firewalls[index] ?? [],
       };
     });
     const sysctls = await this.#sysctls(views);
-    return observedRows(views.map((view, index) => ({ ...view, sysctls: sysctls[index] ?? new Map() })));
+    return views.map((view, index) => ({ ...view, sysctls: sysctls[index] ?? new Map() }));
   }
 
   /** Of namespaces of ours; which of links there are, their links tell. */
@@ -364,6 +376,10 @@ function birthsOf(changes: readonly Change[]): [Change[], Change[]] {
 async function allDone<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   await Promise.allSettled(promises);
   return Promise.all(promises);
+}
+
+function raise(_ns: string, error: VpcctlError): never {
+  throw error;
 }
 
 /** All but the births. */

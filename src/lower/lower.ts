@@ -21,6 +21,7 @@ import type { Ipv4 } from '../net/cidr.js';
 import { hostCidr, prefixLength } from '../net/cidr.js';
 import {
   type KernelObject,
+  MAIN_TABLE,
   NFT_TABLE,
   type NftElementRow,
   type NftFamily,
@@ -38,7 +39,6 @@ import {
   HOST_LINK,
   LAST_METRIC,
   MAC,
-  MAIN_TABLE,
   PUBLIC_TABLE,
   peerLink,
   portLink,

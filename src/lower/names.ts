@@ -58,7 +58,6 @@ export const MAC = {
   port: (ip: Ipv4): string => `fe${macOf(ip).slice(2)}`,
 } as const;
 
-export const MAIN_TABLE = 254;
 /** Of a route that any other to the same destination goes before. */
 export const LAST_METRIC = 1000;
 /** Routes of public subnets. */

@@ -1,5 +1,15 @@
 /** Neighbours: ARP and NDP entries (RTM_*NEIGH, linux/neighbour.h). */
-import { AF_BRIDGE, type Family, familyNumber, familyOf, formatIp, formatMac, parseIp, parseMac } from './address.js';
+import {
+  AF_BRIDGE,
+  AF_INET,
+  type Family,
+  familyNumber,
+  familyOf,
+  formatIp,
+  formatMac,
+  parseIp,
+  parseMac,
+} from './address.js';
 import { type Batch, dumpRequest } from './batch.js';
 import { decodeMessages, eachAttr, malformed, readBytes } from './message.js';
 import { LITTLE_ENDIAN, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLMSG_HDRLEN } from './wire.js';
@@ -16,6 +26,7 @@ const NDMSG_LENGTH = 12;
 // linux/neighbour.h
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
+const NDA_IFINDEX = 8;
 const NUD_NOARP = 0x40;
 const NUD_PERMANENT = 0x80;
 const NTF_MASTER = 0x04;
@@ -90,9 +101,12 @@ export function deleteNeigh(batch: Batch, neigh: Pick<NeighParams, 'link' | 'ip'
   batch.message(RTM_DELNEIGH, 0, () => ndmsg(batch, neigh, 0));
 }
 
-/** The request for all neighbours of a namespace, IPv4 and IPv6. */
-export function dumpNeighs(): Uint8Array {
-  return dumpRequest(RTM_GETNEIGH, NDMSG_LENGTH);
+/** The request for all neighbours of a namespace, IPv4 and IPv6; with `index`, for the IPv4 neighbours on that link. */
+export function dumpNeighs(index?: number): Uint8Array {
+  if (index === undefined) return dumpRequest(RTM_GETNEIGH, NDMSG_LENGTH);
+  const request = dumpRequest(RTM_GETNEIGH, NDMSG_LENGTH, [[NDA_IFINDEX, index]]);
+  request[NLMSG_HDRLEN] = AF_INET;
+  return request;
 }
 
 /** Decodes the answer to {@link dumpNeighs}; families other than IP's (bridge forwarding entries) are passed over. */

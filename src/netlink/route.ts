@@ -14,7 +14,7 @@ import {
 } from './address.js';
 import { type Batch, dumpRequest } from './batch.js';
 import { type Draft, decodeMessages, eachAttr, malformed, readBytes, readU16, readU32 } from './message.js';
-import { align4, LITTLE_ENDIAN, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, OWN_PROTOCOL } from './wire.js';
+import { align4, LITTLE_ENDIAN, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLMSG_HDRLEN, OWN_PROTOCOL } from './wire.js';
 
 // linux/rtnetlink.h
 const RTM_NEWROUTE = 24;
@@ -147,9 +147,15 @@ export function deleteRoute(batch: Batch, route: RouteKey): void {
   });
 }
 
-/** The request for all routes of a namespace, all tables, IPv4 and IPv6. */
-export function dumpRoutes(): Uint8Array {
-  return dumpRequest(RTM_GETROUTE, RTMSG_LENGTH);
+/**
+ * The request for all routes of a namespace, all tables, IPv4 and IPv6; with `table`, for the IPv4 routes of that table, from `default` on. ENOENT
+ * when there is no such table.
+ */
+export function dumpRoutes(table?: number): Uint8Array {
+  if (table === undefined) return dumpRequest(RTM_GETROUTE, RTMSG_LENGTH);
+  const request = dumpRequest(RTM_GETROUTE, RTMSG_LENGTH, [[RTA_TABLE, table]]);
+  request[NLMSG_HDRLEN] = AF_INET;
+  return request;
 }
 
 /** Decodes the answer to {@link dumpRoutes}; families other than IP's (multicast routing) are passed over. */

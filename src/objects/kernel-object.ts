@@ -239,6 +239,9 @@ export function rowText(row: KernelObject): string {
   return canonicalText(state);
 }
 
+/** The routing table that packets are looked up in when no rule of ours says otherwise. */
+export const MAIN_TABLE = 254;
+
 /** `rtm_protocol` of every route and rule we make. */
 export const ROUTE_PROTOCOL = 201;
 

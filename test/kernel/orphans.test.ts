@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { open } from '../../src/index.js';
 import { TestHost } from '../harness/host.js';
 import { diffHostStates } from '../harness/host-state.mjs';
-import { ipDo } from '../harness/witness.js';
+import { ipDo, must } from '../harness/witness.js';
 
 test('orphans are found by their marks, and nothing else is touched', async () => {
   const host = await TestHost.create();
@@ -26,12 +26,16 @@ test('orphans are found by their marks, and nothing else is touched', async () =
   await lost.close();
   // Root in a workload takes its own mark off; the router's end still names it.
   await ipDo(['link', 'set', 'eth0', 'alias', ''], 'vpc.a.w1');
+  // What root in a workload makes of nftables is nobody else's to read.
+  await must('vpc.a.w2', ['nft', 'add', 'table', 'inet', 'own']);
   rmSync(host.stateDir, { recursive: true });
 
   const fresh = await open({ state: host.stateDir });
   const orphans = await fresh.orphans();
   const namespaces = orphans.flatMap((row) => (row.kind === 'netns' ? [row.ns] : [])).sort();
   expect(namespaces).toEqual(['vpc-edge', 'vpc.a', 'vpc.a.w1', 'vpc.a.w2']);
+  const tables = orphans.flatMap((row) => (row.kind === 'nft-table' ? [row.ns] : []));
+  expect([tables.includes('vpc.a'), tables.includes('vpc.a.w2')]).toEqual([true, false]);
   await fresh.removeOrphans();
   expect(await fresh.orphans()).toEqual([]);
   await fresh.close();

@@ -63,6 +63,10 @@ describe.runIf(littleEndianHost)('bytes', () => {
       ['18000000 1600 0103 01000000 00000000', 'nlmsghdr RTM_GETADDR REQUEST|DUMP seq 1'],
       ['00 00 00 00 00000000', 'struct ifaddrmsg: all'],
     ]);
+    expectBytes(dumpAddrs(7), [
+      ['18000000 1600 0103 01000000 00000000', 'nlmsghdr RTM_GETADDR REQUEST|DUMP seq 1'],
+      ['02 00 00 00 07000000', 'struct ifaddrmsg: AF_INET, link 7'],
+    ]);
   });
 });
 

@@ -84,6 +84,11 @@ describe.runIf(littleEndianHost)('bytes', () => {
       ['1c000000 1e00 0103 01000000 00000000', 'nlmsghdr RTM_GETNEIGH REQUEST|DUMP seq 1'],
       ['00 00 0000 00000000 0000 00 00', 'struct ndmsg: all'],
     ]);
+    expectBytes(dumpNeighs(7), [
+      ['24000000 1e00 0103 01000000 00000000', 'nlmsghdr RTM_GETNEIGH REQUEST|DUMP seq 1'],
+      ['02 00 0000 00000000 0000 00 00', 'struct ndmsg: AF_INET'],
+      ['0800 0800 07000000', 'NDA_IFINDEX 7'],
+    ]);
   });
 });
 

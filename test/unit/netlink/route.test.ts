@@ -126,6 +126,11 @@ describe.runIf(littleEndianHost)('bytes', () => {
       ['1c000000 1a00 0103 01000000 00000000', 'nlmsghdr RTM_GETROUTE REQUEST|DUMP seq 1'],
       ['00 00 00 00 00 00 00 00 00000000', 'struct rtmsg: all'],
     ]);
+    expectBytes(dumpRoutes(254), [
+      ['24000000 1a00 0103 01000000 00000000', 'nlmsghdr RTM_GETROUTE REQUEST|DUMP seq 1'],
+      ['02 00 00 00 00 00 00 00 00000000', 'struct rtmsg: AF_INET'],
+      ['0800 0f00 fe000000', 'RTA_TABLE 254'],
+    ]);
   });
 });
 
