@@ -242,7 +242,7 @@ function locate(parsed: ParsedSpec, path: string): { line: number; column: numbe
   return parsed.locate(path.split('.').map((step) => (/^(0|[1-9]\d{0,8})$/.test(step) ? Number(step) : step)));
 }
 
-/** Lines on standard error: stages of long work on a terminal, and always what was recovered or restored. */
+/** Lines on standard error: stages of long work on a terminal, and always what was recovered, restored, or left as it was. */
 export class Progress {
   readonly #stream: NodeJS.WritableStream;
   readonly #stages: boolean;
@@ -265,10 +265,20 @@ export class Progress {
       case 'cut':
         this.#line(`ended ${count(event.connections, 'connection')} that nothing admits any more`);
         return;
+      case 'fix-kept':
+        this.#line(`vpcctl: ${event.error.toLine()}`);
+        return;
       case 'restoring':
         this.#stage(`${event.index + 1}/${event.total} ${event.what}`);
         return;
       case 'restored':
+        if (event.again === true) {
+          const why = event.failed.length === 0 ? '' : '; see `vpcctl restore`';
+          this.#line(
+            `vpcctl: tried again what this machine lost when it was started anew: ${restoreText(event)}${why}`,
+          );
+          return;
+        }
         this.#line(`vpcctl: this machine was started anew: ${restoreText(event)}`);
         for (const { what, error } of event.failed) this.#line(`vpcctl: ${what}: ${error.toLine()}`);
         return;

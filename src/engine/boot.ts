@@ -6,6 +6,8 @@ import type { Store } from './store.js';
 
 const BOOT = 'boot';
 const RESTORING = 'restoring';
+/** Its value while nobody has tried to bring everything back; then a list in JSON of what failed. */
+const ALL = '1';
 /** Written by a transaction: the directory of namespaces was made ready by us. */
 export const DIRECTORY_MADE = 'netns_directory_made';
 
@@ -15,9 +17,16 @@ export function isOtherBoot(store: Store, kernel: Kernel): boolean {
   return known !== undefined && known !== kernel.bootId();
 }
 
+/** What is to be brought back: everything, or the parts of these names, which could not be when it was tried. */
+export function missingParts(store: Store, kernel: Kernel): 'all' | readonly string[] {
+  const restoring = store.meta(RESTORING);
+  if (isOtherBoot(store, kernel) || restoring === ALL) return 'all';
+  return restoring === undefined ? [] : (JSON.parse(restoring) as string[]);
+}
+
 /** What was recorded is not in the kernel yet: {@link isOtherBoot}, or bringing it back was begun and not finished. */
 export function needsRestore(store: Store, kernel: Kernel): boolean {
-  return isOtherBoot(store, kernel) || store.meta(RESTORING) !== undefined;
+  return missingParts(store, kernel).length > 0;
 }
 
 /** From now on the records are of this start. A store that never said so was written in it. */
@@ -35,7 +44,7 @@ export async function adoptBoot(store: Store, kernel: Kernel): Promise<void> {
   const rows = await Promise.all(before.map(async (row) => refreshed(row, kernel)));
   store.amend([{ id: EDGE_ID, before, rows }], {
     [BOOT]: kernel.bootId(),
-    [RESTORING]: '1',
+    [RESTORING]: ALL,
     [DIRECTORY_MADE]: undefined,
   });
 }
@@ -46,7 +55,7 @@ async function refreshed(row: KernelObject, kernel: Kernel): Promise<KernelObjec
   return restore === undefined ? row : { ...row, restore };
 }
 
-/** All was brought back, or was tried. */
-export function endRestore(store: Store): void {
-  store.setMeta(RESTORING, undefined);
+/** All was brought back but for these, which remain to be. */
+export function endRestore(store: Store, failed: readonly string[]): void {
+  store.setMeta(RESTORING, failed.length === 0 ? undefined : JSON.stringify(failed));
 }

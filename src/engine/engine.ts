@@ -37,6 +37,8 @@ export type EngineEvent =
     }
   | { readonly type: 'cut'; readonly connections: number }
   | { readonly type: 'rollback'; readonly stage: string; readonly reason: string }
+  /** Everything is done, but for this: what `doctor --fix` did could not be taken back. `doctor --undo` tries again. */
+  | { readonly type: 'fix-kept'; readonly error: VpcctlError }
   | { readonly type: 'recovered'; readonly what: 'undone' | 'finished'; readonly scopes: readonly string[] };
 
 export interface EngineOptions {
@@ -285,21 +287,19 @@ export class Engine {
     if (failure !== undefined) throw failure.error;
     const connections = await carryOut(cuts, this.store, this.kernel);
     if (connections > 0) options.onEvent?.({ type: 'cut', connections });
-    await this.#finish(journal, scopes);
+    await this.#finish(journal, scopes, options);
   }
 
   /**
    * The teardown is done. What `doctor --fix` did was for the border, and is taken back when that is gone: before the journal forgets, so that a crash
-   * in between is made up for. What cannot be taken back stays remembered, and holds up nothing.
+   * in between is made up for. What cannot be taken back stays remembered, is told, and holds up nothing: the transaction was carried out.
    */
-  async #finish(journal: number, scopes: readonly string[]): Promise<void> {
+  async #finish(journal: number, scopes: readonly string[], options: EngineOptions): Promise<void> {
     // Whoever holds this lock is alone with the border.
     const alone = scopes.includes(INSTALLATION_SCOPE) && this.store.get(EDGE_ID) === undefined;
     const { failure } = alone ? await undoFixes(this.store, this.kernel.machine) : {};
     this.store.finish(journal);
-    if (failure === undefined) return;
-    await this.#releaseDirectory();
-    throw failure;
+    if (failure !== undefined) options.onEvent?.({ type: 'fix-kept', error: failure });
   }
 
   async #goForward(journal: number, forward: readonly Stage[], teardown: Stage, options: EngineOptions): Promise<void> {

@@ -3,7 +3,7 @@ import { VpcctlError } from '../errors.js';
 import { namespacesOf } from '../lower/lower.js';
 import { findKind } from '../model/reader.js';
 import { describe, INSTALLATION_SCOPE, type Resource, scopesOf } from '../model/resources.js';
-import { adoptBoot, endRestore, isOtherBoot, needsRestore } from './boot.js';
+import { adoptBoot, endRestore, isOtherBoot, missingParts } from './boot.js';
 import type { Engine, EngineEvent, EngineOptions } from './engine.js';
 import { type RepairResult, runRepair, select } from './repair.js';
 import type { Store } from './store.js';
@@ -25,10 +25,18 @@ export interface RestoreResult {
 /** Progress of a restore: one part after the other, and the end of one that began by itself. */
 export type RestoreEvent =
   | { readonly type: 'restoring'; readonly what: string; readonly index: number; readonly total: number }
-  | { readonly type: 'restored'; readonly restored: readonly string[]; readonly failed: readonly RestoreFailure[] };
+  | {
+      readonly type: 'restored';
+      readonly restored: readonly string[];
+      readonly failed: readonly RestoreFailure[];
+      /** It was told before that these had failed. */
+      readonly again?: true;
+    };
 
 export interface RestoreOptions extends Omit<EngineOptions, 'onEvent'> {
   readonly onEvent?: (event: EngineEvent | RestoreEvent) => void;
+  /** After a restore in which something failed: that alone. */
+  readonly onlyMissing?: boolean;
 }
 
 interface Part {
@@ -68,9 +76,10 @@ async function takeNotice(engine: Engine, options: EngineOptions): Promise<void>
 
 /** Brings back what was recorded and is not there. */
 export async function runRestore(engine: Engine, options: RestoreOptions): Promise<RestoreResult> {
-  const anew = needsRestore(engine.store, engine.kernel);
+  const missing = missingParts(engine.store, engine.kernel);
+  const isMissing = (what: string): boolean => missing === 'all' || missing.includes(what);
   if (isOtherBoot(engine.store, engine.kernel)) await takeNotice(engine, options);
-  const parts = partsOf(engine.store);
+  const parts = partsOf(engine.store).filter(({ what }) => options.onlyMissing !== true || isMissing(what));
   const restored: string[] = [];
   const failed: RestoreFailure[] = [];
   const kernel = { create: 0, update: 0, delete: 0 };
@@ -79,7 +88,11 @@ export async function runRestore(engine: Engine, options: RestoreOptions): Promi
   for (const [index, { what, includes }] of parts.entries()) {
     options.onEvent?.({ type: 'restoring', what, index, total: parts.length });
     try {
-      const done = await runRepair(engine, () => select(engine.store, includes), { ...options, anew, avoid });
+      const done = await runRepair(engine, () => select(engine.store, includes), {
+        ...options,
+        anew: isMissing(what),
+        avoid,
+      });
       for (const op of ['create', 'update', 'delete'] as const) kernel[op] += done.kernel[op];
       const lost = done.left.find(({ recorded }) => recorded !== undefined);
       if (lost !== undefined) failed.push({ what, error: incomplete(lost.sentence) });
@@ -90,7 +103,10 @@ export async function runRestore(engine: Engine, options: RestoreOptions): Promi
       for (const ns of engine.store.resources().filter(includes).flatMap(namespacesOf)) avoid.add(ns);
     }
   }
-  endRestore(engine.store);
+  endRestore(
+    engine.store,
+    failed.map(({ what }) => what),
+  );
   return { restored, failed, kernel };
 }
 

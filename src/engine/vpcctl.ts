@@ -24,7 +24,7 @@ import {
   stop,
   untilReady,
 } from './apps.js';
-import { needsRestore, noteBoot } from './boot.js';
+import { missingParts, needsRestore, noteBoot } from './boot.js';
 import { type Drift, explainDrift } from './drift.js';
 import { Engine, type EngineEvent, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
@@ -225,7 +225,7 @@ export class Vpcctl {
         const { rehearse } = await import('./rehearsal.js');
         await rehearse(kernel.rehearsal());
       }
-      if (!needsRestore(store, kernel)) {
+      if (missingParts(store, kernel) !== 'all') {
         await engine.recoverAll(vpcctl.#options({}));
         await vpcctl.#sweepApps(store.apps());
       }
@@ -387,7 +387,7 @@ export class Vpcctl {
     }
   }
 
-  /** The machine was started anew since the last change: nothing of what is recorded is in the kernel. */
+  /** The machine was started anew, and what is recorded, or a part of it, has not been brought back since. */
   get needsRestore(): boolean {
     return needsRestore(this.#store, this.#kernel);
   }
@@ -397,14 +397,14 @@ export class Vpcctl {
     return this.#working(() => this.#restore(options));
   }
 
-  async #restore(options: Omit<RunOptions, 'dryRun'>): Promise<RestoreResult> {
+  async #restore(options: Omit<RunOptions, 'dryRun'>, onlyMissing = false): Promise<RestoreResult> {
     noteBoot(this.#store, this.#kernel);
-    const result = await runRestore(this.#engine, this.#options(options));
+    const result = await runRestore(this.#engine, { ...this.#options(options), onlyMissing });
     this.#present = true;
     return result;
   }
 
-  /** Before a change: what a new start of the machine took away is brought back. */
+  /** Before the first change: what a new start of the machine took away is brought back, or of that what another process could not bring back. */
   async #bringBack(options: RunOptions): Promise<void> {
     if (this.#present) return;
     if (!this.needsRestore) {
@@ -412,8 +412,11 @@ export class Vpcctl {
       this.#present = true;
       return;
     }
-    const { restored, failed } = await this.#restore(options);
-    if (restored.length + failed.length > 0) this.#options(options).onEvent?.({ type: 'restored', restored, failed });
+    const again = missingParts(this.#store, this.#kernel) === 'all' ? {} : { again: true as const };
+    const { restored, failed } = await this.#restore(options, true);
+    if (restored.length + failed.length > 0) {
+      this.#options(options).onEvent?.({ type: 'restored', restored, failed, ...again });
+    }
     await this.#sweepApps(this.#store.apps());
   }
 
@@ -519,7 +522,7 @@ export class Vpcctl {
   ): Promise<ExecResult> {
     if (command.length === 0) throw new VpcctlError('USAGE', 'no command is given', { hint: 'write it after --' });
     const instance = this.#instance(vpc, where);
-    await this.#bringBack(options.signal === undefined ? {} : { signal: options.signal });
+    await this.#working(() => this.#bringBack(options.signal === undefined ? {} : { signal: options.signal }));
     return execIn(instance, command, options);
   }
 

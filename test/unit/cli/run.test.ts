@@ -804,6 +804,17 @@ describe('progress', () => {
     quiet.on({ type: 'recovered', what: 'undone', scopes: ['', 'a'] });
     expect(lines).toEqual(['vpcctl: an earlier command was interrupted: undone (vpc a)\n']);
   });
+
+  test('of a fix that stays, and of what is still not brought back, is told in one line', () => {
+    const { lines, progress: quiet } = progress(false);
+    const error = new VpcctlError('ENVIRONMENT', 'it could not be taken back', { hint: 'run vpcctl doctor --undo' });
+    quiet.on({ type: 'fix-kept', error });
+    quiet.on({ type: 'restored', restored: [], failed: [{ what: 'vpc a', error }], again: true });
+    expect(lines).toEqual([
+      'vpcctl: it could not be taken back; run vpcctl doctor --undo\n',
+      'vpcctl: tried again what this machine lost when it was started anew: not restored: vpc a; see `vpcctl restore`\n',
+    ]);
+  });
 });
 
 test.each([

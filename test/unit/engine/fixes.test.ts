@@ -1,7 +1,7 @@
 /** `doctor`, `doctor --fix` and its undoing on a machine in memory. */
 import { readFileSync, rmSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { type DoctorReport, doctor, open, type Vpcctl, VpcctlError } from '../../../src/index.js';
+import { type DoctorReport, doctor, open, type Vpcctl, VpcctlError, type VpcctlEvent } from '../../../src/index.js';
 import { MemoryKernel, type MemoryKernelOptions } from '../../../src/kernel/memory.js';
 import { FakeMachine } from './machine.js';
 import { stateDir } from './support.js';
@@ -398,7 +398,13 @@ describe('when something dies or is refused', () => {
     machine.onChange = (what) => {
       if (what.startsWith('remove')) throw new VpcctlError('ENVIRONMENT', 'could not remove it', { errno: 'EROFS' });
     };
-    await expect(inside((vpcctl) => vpcctl.destroy())).rejects.toThrow(/could not be taken back: could not remove it/);
+    const told: VpcctlEvent[] = [];
+    await inside((vpcctl) => vpcctl.destroy(undefined, { onEvent: (event) => told.push(event) }));
+    expect(told.filter(({ type }) => type === 'fix-kept')).toMatchObject([
+      {
+        error: { code: 'ENVIRONMENT', message: expect.stringMatching(/could not be taken back: could not remove it/) },
+      },
+    ]);
     expect(await inside(async (vpcctl) => vpcctl.list().vpcs)).toEqual([]);
     expect(check(await run(), 'fixes')).toMatchObject({ status: 'warning', hint: 'run `vpcctl doctor --undo`' });
     await expect(run({ undo: true })).rejects.toThrow(/EROFS|could not remove it/);
