@@ -329,6 +329,35 @@ describe('a machine that was started anew', () => {
     await last.close();
   });
 
+  test('`close` waits for what a program that is to be run brings back', async () => {
+    const { vpcctl, kernel, dir } = await rich();
+    const [instance] = vpcctl.inspect('a').subnets.flatMap(({ instances }) => instances);
+    await vpcctl.close();
+    kernel.restart('boot 2');
+    const again = await open({ state: dir, kernel });
+    const apply = kernel.apply.bind(kernel);
+    let applying = false;
+    const begun = new Promise<void>((resolve) => {
+      kernel.apply = async (...args) => {
+        applying = true;
+        resolve();
+        await new Promise((done) => setTimeout(done, 50));
+        applying = false;
+        return apply(...args);
+      };
+    });
+    const run = again.exec('a', { instance: instance?.name ?? '' }, ['true']).catch((error: unknown) => error);
+    await begun;
+    await again.close();
+    expect(applying).toBe(false);
+    expect(await run).toMatchObject({ code: 'ABORTED' });
+    kernel.apply = apply;
+    const last = await open({ state: dir, kernel });
+    await last.restore();
+    expect(await last.drift()).toEqual([]);
+    await last.close();
+  });
+
   test('ends first what a dead process had begun, and leaves the host its new setting', async () => {
     let dying = false;
     const kernel = new MemoryKernel({
