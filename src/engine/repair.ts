@@ -2,6 +2,7 @@
 import { VpcctlError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { namespacesOf } from '../lower/lower.js';
+import type { Reader } from '../model/reader.js';
 import { EDGE_ID, INSTALLATION_SCOPE, idOf, type Resource, scopesOf } from '../model/resources.js';
 import { requireVpc } from '../model/verbs.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
@@ -10,6 +11,7 @@ import { repair } from '../plan/repair.js';
 import { comparable, type Drift, explainDrift, mayGo, type Scope } from './drift.js';
 import type { Engine, EngineOptions, Prepared } from './engine.js';
 import type { Store } from './store.js';
+import { assumed, type Unread, unreadDrift } from './unread.js';
 
 /** What is looked at, and where. */
 export interface Selection extends Scope {
@@ -47,17 +49,33 @@ export function selectVpc(store: Store, vpc: string | undefined): Selection {
   return select(store, (resource) => scopesOf(resource).includes(vpc) || (hasGateway && resource.kind === 'edge'));
 }
 
+/** What a look at the kernel saw. */
+export interface Seen {
+  /** Where a workload could not be read, what was recorded of it. */
+  readonly rows: readonly KernelObject[];
+  readonly unread: Unread;
+}
+
 /** What the kernel has in the selection's namespaces, and of the host's settings those that were recorded. */
-export async function look(kernel: Kernel, { recorded, namespaces, unfiltered }: Selection): Promise<KernelObject[]> {
+export async function look(kernel: Kernel, { recorded, namespaces, unfiltered }: Selection): Promise<Seen> {
   const known = new Set(recorded.map(({ row }) => rowKey(row)));
-  const observed = await kernel.observe(namespaces, { unfiltered });
+  const unread = new Map<string, VpcctlError>();
+  const observed = await kernel.observe(namespaces, {
+    unfiltered,
+    onUnreadable: (ns, error) => unread.set(ns, error),
+  });
   const rows = observed.filter((row) => row.kind !== 'sysctl' || known.has(rowKey(row)));
   for (const { row } of recorded) {
     if (row.kind !== 'sysctl' || row.ns !== '') continue;
     const value = await kernel.readSysctl(row.key);
     if (value !== undefined) rows.push({ ...row, value });
   }
-  return rows;
+  return { rows: assumed(recorded, rows, unread), unread };
+}
+
+/** All differences of what was seen, explained. */
+export function explain(reader: Reader, selection: Selection, { rows, unread }: Seen): Drift[] {
+  return [...unreadDrift(reader, selection.recorded, unread), ...explainDrift(reader, selection, rows)];
 }
 
 /** What a repair did, or would do. */
@@ -81,14 +99,15 @@ async function workOut(
   versions: ReadonlyMap<string, number>,
   { anew = false, avoid = new Set() }: RepairOptions,
 ): Promise<Prepared<Found>> {
-  const observed = await look(kernel, {
+  const seen = await look(kernel, {
     ...selection,
     namespaces: selection.namespaces.filter((ns) => !avoid.has(ns)),
   });
+  const observed = seen.rows;
   if (anew) refuseStrangers(selection, observed);
   const wanted = comparable(selection, observed);
   const { plan, changes, left } = repair(wanted, observed, (row) => mayGo(selection, row));
-  const drift = explainDrift(store, selection, observed).map((one) =>
+  const drift = explain(store, selection, seen).map((one) =>
     one.recorded !== undefined && left.has(rowKey(one.recorded)) ? { ...one, repairable: false } : one,
   );
   return { result: { drift, left }, edits: [], changes, plan, lowered: [], versions };

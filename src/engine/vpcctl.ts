@@ -25,11 +25,11 @@ import {
   untilReady,
 } from './apps.js';
 import { missingParts, needsRestore, noteBoot } from './boot.js';
-import { type Drift, explainDrift } from './drift.js';
+import type { Drift } from './drift.js';
 import { Engine, type EngineEvent, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
-import { look, type RepairResult, runRepair, selectVpc } from './repair.js';
+import { explain, look, type RepairResult, runRepair, selectVpc } from './repair.js';
 import { type RestoreEvent, type RestoreOptions, type RestoreResult, runRestore } from './restore.js';
 import { type AppRecord, closedError, Store, stateDirectory } from './store.js';
 import {
@@ -453,8 +453,9 @@ export class Vpcctl {
   /** What the kernel has in our namespaces, and of ours on the host, read back: rows in the order of their keys. */
   async observe(): Promise<KernelObject[]> {
     return this.#working(async () => {
-      const rows = await look(this.#kernel, selectVpc(this.#store, undefined));
-      return rows.sort((a, b) => (rowKey(a) < rowKey(b) ? -1 : 1));
+      const { rows, unread } = await look(this.#kernel, selectVpc(this.#store, undefined));
+      for (const error of unread.values()) throw error;
+      return [...rows].sort((a, b) => (rowKey(a) < rowKey(b) ? -1 : 1));
     });
   }
 
@@ -462,7 +463,7 @@ export class Vpcctl {
   async drift(): Promise<Drift[]> {
     return this.#working(async () => {
       const selection = selectVpc(this.#store, undefined);
-      return explainDrift(this.#store, selection, await look(this.#kernel, selection));
+      return explain(this.#store, selection, await look(this.#kernel, selection));
     });
   }
 

@@ -7,10 +7,10 @@ import type { KernelWatch } from '../kernel/kernel.js';
 import { namespacesOf } from '../lower/lower.js';
 import { findKind } from '../model/reader.js';
 import { EDGE_ID, INSTALLATION_SCOPE, ids, scopesOf } from '../model/resources.js';
-import { type Drift, explainDrift } from './drift.js';
+import type { Drift } from './drift.js';
 import type { Engine, EngineOptions } from './engine.js';
 import { Pace } from './pace.js';
-import { look, type RepairResult, runRepair, type Selection, select, selectVpc } from './repair.js';
+import { explain, look, type RepairResult, runRepair, type Selection, select, selectVpc } from './repair.js';
 
 export interface WatchOptions {
   /** Only what concerns this VPC. */
@@ -292,7 +292,7 @@ export class Watch {
   async #drift(subject: string): Promise<Drift[]> {
     const { store, kernel } = this.#engine;
     const selection = this.#choose(subject);
-    return explainDrift(store, selection, await look(kernel, selection));
+    return explain(store, selection, await look(kernel, selection));
   }
 }
 

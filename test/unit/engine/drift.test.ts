@@ -1,6 +1,7 @@
 /** Every kind of difference as a sentence. */
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { open, type Vpcctl } from '../../../src/index.js';
+import { open, type Vpcctl, VpcctlError } from '../../../src/index.js';
+import type { ObserveOptions } from '../../../src/kernel/kernel.js';
 import { MemoryKernel } from '../../../src/kernel/memory.js';
 import { type KernelObject, rowKey } from '../../../src/objects/kernel-object.js';
 import type { Spec } from '../../../src/spec/types.js';
@@ -25,6 +26,41 @@ async function withSpec(
 const told = async (vpcctl: Vpcctl): Promise<string[]> => [
   ...new Set((await vpcctl.drift()).filter(({ follows }) => !follows).map(({ sentence }) => sentence)),
 ];
+
+/** One namespace of it cannot be read. */
+class Unreadable extends MemoryKernel {
+  blind: string | undefined;
+
+  override async observe(namespaces: readonly string[], options: ObserveOptions = {}): Promise<KernelObject[]> {
+    const { blind } = this;
+    if (blind === undefined || !namespaces.includes(blind)) return super.observe(namespaces, options);
+    options.onUnreadable?.(blind, new VpcctlError('KERNEL', 'could not read it', { errno: 'EINVAL' }));
+    return super.observe(
+      namespaces.filter((ns) => ns !== blind),
+      options,
+    );
+  }
+}
+
+test('a workload that cannot be read is told of, and the others are looked at and repaired', async () => {
+  const kernel = new Unreadable();
+  const vpcctl = await open({ state: stateDir(), kernel });
+  onTestFinished(async () => vpcctl.close());
+  await vpcctl.apply(RICH);
+  const row = vpcctl.recorded().find((one) => one.kind === 'addr' && one.ns === 'vpc.a.d');
+  if (row === undefined) throw new Error('no address');
+  kernel.blind = 'vpc.a.w';
+  kernel.tamper(row);
+  const unread = 'instance a/w: its namespace vpc.a.w could not be read: EINVAL';
+  expect(await told(vpcctl)).toEqual([unread, expect.stringMatching(/^instance a\/d: its address/)]);
+  const { repaired, left } = await vpcctl.repair();
+  expect(repaired).toHaveLength(1);
+  expect(left).toMatchObject([{ sentence: unread, repairable: false }]);
+  expect(await told(vpcctl)).toEqual([unread]);
+  await expect(vpcctl.observe()).rejects.toThrow('could not read it');
+  kernel.blind = undefined;
+  expect(await told(vpcctl)).toEqual([]);
+});
 
 describe('what is missing', () => {
   test.each([
