@@ -7,7 +7,7 @@ import { EDGE_ID, INSTALLATION_SCOPE, idOf, type Resource, scopesOf } from '../m
 import { requireVpc } from '../model/verbs.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
 import { countChanges } from '../plan/plan.js';
-import { repair } from '../plan/repair.js';
+import { repair, settlePeers } from '../plan/repair.js';
 import { comparable, type Drift, explainDrift, mayGo, type Scope } from './drift.js';
 import type { Engine, EngineOptions, Prepared } from './engine.js';
 import type { Store } from './store.js';
@@ -64,7 +64,10 @@ export async function look(kernel: Kernel, { recorded, namespaces, unfiltered }:
     unfiltered,
     onUnreadable: (ns, error) => unread.set(ns, error),
   });
-  const rows = observed.filter((row) => row.kind !== 'sysctl' || known.has(rowKey(row)));
+  const rows = settlePeers(
+    observed.filter((row) => row.kind !== 'sysctl' || known.has(rowKey(row))),
+    recorded.map(({ row }) => row),
+  );
   for (const { row } of recorded) {
     if (row.kind !== 'sysctl' || row.ns !== '') continue;
     const value = await kernel.readSysctl(row.key);
@@ -106,7 +109,12 @@ async function workOut(
   const observed = seen.rows;
   if (anew) refuseStrangers(selection, observed);
   const wanted = comparable(selection, observed);
-  const { plan, changes, left } = repair(wanted, observed, (row) => mayGo(selection, row));
+  const { plan, changes, left } = repair(
+    wanted,
+    observed,
+    (row) => mayGo(selection, row),
+    new Set(selection.unfiltered),
+  );
   const drift = explain(store, selection, seen).map((one) =>
     one.recorded !== undefined && left.has(rowKey(one.recorded)) ? { ...one, repairable: false } : one,
   );

@@ -4,7 +4,14 @@ import type { LinkInfo } from '../netlink/link.js';
 import type { NeighInfo, StationInfo } from '../netlink/neigh.js';
 import type { RouteInfo } from '../netlink/route.js';
 import type { RuleInfo } from '../netlink/rule.js';
-import { type KernelObject, type LinkRow, NFT_TABLE, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
+import {
+  type KernelObject,
+  type LinkRow,
+  NFT_TABLE,
+  NOBODY,
+  ROUTE_PROTOCOL,
+  type VethRow,
+} from '../objects/kernel-object.js';
 
 export interface NamespaceDump {
   /** `''` is the host's: only what is marked ours is read from it. */
@@ -58,6 +65,7 @@ export function observedRows(dumps: readonly NamespaceDump[]): KernelObject[] {
   const ends: Map<string, End[]> = new Map();
   for (const { ns, links } of dumps) {
     for (const link of links) {
+      if (link.kind !== 'veth') continue;
       const key = endKey(link.peerIndex, link.index);
       const known = ends.get(key);
       if (known === undefined) ends.set(key, [{ ns, link }]);
@@ -80,28 +88,45 @@ function endKey(peerIndex: number | undefined, index: number): string {
   return `${peerIndex} ${index}`;
 }
 
-/**
- * The other end of a pair: it names this one's index as its peer's. Indices of different namespaces may agree by chance, so the alias, which
- * both ends share, decides; where somebody changed one, the only end that has no other peer of its alias.
- */
-function peerOf(own: End, ends: Ends): { readonly ns: string; readonly name: string } {
-  const { link } = own;
-  const candidates = (ends.get(endKey(link.index, link.peerIndex ?? 0)) ?? []).filter((end) => !isSame(end, own));
-  const single = candidates.filter((end) => !isMatched(end, ends));
-  const found =
-    candidates.find((end) => end.link.alias === link.alias) ?? (single.length === 1 ? single[0] : undefined);
-  return found === undefined ? { ns: '?', name: '?' } : { ns: found.ns, name: found.link.name };
+/** The ends that name this one's index as their peer's, and whose own index it names; and as both say, in one namespace or in two. */
+function fitting(own: End, ends: Ends): readonly End[] {
+  const { index, peerIndex } = own.link;
+  return (ends.get(endKey(index, peerIndex ?? 0)) ?? []).filter((end) => {
+    if (isSame(end, own)) return false;
+    const together = end.ns === own.ns;
+    return [end, own].every(({ link }) => (link.peerNsid === undefined) === together);
+  });
+}
+
+/** Of these, those that share its mark. Indices of different namespaces agree by chance; who is root in one chooses indices and mark. */
+function candidates(own: End, ends: Ends): readonly End[] {
+  return fitting(own, ends).filter(({ link }) => link.alias === own.link.alias);
+}
+
+/** The other end; where somebody changed a mark, the only end that has no other peer of its own mark. */
+function likeliest(own: End, ends: Ends): End | undefined {
+  const [marked] = candidates(own, ends);
+  if (marked !== undefined) return marked;
+  const single = fitting(own, ends).filter((end) => candidates(end, ends).length === 0);
+  return single.length === 1 ? single[0] : undefined;
+}
+
+function peerOf(own: End, ends: Ends): Pick<VethRow, 'peer' | 'candidates'> {
+  const found = candidates(own, ends);
+  const doubtful = found.length > 1 || found.some((end) => candidates(end, ends).length > 1);
+  const chosen = likeliest(own, ends);
+  // Each is to be the other's.
+  const back = chosen === undefined ? undefined : likeliest(chosen, ends);
+  const peer = chosen === undefined || back === undefined || !isSame(back, own) ? NOBODY : placeOf(chosen);
+  return { peer, ...(doubtful ? { candidates: found.map(placeOf) } : {}) };
+}
+
+function placeOf({ ns, link }: End): VethRow['peer'] {
+  return { ns, name: link.name };
 }
 
 function isSame(a: End, b: End): boolean {
   return a.ns === b.ns && a.link.index === b.link.index;
-}
-
-function isMatched(end: End, ends: Ends): boolean {
-  const { index, peerIndex, alias } = end.link;
-  return (ends.get(endKey(index, peerIndex ?? 0)) ?? []).some(
-    (other) => !isSame(other, end) && other.link.alias === alias,
-  );
 }
 
 function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
@@ -170,7 +195,7 @@ function linkRow(
   return {
     ...common,
     type: 'veth',
-    peer: peerOf({ ns, link }, ends),
+    ...peerOf({ ns, link }, ends),
     ...(master === undefined ? {} : { master }),
     ...(link.isolated === true ? { isolated: true } : {}),
     ...(station === undefined ? {} : { station }),

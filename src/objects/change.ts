@@ -1,5 +1,5 @@
 import { assertNever } from '../errors.js';
-import type { KernelObject, LinkRow, NftRow, NftTableRow } from './kernel-object.js';
+import { type KernelObject, type LinkRow, type NftRow, type NftTableRow, NOBODY } from './kernel-object.js';
 
 /**
  * A whole table of nftables in place of the one of its name, in one transaction: chains and rules change in no other way. Without rows,
@@ -49,5 +49,5 @@ export function isBirth({ op, row }: Change): boolean {
 
 /** One end of a pair, of which nobody knows where the other is: it cannot be made again. */
 export function isStump(row: KernelObject): boolean {
-  return row.kind === 'link' && row.type === 'veth' && row.peer.ns === '?';
+  return row.kind === 'link' && row.type === 'veth' && row.peer.ns === NOBODY.ns;
 }

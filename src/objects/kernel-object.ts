@@ -53,7 +53,12 @@ export interface VethRow {
   readonly station?: string;
   /** Set down by somebody. Only observed: what we make is up. */
   readonly down?: boolean;
+  /** All that the other end may be, where the kernel's words and the marks leave more than one. Only observed, and settled by what was recorded. */
+  readonly candidates?: readonly VethRow['peer'][];
 }
+
+/** The other end of a pair, where that is in no namespace that is looked at. */
+export const NOBODY: VethRow['peer'] = { ns: '?', name: '?' };
 
 /** A link of a kind that we never make. Only observed. */
 export interface OtherLinkRow {

@@ -3,7 +3,7 @@
  * one of ours belongs is removed first, if it is marked ours, and what hung on it is made again with it; what cannot be put back is left out.
  */
 import { type Change, isStump } from '../objects/change.js';
-import { type KernelObject, type LinkRow, NFT_TABLE, rowKey, type VethRow } from '../objects/kernel-object.js';
+import { type KernelObject, type LinkRow, NFT_TABLE, NOBODY, rowKey, type VethRow } from '../objects/kernel-object.js';
 import { diff } from './diff.js';
 import { type Plan, plan, type Stage, settingLink } from './plan.js';
 import { replaceTables, rowsOfTable } from './tables.js';
@@ -62,12 +62,13 @@ export function isMarkedOurs(row: KernelObject): boolean {
 
 /**
  * What turns `observed` into `wanted`. `observed`: all that is there of the same namespaces, with all rows of our tables; what is in it and not
- * wanted goes only where `mayGo` says so.
+ * wanted goes only where `mayGo` says so. `workloads`: namespaces whose root is not to be believed.
  */
 export function repair(
   wanted: readonly KernelObject[],
   observed: readonly KernelObject[],
   mayGo: (row: KernelObject) => boolean,
+  workloads: ReadonlySet<string> = new Set(),
 ): RepairPlan {
   // Of two rows of one key the one that is ours counts.
   const seen = new Map(
@@ -75,7 +76,7 @@ export function repair(
   );
   const keysWanted = new Set(wanted.map(rowKey));
   const isNowhere = (ns: string): boolean => ns !== '' && ![seen, keysWanted].some((keys) => keys.has(`netns|${ns}`));
-  const { remove, blocked } = misplaced(wanted, seen, isNowhere);
+  const { remove, blocked } = misplaced(wanted, seen, isNowhere, workloads);
   const cannotBe = (row: KernelObject): boolean =>
     isNowhere(row.ns) || isOn(blocked)(row) || isOfNothing(row, seen, keysWanted);
   const left = new Set(wanted.filter(cannotBe).map(rowKey));
@@ -112,6 +113,7 @@ function misplaced(
   wanted: readonly KernelObject[],
   seen: ReadonlyMap<string, KernelObject>,
   isNowhere: (ns: string) => boolean,
+  workloads: ReadonlySet<string>,
 ): Misplaced {
   const remove = new Map<string, LinkRow>();
   const blocked = new Set<string>();
@@ -141,7 +143,12 @@ function misplaced(
         blocked.add(linkId(row.ns, row.name)).add(linkId(row.peer.ns, row.peer.name));
         continue;
       }
-      for (const one of far === undefined ? [end] : [end, far]) remove.set(linkId(one.ns, one.name), one);
+      if (far !== undefined && isCredible(end, far, workloads)) {
+        for (const one of [end, far]) remove.set(linkId(one.ns, one.name), one);
+      } else {
+        const id = linkId(end.ns, end.name);
+        remove.set(id, remove.get(id) ?? { ...end, peer: NOBODY });
+      }
     }
   }
   for (const row of wanted) {
@@ -152,8 +159,43 @@ function misplaced(
   return { remove: [...remove.values()].filter((one) => !isOn(blocked)(one)), blocked };
 }
 
+/**
+ * Whether the far end goes by name too, which lets an undo make the pair again. What a workload says its link leads to may be anybody's: then that
+ * goes only if it is true, with the end that is removed.
+ */
+function isCredible(end: LinkRow, far: LinkRow, workloads: ReadonlySet<string>): boolean {
+  return workloads.has(far.ns) || (far.ns !== '' && !workloads.has(end.ns));
+}
+
+/** Observed rows of which each pair's ends are each other's: of what the other end may be, the one that was recorded is it. */
+export function settlePeers(observed: readonly KernelObject[], recorded: readonly KernelObject[]): KernelObject[] {
+  if (!observed.some((row) => isVeth(row) && row.candidates !== undefined)) return [...observed];
+  const known = new Map(recorded.filter(isVeth).map((row) => [linkId(row.ns, row.name), row.peer]));
+  const peers = new Map(
+    observed.filter(isVeth).map(({ ns, name, peer, candidates = [] }) => {
+      const was = known.get(linkId(ns, name));
+      return [linkId(ns, name), candidates.find((one) => was !== undefined && isPlace(one, was)) ?? peer] as const;
+    }),
+  );
+  return observed.map((row) => {
+    if (!isVeth(row) || row.candidates === undefined) return row;
+    const { candidates: _settled, ...rest } = row;
+    const peer = peers.get(linkId(row.ns, row.name)) ?? NOBODY;
+    const back = peers.get(linkId(peer.ns, peer.name));
+    return { ...rest, peer: back !== undefined && isPlace(back, row) ? peer : NOBODY };
+  });
+}
+
+function isVeth(row: KernelObject): row is VethRow {
+  return row.kind === 'link' && row.type === 'veth';
+}
+
+function isPlace(a: VethRow['peer'], b: VethRow['peer']): boolean {
+  return a.ns === b.ns && a.name === b.name;
+}
+
 function isPair(row: VethRow, there: LinkRow | undefined): boolean {
-  return there?.type === 'veth' && there.peer.ns === row.peer.ns && there.peer.name === row.peer.name;
+  return there?.type === 'veth' && isPlace(there.peer, row.peer);
 }
 
 /** A link loses its neighbours, permanent ones too, with its MAC address. */

@@ -8,6 +8,7 @@ import type { RouteInfo } from '../../../src/netlink/route.js';
 import type { RuleInfo } from '../../../src/netlink/rule.js';
 import { isNftRow } from '../../../src/nft/encode.js';
 import type { KernelObject, LinkRow } from '../../../src/objects/kernel-object.js';
+import { settlePeers } from '../../../src/plan/repair.js';
 import { attempt, byKey, transactions, World } from '../model/support.js';
 import { assertProperty } from '../net/property.js';
 
@@ -303,6 +304,7 @@ describe('observedRows', () => {
       name,
       kind: 'veth',
       peerIndex,
+      peerNsid: 0,
       alias,
     });
     const rows = observedRows([
@@ -324,6 +326,7 @@ describe('observedRows', () => {
       mtu: 1500,
       up: true,
       peerIndex,
+      peerNsid: 0,
       alias,
       group: 0,
     });
@@ -338,5 +341,37 @@ describe('observedRows', () => {
         row.kind === 'link' && row.type === 'veth' ? [`${row.ns}/${row.name} ${row.peer.ns}/${row.peer.name}`] : [],
       ),
     ).toEqual(['r/p1 x/eth0', 'r/p2 y/eth0', 'x/eth0 r/p1', 'y/eth0 r/p2', 'z/eth0 ?/?']);
+  });
+
+  describe('of a workload that takes the indices and the mark of a pair of ours', () => {
+    const edge = (index: number, name: string, peerIndex: number, peerNsid?: number): LinkInfo => ({
+      ...bridge,
+      index,
+      name,
+      kind: 'veth',
+      peerIndex,
+      alias: 'vpcctl:edge',
+      ...(peerNsid === undefined ? {} : { peerNsid }),
+    });
+    const dumpsWith = (lie: LinkInfo): NamespaceDump[] => [
+      { ns: 'vpc.a.evil', ...nothing, links: [lie] },
+      { ns: '', ...nothing, links: [edge(3, 'vpc-edge', 2, 0)] },
+      { ns: 'vpc-edge', ...nothing, links: [edge(2, 'host', 3, 0)] },
+    ];
+    const pairs = (rows: readonly KernelObject[]): string[] =>
+      rows.flatMap((row) =>
+        row.kind === 'link' && row.type === 'veth' ? [`${row.ns}/${row.name} ${row.peer.ns}/${row.peer.name}`] : [],
+      );
+    const TRUTH = ['vpc.a.evil/eth0 ?/?', '/vpc-edge vpc-edge/host', 'vpc-edge/host /vpc-edge'];
+
+    test('believe the kernel that its peer is in the same namespace', () => {
+      expect(pairs(observedRows(dumpsWith(edge(2, 'eth0', 3))))).toEqual(TRUTH);
+    });
+
+    test('with a peer in a further namespace, believe what was recorded', () => {
+      const honest = observedRows(dumpsWith(edge(2, 'eth0', 3)));
+      const rows = observedRows(dumpsWith(edge(2, 'eth0', 3, 5)));
+      expect(pairs(settlePeers(rows, honest))).toEqual(TRUTH);
+    });
   });
 });

@@ -87,6 +87,18 @@ describe('repair', () => {
     expect(rollback(plan.forward.slice(0, 1))[0]?.changes).toEqual([]);
   });
 
+  test.each(['', 'edge', 'r'])('removes nothing in "%s" because a workload says that its link leads there', (ns) => {
+    const ours = end(ns, 'ours', { ns: 'w', name: 'eth0' });
+    const { plan } = repair(
+      WANTED,
+      [...WANTED.slice(0, 2), ours, { ...ETH0, peer: { ns, name: 'ours' } }],
+      () => false,
+      new Set(['w']),
+    );
+    const gone = plan.forward.flatMap(({ changes }) => changes).filter(({ op }) => op === 'delete');
+    expect(gone.map(({ row }) => rowKey(row))).toEqual(['link|w|eth0']);
+  });
+
   test.each<readonly [string, LinkRow]>([
     [
       'of another kind',
