@@ -16,8 +16,7 @@ namespace {
 
 constexpr size_t kHeader = sizeof(nlmsghdr);
 
-/* linux/if_link.h and linux/netlink.h of older distributions lack these. */
-constexpr uint16_t kIflaAltIfname = 53;
+/* linux/netlink.h of older distributions lacks these. */
 constexpr uint16_t kExtackMsg = 1;
 constexpr uint16_t kExtackOffs = 2;
 constexpr uint16_t kFlagCapped = 0x100;
@@ -171,23 +170,6 @@ bool patch(uint8_t* data, const std::vector<Extent>& extents, size_t offset, uin
   return true;
 }
 
-std::vector<uint8_t> linkRequest(const std::string& name, bool alternative) {
-  const size_t attr = sizeof(nlattr) + name.size() + 1;
-  std::vector<uint8_t> bytes(kHeader + sizeof(ifinfomsg) + align4(attr), 0);
-  nlmsghdr header{};
-  header.nlmsg_len = static_cast<uint32_t>(bytes.size());
-  header.nlmsg_type = RTM_GETLINK;
-  header.nlmsg_flags = NLM_F_REQUEST;
-  store(bytes.data(), header);
-  uint8_t* at = bytes.data() + kHeader + sizeof(ifinfomsg);
-  nlattr head{};
-  head.nla_len = static_cast<uint16_t>(attr);
-  head.nla_type = alternative ? kIflaAltIfname : uint16_t{IFLA_IFNAME};
-  store(at, head);
-  std::memcpy(at + sizeof(nlattr), name.data(), name.size());
-  return bytes;
-}
-
 std::vector<uint8_t> nsidRequest(int fd, int32_t nsid) {
   constexpr size_t kBody = kHeader + align4(sizeof(rtgenmsg));
   constexpr size_t kAttr = sizeof(nlattr) + sizeof(uint32_t);
@@ -207,18 +189,6 @@ std::vector<uint8_t> nsidRequest(int fd, int32_t nsid) {
     at += kAttr;
   }
   return bytes;
-}
-
-std::optional<uint32_t> linkIndex(const uint8_t* data, size_t size) {
-  std::optional<uint32_t> index;
-  walk(data, size, [&](const nlmsghdr& header, const uint8_t* message, size_t length) {
-    if (!index && header.nlmsg_type == RTM_NEWLINK && length >= kHeader + sizeof(ifinfomsg)) {
-      const int32_t found = load<ifinfomsg>(message + kHeader).ifi_index;
-      if (found > 0) index = static_cast<uint32_t>(found);
-    }
-    return true;
-  });
-  return index;
 }
 
 AckCollector::AckCollector(uint32_t first, size_t count)

@@ -63,15 +63,8 @@ size_t messageAt(const std::vector<Extent>& extents, size_t offset);
 /** True when 4 bytes at `offset` lie inside one message's payload. */
 bool inPayload(const std::vector<Extent>& extents, size_t offset);
 
-/** RTM_GETLINK of the link with this name; `alternative` looks among the altnames, which may be up to 127 bytes long.
- */
-std::vector<uint8_t> linkRequest(const std::string& name, bool alternative);
-
 /** RTM_NEWNSID: the namespace of this descriptor gets this number in the namespace of the socket. */
 std::vector<uint8_t> nsidRequest(int fd, int32_t nsid);
-
-/** The index in the first RTM_NEWLINK of an answer. */
-std::optional<uint32_t> linkIndex(const uint8_t* data, size_t size);
 
 /** Gathers the acks of messages numbered consecutively from `first`, and any other answers to them. */
 class AckCollector {

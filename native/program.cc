@@ -306,29 +306,9 @@ class Session {
       return {};
     }
     uint32_t index = 0;
-    if (const auto found = sys::linkIndex(socket.fd.get(), fixup.name)) {
-      index = *found;
-    } else if (sys::Status status = askIndex(socket, fixup.name, &index); !status.ok()) {
-      return status;
-    }
+    if (sys::Status status = sys::linkIndex(socket.fd.get(), fixup.name, &index); !status.ok()) return status;
     if (index == 0) return {ENODEV, "link " + fixup.name};
     *value = index;
-    return {};
-  }
-
-  /* For what the ioctl cannot look up: altnames of more than 15 bytes. */
-  sys::Status askIndex(Socket& socket, const std::string& name, uint32_t* index) {
-    constexpr size_t kShortName = 15;
-    constexpr size_t kLongName = 127;
-    if (name.size() > kLongName) return {};
-    std::vector<uint8_t> request = msg::linkRequest(name, name.size() > kShortName);
-    const uint32_t seq = socket.seq++;
-    msg::requestAck(request.data(), {0, request.size()}, seq);
-    msg::AckCollector collector(seq, 1);
-    if (sys::Status status = transact(socket, request.data(), request.size(), &collector); !status.ok()) return status;
-    const int error = collector.acks()[0].error;
-    if (error != 0 && error != ENODEV) return {error, "link " + name};
-    *index = msg::linkIndex(collector.replies().data(), collector.replies().size()).value_or(0);
     return {};
   }
 

@@ -309,15 +309,25 @@ Status receiveNews(int socket, uint8_t* buffer, size_t capacity, size_t* size, i
   return {};
 }
 
-std::optional<uint32_t> linkIndex(int socket, const std::string& name) {
+Status linkIndex(int socket, const std::string& name, uint32_t* index) {
+  *index = 0;
   /* The ioctl cuts a name at its colon (`br0:1`, an address label, would find br0); no link's name has one. */
-  if (name.empty() || name.find(':') != std::string::npos) return 0;
-  if (name.size() >= IFNAMSIZ) return std::nullopt;
+  if (name.empty() || name.size() >= IFNAMSIZ || name.find(':') != std::string::npos) return {};
   ifreq request{};
   std::memcpy(request.ifr_name, name.data(), name.size());
-  if (::ioctl(socket, SIOCGIFINDEX, &request) == 0) return static_cast<uint32_t>(request.ifr_ifindex);
-  if (errno == ENODEV) return 0;
-  return std::nullopt;
+  if (::ioctl(socket, SIOCGIFINDEX, &request) != 0) {
+    return errno == ENODEV ? Status{} : Status::fromErrno("link " + name);
+  }
+  /* It finds altnames too, which whoever is root in a namespace gives to any link there. */
+  ifreq found{};
+  found.ifr_ifindex = request.ifr_ifindex;
+  if (::ioctl(socket, SIOCGIFNAME, &found) != 0) {
+    return errno == ENODEV ? Status{} : Status::fromErrno("link " + name);
+  }
+  if (name == std::string(found.ifr_name, ::strnlen(found.ifr_name, IFNAMSIZ))) {
+    *index = static_cast<uint32_t>(request.ifr_ifindex);
+  }
+  return {};
 }
 
 Status readSysctl(const std::string& key, std::string* value) {

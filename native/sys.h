@@ -102,11 +102,8 @@ Status sendAll(int socket, const uint8_t* data, size_t size);
  */
 Status receive(int socket, uint8_t* buffer, size_t capacity, size_t* size);
 
-/**
- * Index of a link of the socket's namespace by name or short altname. `*index` 0: not there; nullopt: this socket
- * cannot tell.
- */
-std::optional<uint32_t> linkIndex(int socket, const std::string& name);
+/** Index of the link of the socket's namespace that has this name, and not only as an altname; `*index` 0: there is none. */
+Status linkIndex(int socket, const std::string& name, uint32_t* index);
 
 /** `/proc/sys/<key>` as the thread's namespace has it, without the newline at its end. */
 Status readSysctl(const std::string& key, std::string* value);

@@ -242,6 +242,12 @@ function locate(parsed: ParsedSpec, path: string): { line: number; column: numbe
   return parsed.locate(path.split('.').map((step) => (/^(0|[1-9]\d{0,8})$/.test(step) ? Number(step) : step)));
 }
 
+/** `vpc a, b`; nothing for the installation's own scope. */
+function vpcsOf(scopes: readonly string[]): string {
+  const vpcs = scopes.filter((scope) => scope !== '');
+  return vpcs.length === 0 ? '' : `vpc ${vpcs.join(', ')}`;
+}
+
 /** Lines on standard error: stages of long work on a terminal, and always what was recovered, restored, or left as it was. */
 export class Progress {
   readonly #stream: NodeJS.WritableStream;
@@ -258,10 +264,13 @@ export class Progress {
   on(event: VpcctlEvent): void {
     switch (event.type) {
       case 'recovered': {
-        const whose = event.scopes.filter((scope) => scope !== '').join(', ');
-        this.#line(`vpcctl: an earlier command was interrupted: ${event.what}${whose === '' ? '' : ` (vpc ${whose})`}`);
+        const vpcs = vpcsOf(event.scopes);
+        this.#line(`vpcctl: an earlier command was interrupted: ${event.what}${vpcs === '' ? '' : ` (${vpcs})`}`);
         return;
       }
+      case 'unrecovered':
+        this.#line(`vpcctl: ${vpcsOf(event.scopes) || 'the edge'} cannot be changed: ${event.error.toLine()}`);
+        return;
       case 'cut':
         this.#line(`ended ${count(event.connections, 'connection')} that nothing admits any more`);
         return;

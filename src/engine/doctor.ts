@@ -62,7 +62,11 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport>
   const store = new Store(stateDirectory(options.state));
   try {
     const engine = new Engine(store, kernel, new Locks(store.dir, LOCK_TIMEOUT_MS));
-    await engine.recoverAll();
+    await engine.recoverAll({
+      onEvent: (event) => {
+        if (event.type === 'unrecovered' && event.scopes.includes(INSTALLATION_SCOPE)) throw event.error;
+      },
+    });
     const release = await engine.locks.acquire([INSTALLATION_SCOPE], options.signal).catch((error: unknown) => {
       throw options.signal?.aborted === true ? new VpcctlError('ABORTED', 'interrupted: nothing was changed') : error;
     });

@@ -39,7 +39,9 @@ export type EngineEvent =
   | { readonly type: 'rollback'; readonly stage: string; readonly reason: string }
   /** Everything is done, but for this: what `doctor --fix` did could not be taken back. `doctor --undo` tries again. */
   | { readonly type: 'fix-kept'; readonly error: VpcctlError }
-  | { readonly type: 'recovered'; readonly what: 'undone' | 'finished'; readonly scopes: readonly string[] };
+  | { readonly type: 'recovered'; readonly what: 'undone' | 'finished'; readonly scopes: readonly string[] }
+  /** What a dead process began in these scopes could not be ended: they stay as they are, and cannot be changed, until that is possible. */
+  | { readonly type: 'unrecovered'; readonly scopes: readonly string[]; readonly error: VpcctlError };
 
 export interface EngineOptions {
   readonly signal?: AbortSignal;
@@ -401,6 +403,15 @@ export class Engine {
     return this.#end(isOtherBoot(this.store, this.kernel) ? withoutHostSettings(entry) : entry, scopes, options);
   }
 
+  async #tryRecover(entry: JournalEntry, scopes: readonly string[], options: EngineOptions): Promise<void> {
+    try {
+      await this.#recover(entry, scopes, options);
+    } catch (error) {
+      if (!(error instanceof VpcctlError) || (error.code !== 'KERNEL' && error.code !== 'ENVIRONMENT')) throw error;
+      options.onEvent?.({ type: 'unrecovered', scopes, error });
+    }
+  }
+
   async #end(entry: JournalEntry, scopes: readonly string[], options: EngineOptions): Promise<void> {
     if (entry.phase === 'forward') {
       await this.#undo(entry.id, entry.plan.forward, undefined, 'an earlier command was interrupted', {});
@@ -411,7 +422,7 @@ export class Engine {
     options.onEvent?.({ type: 'recovered', what: 'finished', scopes });
   }
 
-  /** Ends what dead processes began, wherever no living one is at work. */
+  /** Ends what dead processes began, wherever no living one is at work. What cannot be ended is told of, and stops none of the rest. */
   async recoverAll(options: EngineOptions = {}): Promise<void> {
     for (const { scopes } of this.store.unfinished()) {
       const release = this.locks.tryAcquire(scopes);
@@ -419,7 +430,7 @@ export class Engine {
       try {
         // Read again under the locks: another process may have been faster.
         for (const { entry, scopes: own } of this.store.unfinished(scopes)) {
-          if (own.every((scope) => scopes.includes(scope))) await this.#recover(entry, own, options);
+          if (own.every((scope) => scopes.includes(scope))) await this.#tryRecover(entry, own, options);
         }
         await this.#releaseDirectory();
       } finally {

@@ -134,7 +134,11 @@ function isNoNamespace(errno: string, where: string | undefined): boolean {
 
 /** What is to be deleted is gone already; or, where that is tolerated, what is to be made is there: of updates, a rule is made anew. */
 function isMoot(change: Change, errno: string, tolerant: boolean): boolean {
-  if (change.op === 'delete') return ['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL'].includes(errno);
+  if (change.op === 'delete') {
+    // Only what is no virtual link cannot be deleted: the loopback, say, that has been given the name of ours, which is gone, as an altname.
+    if (errno === 'EOPNOTSUPP') return change.row.kind === 'link';
+    return ['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL'].includes(errno);
+  }
   return tolerant && (change.op === 'create' || change.op === 'update') && errno === 'EEXIST';
 }
 

@@ -802,7 +802,11 @@ describe('progress', () => {
     const { lines, progress: quiet } = progress(false);
     quiet.on(stage(0));
     quiet.on({ type: 'recovered', what: 'undone', scopes: ['', 'a'] });
-    expect(lines).toEqual(['vpcctl: an earlier command was interrupted: undone (vpc a)\n']);
+    quiet.on({ type: 'unrecovered', scopes: ['b'], error: new VpcctlError('KERNEL', 'no', { errno: 'EBUSY' }) });
+    expect(lines).toEqual([
+      'vpcctl: an earlier command was interrupted: undone (vpc a)\n',
+      'vpcctl: vpc b cannot be changed: no (EBUSY)\n',
+    ]);
   });
 
   test('of a fix that stays, and of what is still not brought back, is told in one line', () => {

@@ -393,6 +393,32 @@ describe('two engines on one state', () => {
     await engine.transact((draft) => verbs.deleteInstance(draft, 'a', 'other'));
     expect(snapshot(kernel)).toEqual(before);
   });
+
+  test('what cannot be undone is told of, keeps its own VPC from being changed, and holds up nothing else', async () => {
+    const dir = stateDir();
+    let broken = false;
+    const kernel = new MemoryKernel({
+      onChange: ({ row }) => {
+        if (broken && row.ns === 'vpc.a.x') throw new VpcctlError('KERNEL', 'the kernel will not', { netns: row.ns });
+      },
+    });
+    const engine = engineOn(dir, kernel);
+    await engine.transact(vpc('a', '10.0.0.0/16', false));
+    await engine.transact(vpc('b', '10.1.0.0/16', false));
+    broken = true;
+    await expect(engineOn(dir, kernel).transact(instance('a', 'x'))).rejects.toThrow('the kernel will not');
+    const events: EngineEvent[] = [];
+    const next = engineOn(dir, kernel);
+    await next.recoverAll({ onEvent: (event) => events.push(event) });
+    expect(events.filter(({ type }) => type === 'unrecovered')).toMatchObject([
+      { scopes: ['a'], error: { code: 'KERNEL' } },
+    ]);
+    await next.transact(instance('b', 'y'));
+    await expect(next.transact(instance('a', 'z'))).rejects.toThrow('the kernel will not');
+    broken = false;
+    await next.transact(instance('a', 'z'));
+    expect(next.store.unfinished()).toEqual([]);
+  });
 });
 
 test('hostFacts takes the default route of the lowest metric, and leaves out routes through our own link', () => {
