@@ -42,6 +42,8 @@ export interface ErrorFacts {
   readonly object?: string;
   /** The network namespace the operation ran in; `''` is the host's. */
   readonly netns?: string;
+  /** For a pair of links: the namespace of the other end, which the refusal may be about as well. */
+  readonly peerNetns?: string;
   /** Symbolic errno: `EEXIST`, `EPERM`. */
   readonly errno?: string;
   /** The kernel's extended acknowledgement text, or nft's message. */

@@ -4,7 +4,7 @@ import { foreignWords, type RowWords, rowWords } from '../lower/words.js';
 import type { Reader } from '../model/reader.js';
 import { describe } from '../model/resources.js';
 import type { Change } from '../objects/change.js';
-import { type KernelObject, type LinkRow, rowKey } from '../objects/kernel-object.js';
+import { type KernelObject, type LinkRow, type OtherLinkRow, rowKey } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { isMarkedOurs } from '../plan/repair.js';
 
@@ -131,8 +131,16 @@ function differing(recorded: KernelObject, observed: KernelObject): (readonly [s
     .filter(([, a, b]) => a !== b);
 }
 
+/** Another link has the name besides its own. */
+function isOtherName(row: KernelObject): row is OtherLinkRow & { readonly nameOf: string } {
+  return row.kind === 'link' && row.type === 'other' && row.nameOf !== undefined;
+}
+
 function linkStates(recorded: LinkRow, observed: LinkRow): string[] {
   if (observed.type !== recorded.type) {
+    if (isOtherName(observed)) {
+      return [`is not there, and cannot be: ${observed.nameOf} is called ${observed.name} too`];
+    }
     return [`is of another kind: ${observed.type === 'other' ? observed.driver : observed.type}`];
   }
   const fields = differing(recorded, observed);
@@ -168,7 +176,10 @@ class Reasons {
   readonly #links: ReadonlyMap<string, { readonly row: LinkRow; readonly old: LinkRow }>;
 
   constructor(changes: readonly Change[]) {
-    this.#missing = new Map(changes.flatMap(({ op, row }) => (op === 'delete' ? [[rowKey(row), row] as const] : [])));
+    const missing = changes.flatMap((change) =>
+      change.op === 'delete' ? [change.row] : change.op === 'update' && isOtherName(change.row) ? [change.old] : [],
+    );
+    this.#missing = new Map(missing.map((row) => [rowKey(row), row]));
     this.#added = new Set(changes.flatMap(({ op, row }) => (op === 'create' ? [rowKey(row)] : [])));
     this.#links = new Map(
       changes.flatMap((change) => {

@@ -93,7 +93,25 @@ export interface RepairResult {
 
 interface Found {
   readonly drift: readonly Drift[];
-  readonly left: ReadonlySet<string>;
+}
+
+/** Workloads' namespaces in which the kernel refused a repair, and its words: they, and what leads into them, stay as they are. */
+type Refused = Map<string, VpcctlError>;
+
+/**
+ * The workload's namespace in which the kernel refused a change: who is root there can have it refused as often as he likes. Of one that was only to
+ * be made, nobody else was root.
+ */
+async function refusingNamespace({ store, kernel }: Engine, { code, facts }: VpcctlError): Promise<string | undefined> {
+  if (code !== 'KERNEL') return undefined;
+  const places = await kernel.pinned([facts.netns ?? '', facts.peerNetns ?? ''].filter((ns) => ns !== ''));
+  if (places.length === 0) return undefined;
+  const workloads = new Set(store.resources().flatMap((one) => (one.kind === 'instance' ? namespacesOf(one) : [])));
+  return places.find((ns) => workloads.has(ns));
+}
+
+function refusalOf(row: KernelObject, refused: Refused): VpcctlError | undefined {
+  return refused.get(row.ns) ?? (row.kind === 'link' && row.type === 'veth' ? refused.get(row.peer.ns) : undefined);
 }
 
 async function workOut(
@@ -101,6 +119,7 @@ async function workOut(
   selection: Selection,
   versions: ReadonlyMap<string, number>,
   { anew = false, avoid = new Set() }: RepairOptions,
+  refused: Refused,
 ): Promise<Prepared<Found>> {
   const seen = await look(kernel, {
     ...selection,
@@ -108,17 +127,17 @@ async function workOut(
   });
   const observed = seen.rows;
   if (anew) refuseStrangers(selection, observed);
-  const wanted = comparable(selection, observed);
-  const { plan, changes, left } = repair(
-    wanted,
-    observed,
-    (row) => mayGo(selection, row),
-    new Set(selection.unfiltered),
-  );
-  const drift = explain(store, selection, seen).map((one) =>
-    one.recorded !== undefined && left.has(rowKey(one.recorded)) ? { ...one, repairable: false } : one,
-  );
-  return { result: { drift, left }, edits: [], changes, plan, lowered: [], versions };
+  const { plan, changes, left } = repair(comparable(selection, observed), observed, (row) => mayGo(selection, row), {
+    workloads: new Set(selection.unfiltered),
+    closed: new Set(refused.keys()),
+  });
+  const drift = explain(store, selection, seen).map((one): Drift => {
+    if (one.recorded === undefined || !left.has(rowKey(one.recorded))) return one;
+    const refusal = refusalOf(one.recorded, refused);
+    const words = refusal === undefined ? '' : `: ${refusal.toLine()}`;
+    return { ...one, sentence: `${one.sentence}${words}`, repairable: false };
+  });
+  return { result: { drift }, edits: [], changes, plan, lowered: [], versions };
 }
 
 /** After a new start of the machine, a namespace with our name and nothing in it that is marked ours is somebody else's. */
@@ -144,14 +163,36 @@ export interface RepairOptions extends EngineOptions {
   readonly avoid?: ReadonlySet<string>;
 }
 
-/** Puts back what the selection recorded and the kernel has not, as one transaction. `choose` is asked again under the locks. */
+/**
+ * Puts back what the selection recorded and the kernel has not, as one transaction. `choose` is asked again under the locks. Where it is refused in a
+ * workload's namespace, it is undone and begun anew without that namespace.
+ */
 export async function runRepair(
   engine: Engine,
   choose: () => Selection,
   { dryRun = false, ...options }: RepairOptions,
 ): Promise<RepairResult> {
+  const refused: Refused = new Map();
+  for (;;) {
+    try {
+      return await repairOnce(engine, choose, dryRun, options, refused);
+    } catch (error) {
+      const ns = error instanceof VpcctlError ? await refusingNamespace(engine, error) : undefined;
+      if (!(error instanceof VpcctlError) || ns === undefined || refused.has(ns)) throw error;
+      refused.set(ns, error);
+    }
+  }
+}
+
+async function repairOnce(
+  engine: Engine,
+  choose: () => Selection,
+  dryRun: boolean,
+  options: RepairOptions,
+  refused: Refused,
+): Promise<RepairResult> {
   const work = (versions: ReadonlyMap<string, number>): Promise<Prepared<Found>> =>
-    workOut(engine, choose(), versions, options);
+    workOut(engine, choose(), versions, options, refused);
   const { result, plan } = dryRun
     ? await work(new Map())
     : await engine.carryOut(() => locksOf(choose()), work, options);

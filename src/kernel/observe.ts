@@ -141,6 +141,7 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
     // Modules of tunnels put a link of theirs (tunl0, sit0) into every new namespace, down.
     if (isOurKind(link) || link.up) rows.push(linkRow(ns, stations, link, names, ends));
   }
+  if (!host) rows.push(...dump.links.flatMap((link) => altNameRows(ns, link)));
   for (const addr of dump.addrs) {
     const link = names.get(addr.index);
     if (addr.family === 4 && link !== undefined && ownIndices.has(addr.index))
@@ -162,6 +163,13 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   }
   for (const [key, value] of dump.sysctls) rows.push({ kind: 'sysctl', ns, key, value });
   return [...rows, ...dump.firewall.filter((row) => !host || ('table' in row && row.table === NFT_TABLE))];
+}
+
+/** A link's altnames stand in the way of links of these names. */
+function altNameRows(ns: string, { name: nameOf, kind = 'hardware', mtu, altNames = [] }: LinkInfo): LinkRow[] {
+  return altNames.map((name) => {
+    return { kind: 'link', ns, name, type: 'other', driver: kind, nameOf, mac: '', mtu, alias: '' };
+  });
 }
 
 function madeBy(protocol: number): { readonly protocol?: number } {

@@ -183,6 +183,9 @@ function refusal(change: Change, errno: string, where: string | undefined, extac
     object,
     errno,
     netns: change.row.ns,
+    ...(change.op === 'create' && change.row.kind === 'link' && change.row.type === 'veth'
+      ? { peerNetns: change.row.peer.ns }
+      : {}),
     ...(extack === undefined && where === undefined ? {} : { extack: extack ?? `at ${where}` }),
     ...(hint === undefined ? {} : { hint }),
   });

@@ -46,6 +46,9 @@ const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
 const IFLA_LINK_NETNSID = 37;
+const IFLA_PROP_LIST = 52;
+// … inside IFLA_PROP_LIST
+const IFLA_ALT_IFNAME = 53;
 // … inside IFLA_LINKINFO
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
@@ -143,6 +146,8 @@ export interface LinkInfo {
   readonly peerNsid?: number;
   readonly group: number;
   readonly addrGenMode?: AddrGenMode;
+  /** Names that it has besides; the kernel gives none of them to another link. Absent: none. */
+  readonly altNames?: readonly string[];
 }
 
 /**
@@ -340,6 +345,11 @@ function decodeLink(view: DataView, start: number, end: number): LinkInfo | unde
         break;
       case IFLA_AF_SPEC:
         decodeAfSpec(view, from, to, link);
+        break;
+      case IFLA_PROP_LIST:
+        eachAttr(view, from, to, (property, start, end) => {
+          if (property === IFLA_ALT_IFNAME) link.altNames = [...(link.altNames ?? []), readText(view, start, end)];
+        });
         break;
     }
   });

@@ -68,6 +68,8 @@ export interface OtherLinkRow {
   readonly type: 'other';
   /** The kernel's word for its kind; `hardware` for what has none. */
   readonly driver: string;
+  /** It is no link but another name (altname) of this one: nothing else in the namespace can have it. */
+  readonly nameOf?: string;
   readonly mac: string;
   readonly mtu: number;
   readonly alias: string;

@@ -60,25 +60,34 @@ export function isMarkedOurs(row: KernelObject): boolean {
   }
 }
 
+/** What is to be known of namespaces. */
+export interface Places {
+  /** Those whose root is not to be believed. */
+  readonly workloads: ReadonlySet<string>;
+  /** Those in which nothing is to be changed. */
+  readonly closed: ReadonlySet<string>;
+}
+
 /**
  * What turns `observed` into `wanted`. `observed`: all that is there of the same namespaces, with all rows of our tables; what is in it and not
- * wanted goes only where `mayGo` says so. `workloads`: namespaces whose root is not to be believed.
+ * wanted goes only where `mayGo` says so.
  */
 export function repair(
   wanted: readonly KernelObject[],
   observed: readonly KernelObject[],
   mayGo: (row: KernelObject) => boolean,
-  workloads: ReadonlySet<string> = new Set(),
+  places: Partial<Places> = {},
 ): RepairPlan {
+  const { workloads = new Set(), closed = new Set() } = places;
   // Of two rows of one key the one that is ours counts.
   const seen = new Map(
     [...observed].sort((a, b) => Number(isMarkedOurs(a)) - Number(isMarkedOurs(b))).map((row) => [rowKey(row), row]),
   );
   const keysWanted = new Set(wanted.map(rowKey));
   const isNowhere = (ns: string): boolean => ns !== '' && ![seen, keysWanted].some((keys) => keys.has(`netns|${ns}`));
-  const { remove, blocked } = misplaced(wanted, seen, isNowhere, workloads);
+  const { remove, blocked } = misplaced(wanted, seen, isNowhere, { workloads, closed });
   const cannotBe = (row: KernelObject): boolean =>
-    isNowhere(row.ns) || isOn(blocked)(row) || isOfNothing(row, seen, keysWanted);
+    isNowhere(row.ns) || closed.has(row.ns) || isOn(blocked)(row) || isOfNothing(row, seen, keysWanted);
   const left = new Set(wanted.filter(cannotBe).map(rowKey));
   const kept = wanted.filter((row) => !left.has(rowKey(row)));
   const removed: Links = new Set(remove.map(({ ns, name }) => linkId(ns, name)));
@@ -113,7 +122,7 @@ function misplaced(
   wanted: readonly KernelObject[],
   seen: ReadonlyMap<string, KernelObject>,
   isNowhere: (ns: string) => boolean,
-  workloads: ReadonlySet<string>,
+  { workloads, closed }: Places,
 ): Misplaced {
   const remove = new Map<string, LinkRow>();
   const blocked = new Set<string>();
@@ -130,7 +139,7 @@ function misplaced(
       if (there !== undefined && there.type !== row.type) blocked.add(linkId(row.ns, row.name));
       continue;
     }
-    if (isNowhere(row.ns) || isNowhere(row.peer.ns)) {
+    if ([row.ns, row.peer.ns].some((ns) => isNowhere(ns) || closed.has(ns))) {
       blocked.add(linkId(row.ns, row.name)).add(linkId(row.peer.ns, row.peer.name));
       continue;
     }

@@ -97,3 +97,29 @@ describe.each(['the same namespace', 'a further namespace'])('a workload whose l
     await expectAllWell();
   });
 });
+
+describe('a workload that gives the name of its link to its loopback', () => {
+  beforeEach(async () => {
+    await ipDo(['link', 'del', 'eth0'], EVIL);
+    await ipDo(['link', 'property', 'add', 'dev', 'lo', 'altname', 'eth0'], EVIL);
+  });
+
+  test('is left as it is, and told of, while its neighbour is repaired', async () => {
+    await ipDo(['link', 'del', 'eth0'], GOOD);
+    const { left } = await vpcctl.repair();
+    expect(left.filter(({ follows }) => !follows).map(({ sentence }) => sentence)).toEqual([
+      'instance a/evil: its link is not there, and cannot be: lo is called eth0 too',
+    ]);
+    expect(await reaches(GOOD, INTERNET_SERVER)).toBe(true);
+    expect(await reaches('', goodIp)).toBe(true);
+  });
+
+  test('can be deleted', async () => {
+    await host.leave(EVIL);
+    await vpcctl.transaction((tx) => tx.deleteInstance('a', 'evil'));
+    expect(await vpcctl.drift()).toEqual([]);
+    await vpcctl.transaction((tx) =>
+      tx.addInstance({ vpc: 'a', subnet: 'web', name: 'evil', securityGroups: ['web'] }),
+    );
+  });
+});

@@ -343,6 +343,25 @@ describe('observedRows', () => {
     ).toEqual(['r/p1 x/eth0', 'r/p2 y/eth0', 'x/eth0 r/p1', 'y/eth0 r/p2', 'z/eth0 ?/?']);
   });
 
+  test("tell of a link's altnames, which no other can have", () => {
+    const lo: LinkInfo = { ...LOOPBACK, altNames: ['eth0'] };
+    expect(observedRows([{ ns: 'w', ...nothing, links: [lo] }])).toEqual([
+      { kind: 'netns', ns: 'w' },
+      {
+        kind: 'link',
+        ns: 'w',
+        name: 'eth0',
+        type: 'other',
+        driver: 'hardware',
+        nameOf: 'lo',
+        mac: '',
+        mtu: 65536,
+        alias: '',
+      },
+    ]);
+    expect(observedRows([{ ns: '', ...nothing, links: [lo] }])).toEqual([]);
+  });
+
   describe('of a workload that takes the indices and the mark of a pair of ours', () => {
     const edge = (index: number, name: string, peerIndex: number, peerNsid?: number): LinkInfo => ({
       ...bridge,

@@ -93,7 +93,7 @@ describe('repair', () => {
       WANTED,
       [...WANTED.slice(0, 2), ours, { ...ETH0, peer: { ns, name: 'ours' } }],
       () => false,
-      new Set(['w']),
+      { workloads: new Set(['w']) },
     );
     const gone = plan.forward.flatMap(({ changes }) => changes).filter(({ op }) => op === 'delete');
     expect(gone.map(({ row }) => rowKey(row))).toEqual(['link|w|eth0']);
