@@ -1,5 +1,6 @@
 /** Differences between what was recorded and what the kernel has: which there are, whose they are, and what to say of them. Pure. */
 import { assertNever } from '../errors.js';
+import { EDGE_NS, isRouterLink } from '../lower/names.js';
 import { foreignWords, type RowWords, rowWords } from '../lower/words.js';
 import type { Reader } from '../model/reader.js';
 import { describe } from '../model/resources.js';
@@ -41,6 +42,8 @@ export interface Scope {
    * everybody may add what he likes.
    */
   readonly guarded: ReadonlySet<string>;
+  /** All VPCs are looked at. Else another process may be at work in one that is not, and have made what nobody has recorded yet. */
+  readonly whole: boolean;
 }
 
 /** The recorded rows that can be compared: a setting of a module that is not loaded has nothing to differ in. */
@@ -54,8 +57,10 @@ export function comparable({ recorded }: Scope, observed: readonly KernelObject[
 }
 
 /** Whether a row that was seen counts though it is recorded for none of the resources looked at. */
-export function isExtra({ others, guarded }: Scope, row: KernelObject): boolean {
+export function isExtra({ others, guarded, whole }: Scope, row: KernelObject): boolean {
   if (row.kind === 'sysctl' || row.kind === 'netns' || others.has(rowKey(row)) || !guarded.has(row.ns)) return false;
+  // In the edge an instance's public address is routed under the lock of its VPC alone.
+  if (!whole && row.ns === EDGE_NS && row.kind === 'route' && isRouterLink(row.link)) return false;
   // Who leads somewhere by our link on the host does so on purpose.
   return row.ns !== '' || row.kind !== 'route' || row.protocol === undefined;
 }

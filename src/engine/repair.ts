@@ -2,7 +2,9 @@
 import { VpcctlError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { namespacesOf } from '../lower/lower.js';
-import type { Reader } from '../model/reader.js';
+
+import { findKind, type Reader } from '../model/reader.js';
+
 import { EDGE_ID, INSTALLATION_SCOPE, idOf, type Resource, scopesOf } from '../model/resources.js';
 import { requireVpc } from '../model/verbs.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
@@ -31,13 +33,15 @@ export function select(store: Store, choose: (resource: Resource) => boolean): S
   const others = new Set(rows.filter(({ owner }) => !owners.has(owner)).map(({ row }) => rowKey(row)));
   const workloads = resources.flatMap((one) => (one.kind === 'instance' ? namespacesOf(one) : []));
   const guarded = resources.flatMap((one) => (one.kind === 'instance' ? [] : namespacesOf(one)));
+  const locks = [...new Set(resources.flatMap(scopesOf))];
   return {
     recorded,
     others,
+    whole: findKind(store, 'vpc', 'kind:vpc').every(({ name }) => locks.includes(name)),
     guarded: new Set([...guarded, ...(owners.has(EDGE_ID) ? [''] : [])]),
     namespaces: [...new Set(['', ...recorded.map(({ row }) => row.ns), ...guarded, ...workloads])],
     unfiltered: workloads,
-    locks: [...new Set(resources.flatMap(scopesOf))],
+    locks,
   };
 }
 

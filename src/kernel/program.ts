@@ -142,13 +142,17 @@ function isMoot(change: Change, errno: string, tolerant: boolean): boolean {
   return tolerant && (change.op === 'create' || change.op === 'update') && errno === 'EEXIST';
 }
 
+function placeOf({ ns, name }: { readonly ns: string; readonly name: string }): string {
+  return ns === '' ? name : `${ns}/${name}`;
+}
+
 function describeRow(row: KernelObject): string {
   const at = 'ns' in row && row.ns !== '' ? `${row.ns}/` : '';
   switch (row.kind) {
     case 'netns':
       return `namespace ${row.ns}`;
     case 'link':
-      return `link ${at}${row.name}`;
+      return `link ${placeOf(row)}`;
     case 'addr':
       return `address ${row.addr} on ${at}${row.link}`;
     case 'route':
@@ -169,7 +173,9 @@ const VERBS = { create: 'create', update: 'change', delete: 'delete', raise: 'br
 function hintFor(change: Change, errno: string): string | undefined {
   if (errno === 'EPERM' || errno === 'EACCES') return 'run as root, or in a user namespace of your own (unshare -rnm)';
   if (errno === 'EEXIST' && change.op === 'create') {
-    return 'something that is not ours has that name: remove or rename it, and try again';
+    const { row } = change;
+    const other = row.kind === 'link' && row.type === 'veth' ? `, or that of its other end ${placeOf(row.peer)}` : '';
+    return `something that is not ours has that name${other}: remove or rename it, and try again`;
   }
   if (errno === 'EOPNOTSUPP') return 'run `vpcctl doctor` to see which kernel feature is missing';
   return undefined;

@@ -23,6 +23,7 @@ export const ROUTER_LINKS = 'r-*';
 
 /** The edge's link to a VPC's router. */
 export const routerLink = (vpc: string): string => linkName('r-', vpc);
+export const isRouterLink = (link: string | undefined): boolean => link?.startsWith('r-') === true;
 /** A router's link to a peer. */
 export const peerLink = (other: string): string => linkName('peer-', other);
 /** The bridge port of a workload. */

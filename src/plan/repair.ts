@@ -6,7 +6,7 @@ import { type Change, isStump } from '../objects/change.js';
 import { type KernelObject, type LinkRow, NFT_TABLE, NOBODY, rowKey, type VethRow } from '../objects/kernel-object.js';
 import { diff } from './diff.js';
 import { type Plan, plan, type Stage, settingLink } from './plan.js';
-import { replaceTables, rowsOfTable } from './tables.js';
+import { replaceTables, rowsOfTable, tableOf } from './tables.js';
 
 export interface RepairPlan {
   readonly plan: Plan;
@@ -104,10 +104,29 @@ export function repair(
   return { plan: { forward: [...clearing(remove, observed), ...forward], teardown }, changes, left };
 }
 
-/** What is of a link that is neither there nor to be made: the host's own uplink, or a border that somebody took the place of. */
+/**
+ * What is of a link, table, chain or set that is neither there nor to be made: of the host's own uplink, of a border that somebody took the place of,
+ * of the firewall of another VPC's router.
+ */
 function isOfNothing(row: KernelObject, seen: ReadonlyMap<string, KernelObject>, wanted: ReadonlySet<string>): boolean {
   if (row.kind === 'link' || (row.kind === 'sysctl' && seen.has(rowKey(row)))) return false;
-  return linksOf(row).some((link) => ![seen, wanted].some((keys) => keys.has(`link|${link.replace('/', '|')}`)));
+  const holders = [...linksOf(row).map((link) => `link|${link.replace('/', '|')}`), ...holdersOf(row)];
+  return holders.some((holder) => ![seen, wanted].some((keys) => keys.has(holder)));
+}
+
+/** What a row of the firewall is in. */
+function holdersOf(row: KernelObject): string[] {
+  switch (row.kind) {
+    case 'nft-chain':
+    case 'nft-set':
+      return [rowKey(tableOf(row))];
+    case 'nft-rule':
+      return [rowKey(tableOf(row)), `nft-chain|${row.ns}|${row.family}|${row.table}|${row.chain}`];
+    case 'nft-element':
+      return [rowKey(tableOf(row)), `nft-set|${row.ns}|${row.family}|${row.table}|${row.set}`];
+    default:
+      return [];
+  }
 }
 
 interface Misplaced {

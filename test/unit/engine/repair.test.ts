@@ -219,6 +219,50 @@ describe('a repair', () => {
     TIMEOUT,
   );
 
+  test("of one VPC takes no other's new public route from the edge", async () => {
+    const { vpcctl, kernel, dir } = await rich();
+    const rival = await open({ state: dir, kernel });
+    onTestFinished(async () => rival.close());
+    await rival.transaction((tx) => {
+      tx.createVpc({ name: 'c', cidr: '10.7.0.0/16' });
+      tx.addSubnet({ vpc: 'c', name: 's', cidr: '10.7.1.0/24', public: true });
+    });
+    const observe = kernel.observe.bind(kernel);
+    let made: string | undefined;
+    // What is recorded has been read by now, and is not read again.
+    kernel.observe = async (...args) => {
+      kernel.observe = observe;
+      const done = await rival.transaction((tx) => tx.addInstance({ vpc: 'c', subnet: 's', name: 'late' }));
+      made = done.value.publicIp ?? undefined;
+      return observe(...args);
+    };
+    const { left, repaired } = await vpcctl.repair({ vpc: 'a' });
+    expect([left, repaired]).toEqual([[], []]);
+    expect(made).toBeDefined();
+    expect(kernel.rows()).toContainEqual(expect.objectContaining({ kind: 'route', ns: 'vpc-edge', dst: `${made}/32` }));
+    // All of them together take what nobody recorded.
+    const route = kernel.rows().find((row) => row.kind === 'route' && row.dst === `${made}/32`) as KernelObject;
+    const stray = { ...route, dst: '203.0.113.99/32' } as KernelObject;
+    kernel.alter(stray);
+    await vpcctl.repair();
+    expect(kernel.rows().some((row) => rowKey(row) === rowKey(stray))).toBe(false);
+    expect(await vpcctl.drift()).toEqual([]);
+  });
+
+  test('of one VPC leaves what belongs into the lost firewall of its peer', async () => {
+    const { vpcctl, kernel } = await rich();
+    const before = snapshot(kernel);
+    const find = (key: string): KernelObject => vpcctl.recorded().find((row) => rowKey(row) === key) as KernelObject;
+    kernel.tamper(find('nft-table|vpc.b|inet|vpcctl'));
+    kernel.tamper(find('route|vpc.a|254|10.1.0.0/16'));
+    const { repaired, left } = await vpcctl.repair({ vpc: 'a' });
+    expect(repaired.map(({ object }) => object)).toEqual(['route vpc.a 254 10.1.0.0/16']);
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.every(({ object }) => object.startsWith('nft-element vpc.b inet vpcctl '))).toBe(true);
+    expect((await vpcctl.repair()).left).toEqual([]);
+    expect(snapshot(kernel)).toEqual(before);
+  });
+
   test('does nothing where nothing differs, and nothing when only asked what it would do', async () => {
     const { vpcctl, kernel } = await rich();
     const changes = kernel.changes;

@@ -334,6 +334,21 @@ describe('encode → decode', () => {
   });
 });
 
+it('decodes altnames', () => {
+  const { data } = build((batch) =>
+    batch.message(RTM_NEWLINK, 0, () => {
+      for (let at = 0; at < 16; at += 4) batch.u32(0);
+      batch.attrName(3, 'lo'); // IFLA_IFNAME
+      // IFLA_PROP_LIST, IFLA_ALT_IFNAME
+      batch.nest(52, () => {
+        batch.attrName(53, 'eth0');
+        batch.attrName(53, 'another');
+      });
+    }),
+  );
+  expect(decodeLinks(data)).toMatchObject([{ name: 'lo', altNames: ['eth0', 'another'] }]);
+});
+
 it.runIf(littleEndianHost)('decodes a real dump', () => {
   const links = decodeLinks(fixture('links'));
   expect(links).toEqual([
