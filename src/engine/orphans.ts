@@ -1,7 +1,7 @@
 /** What is marked ours in the kernel and recorded nowhere: left by a state file that was lost. */
 import type { Kernel } from '../kernel/kernel.js';
 import { EDGE_NS, routerNs, workloadNs } from '../lower/names.js';
-import { type KernelObject, rowKey } from '../objects/kernel-object.js';
+import { type KernelObject, OWNER_MARK, rowKey } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { plan } from '../plan/plan.js';
 
@@ -13,7 +13,8 @@ const WORKLOAD_NAME = /^vpc\.[^.]+\./;
 
 /** The namespace that a link's owner mark speaks of. The router's end of a pair speaks for a workload that stripped its own. */
 function markedNamespace(alias: string): string | undefined {
-  const [kind, vpc, name] = alias.replace(/^vpcctl:/, '').split('/');
+  if (!alias.startsWith(OWNER_MARK)) return undefined;
+  const [kind, vpc, name] = alias.slice(OWNER_MARK.length).split('/');
   if (kind === 'edge') return EDGE_NS;
   if (kind === 'vpc' && vpc !== undefined) return routerNs(vpc);
   if (kind === 'instance' && vpc !== undefined && name !== undefined) return workloadNs(vpc, name);

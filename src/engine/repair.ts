@@ -7,7 +7,7 @@ import { findKind, type Reader } from '../model/reader.js';
 
 import { EDGE_ID, INSTALLATION_SCOPE, idOf, type Resource, scopesOf } from '../model/resources.js';
 import { requireVpc } from '../model/verbs.js';
-import { type KernelObject, rowKey } from '../objects/kernel-object.js';
+import { type KernelObject, OWNER_MARK, rowKey } from '../objects/kernel-object.js';
 import { countChanges } from '../plan/plan.js';
 import { repair, settlePeers } from '../plan/repair.js';
 import { comparable, type Drift, explainDrift, mayGo, type Scope } from './drift.js';
@@ -147,7 +147,7 @@ async function workOut(
 /** After a new start of the machine, a namespace with our name and nothing in it that is marked ours is somebody else's. */
 function refuseStrangers({ recorded }: Selection, observed: readonly KernelObject[]): void {
   const marked = new Set(
-    observed.flatMap((row) => (row.kind === 'link' && row.alias.startsWith('vpcctl:') ? [row.ns] : [])),
+    observed.flatMap((row) => (row.kind === 'link' && row.alias.startsWith(OWNER_MARK) ? [row.ns] : [])),
   );
   const seen = new Set(observed.map(rowKey));
   for (const { row } of recorded) {

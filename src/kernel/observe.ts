@@ -9,6 +9,7 @@ import {
   type LinkRow,
   NFT_TABLE,
   NOBODY,
+  OWNER_MARK,
   ROUTE_PROTOCOL,
   type VethRow,
 } from '../objects/kernel-object.js';
@@ -54,8 +55,6 @@ export function bridgeSysctlKeys(links: readonly LinkInfo[]): string[] {
       : [],
   );
 }
-
-const OURS = 'vpcctl:';
 
 /** RTPROT_KERNEL: routes that follow from addresses, rules of every new namespace. */
 const BY_KERNEL = 2;
@@ -133,7 +132,9 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   const { ns } = dump;
   const host = ns === '';
   const names = new Map(dump.links.map((link) => [link.index, link.name]));
-  const ownLinks = dump.links.filter((link) => !link.loopback && (!host || link.alias?.startsWith(OURS) === true));
+  const ownLinks = dump.links.filter(
+    (link) => !link.loopback && (!host || link.alias?.startsWith(OWNER_MARK) === true),
+  );
   const stations = new Map(dump.stations.map(({ index, mac }) => [index, mac]));
   const ownIndices = new Set(ownLinks.map((link) => link.index));
   const rows: KernelObject[] = host ? [] : [{ kind: 'netns', ns }];

@@ -1,6 +1,7 @@
 /** Names and fixed numbers of what we make in the kernel. All follow from the model's names: nothing is allocated. */
 import { type Cidr, type Ipv4, toNumber } from '../net/cidr.js';
 import { linkName, macOf } from '../net/name.js';
+import { OWNER_MARK } from '../objects/kernel-object.js';
 
 /** Names of VPCs have no dot, so no router is called like the edge and no workload like a router. */
 export const EDGE_NS = 'vpc-edge';
@@ -67,7 +68,7 @@ export const PUBLIC_TABLE = 100;
 export const SUBNET_RULE_PRIORITY = 33000;
 
 /** Owner mark in the alias of a link. */
-export const alias = (what: string): string => `vpcctl:${what}`;
+export const alias = (what: string): string => `${OWNER_MARK}${what}`;
 
 /** A block as an element of a set: nft prints a block of one address as the address. */
 export const blockValue = (cidr: Cidr): string => (cidr.endsWith('/32') ? cidr.slice(0, -3) : cidr);

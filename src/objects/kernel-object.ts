@@ -252,6 +252,9 @@ export const MAIN_TABLE = 254;
 /** `rtm_protocol` of every route and rule we make. */
 export const ROUTE_PROTOCOL = 201;
 
+/** How the alias of every link of ours begins; what it is for follows. */
+export const OWNER_MARK = 'vpcctl:';
+
 /** The nft table we own, in every family and namespace. */
 export const NFT_TABLE = 'vpcctl';
 

@@ -3,7 +3,15 @@
  * one of ours belongs is removed first, if it is marked ours, and what hung on it is made again with it; what cannot be put back is left out.
  */
 import { type Change, isStump } from '../objects/change.js';
-import { type KernelObject, type LinkRow, NFT_TABLE, NOBODY, rowKey, type VethRow } from '../objects/kernel-object.js';
+import {
+  type KernelObject,
+  type LinkRow,
+  NFT_TABLE,
+  NOBODY,
+  OWNER_MARK,
+  rowKey,
+  type VethRow,
+} from '../objects/kernel-object.js';
 import { diff } from './diff.js';
 import { type Plan, plan, type Stage, settingLink } from './plan.js';
 import { replaceTables, rowsOfTable, tableOf } from './tables.js';
@@ -14,8 +22,6 @@ export interface RepairPlan {
   /** Keys of recorded rows that stay as they are: something that is not ours stands in the way, or what they are of is not there. */
   readonly left: ReadonlySet<string>;
 }
-
-const MARK = 'vpcctl:';
 
 type Links = ReadonlySet<string>;
 
@@ -46,7 +52,7 @@ const isOn = (links: Links) => (row: KernelObject) => linksOf(row).some((link) =
 export function isMarkedOurs(row: KernelObject): boolean {
   switch (row.kind) {
     case 'link':
-      return row.alias.startsWith(MARK);
+      return row.alias.startsWith(OWNER_MARK);
     case 'route':
     case 'rule':
       return row.protocol === undefined;
@@ -167,7 +173,7 @@ function misplaced(
     for (const end of [there, twin]) {
       const far = otherEnd(end);
       if (end === undefined) continue;
-      if (end.type !== 'veth' || ![end, far].some((one) => one?.alias.startsWith(MARK) === true)) {
+      if (end.type !== 'veth' || ![end, far].some((one) => one?.alias.startsWith(OWNER_MARK) === true)) {
         blocked.add(linkId(row.ns, row.name)).add(linkId(row.peer.ns, row.peer.name));
         continue;
       }
