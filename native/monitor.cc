@@ -37,7 +37,7 @@ void read(const std::vector<uint8_t>& buffer, size_t size, int32_t nsid, Kinds* 
   while (at + sizeof(nlmsghdr) <= size) {
     nlmsghdr header{};
     std::memcpy(&header, buffer.data() + at, sizeof header);
-    if (header.nlmsg_len < sizeof header) return;
+    if (header.nlmsg_len < sizeof header || header.nlmsg_len > size - at) return;
     kinds->emplace(nsid, header.nlmsg_type);
     at += NLMSG_ALIGN(header.nlmsg_len);
   }
