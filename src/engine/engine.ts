@@ -15,7 +15,7 @@ import { EDGE_ID, INSTALLATION_SCOPE, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
 import { peeringsOf } from '../model/verbs.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
-import type { Change } from '../objects/change.js';
+import { type Change, isBirth } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { type Plan, plan, rollback, type Stage } from '../plan/plan.js';
@@ -356,9 +356,7 @@ export class Engine {
 
   /** A namespace that is there before we make it is somebody else's. */
   async #refuseForeign(forward: readonly Stage[]): Promise<void> {
-    const wanted = forward.flatMap(({ changes }) =>
-      changes.flatMap(({ op, row }) => (op === 'create' && row.kind === 'netns' ? [row.ns] : [])),
-    );
+    const wanted = forward.flatMap(({ changes }) => changes.filter(isBirth).map(({ row }) => row.ns));
     const [foreign] = await this.kernel.pinned(wanted);
     if (foreign === undefined) return;
     throw new VpcctlError('CONFLICT', `a namespace called ${foreign} exists already and is not ours`, {
@@ -368,7 +366,7 @@ export class Engine {
   }
 
   async #prepareDirectory(forward: readonly Stage[]): Promise<void> {
-    if (!forward.some(({ changes }) => changes.some(({ op, row }) => op === 'create' && row.kind === 'netns'))) return;
+    if (!forward.some(({ changes }) => changes.some(isBirth))) return;
     if (await this.kernel.prepareDirectory()) this.store.setMeta(DIRECTORY_MADE, '1');
   }
 

@@ -99,9 +99,9 @@ export class RealKernel implements Kernel {
     const [, withFirewall] = births;
     // The firewall names links that need not be there: it is made on a thread of its own, beside them. Nothing is done to a namespace that was there
     // before: it is somebody else's.
-    const firewall = withFirewall.then((born) => {
-      return born.error !== undefined && !tolerant ? NOTHING : this.#applyFirewall(encoded.firewalls, tolerant);
-    });
+    const firewall = withFirewall.then((born) =>
+      born.error !== undefined && !tolerant ? NOTHING : this.#applyFirewall(encoded.firewalls, tolerant),
+    );
     const links = allDone(births).then(async (born) => {
       const sum = together(born);
       return sum.error !== undefined && !tolerant ? sum : together([sum, await this.#applyNetlink(encoded, tolerant)]);
