@@ -22,7 +22,7 @@
 namespace vpcctl {
 namespace {
 
-constexpr size_t kLanes = 3;
+constexpr size_t kLanes = 4;
 
 struct Job final : Program {
   explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
@@ -165,12 +165,35 @@ bool readProtocol(const Reader& read, const Napi::Object& from, const std::strin
   return true;
 }
 
+bool readSpare(const Reader& read, const Napi::Object& from, const std::string& at, bool needed,
+               std::optional<size_t>* spare) {
+  Napi::Value value;
+  if (!read.field(from, at, "spare", &value)) return false;
+  if (value.IsUndefined() && !needed) return true;
+  size_t number = 0;
+  if (!read.natural(value, at + ".spare", &number)) return false;
+  *spare = number;
+  return true;
+}
+
 bool readOp(const Reader& read, const Napi::Object& from, const std::string& at, Op* op) {
   std::string kind;
   if (!read.text(from, at, "op", &kind)) return false;
-  if (kind == "netns-create" || kind == "netns-delete") {
-    op->kind = kind == "netns-create" ? Op::Kind::kNetnsCreate : Op::Kind::kNetnsDelete;
+  if (kind == "netns-create") {
+    op->kind = Op::Kind::kNetnsCreate;
+    return read.text(from, at, "path", &op->netns) && readSpare(read, from, at, false, &op->spare);
+  }
+  if (kind == "netns-delete") {
+    op->kind = Op::Kind::kNetnsDelete;
     return read.text(from, at, "path", &op->netns);
+  }
+  if (kind == "spare-make") {
+    op->kind = Op::Kind::kSpareMake;
+    return readSpare(read, from, at, true, &op->spare) && read.text(from, at, "document", &op->value);
+  }
+  if (kind == "spare-drop") {
+    op->kind = Op::Kind::kSpareDrop;
+    return readSpare(read, from, at, true, &op->spare);
   }
   if (kind == "netlink") {
     op->kind = Op::Kind::kNetlink;
@@ -245,7 +268,9 @@ Napi::Value throwStatus(Napi::Env env, const sys::Status& status) {
 /** What one environment owns. Only its JavaScript thread touches it, but for the thread-safe function. */
 class Addon {
  public:
-  Addon() : lanes_{Worker(deliver, this), Worker(deliver, this), Worker(deliver, this)} {}
+  Addon()
+      : lanes_{Worker(deliver, this, &spares_), Worker(deliver, this, &spares_), Worker(deliver, this, &spares_),
+               Worker(deliver, this, &spares_)} {}
   Addon(const Addon&) = delete;
   Addon& operator=(const Addon&) = delete;
   ~Addon() = default;
@@ -312,6 +337,7 @@ class Addon {
 
   napi_threadsafe_function finished_ = nullptr;
   size_t inFlight_ = 0;
+  Spares spares_;
   std::array<Worker, kLanes> lanes_;
 };
 

@@ -42,13 +42,18 @@ struct Netns {
 /* What one program keeps open, and where its thread is. */
 class Session {
  public:
-  Session(int home, std::vector<uint8_t>* buffer, Firewall* firewall, bool keepGoing)
-      : home_(home), buffer_(*buffer), firewall_(*firewall), keepGoing_(keepGoing), current_(&atHome_) {}
+  Session(int home, std::vector<uint8_t>* buffer, Firewall* firewall, Spares* spares, bool keepGoing)
+      : home_(home),
+        buffer_(*buffer),
+        firewall_(*firewall),
+        spares_(*spares),
+        keepGoing_(keepGoing),
+        current_(&atHome_) {}
 
   Result run(Op& op) {
     switch (op.kind) {
       case Op::Kind::kNetnsCreate:
-        return create(op);
+        return op.spare ? adopt(op) : create(op);
       case Op::Kind::kNetnsDelete:
         return remove(op);
       case Op::Kind::kNetlink:
@@ -62,6 +67,11 @@ class Session {
         return nft(op);
       case Op::Kind::kNftRest:
         firewall_.rest();
+        return {};
+      case Op::Kind::kSpareMake:
+        return makeSpare(op);
+      case Op::Kind::kSpareDrop:
+        spares_.take(*op.spare);
         return {};
     }
     return failure({ENOSYS, "op"});
@@ -147,6 +157,39 @@ class Session {
     current_ = netns.get();
     known_[op.netns] = std::move(netns);
     return {};
+  }
+
+  Result adopt(const Op& op) {
+    auto netns = std::make_unique<Netns>();
+    netns->fd = spares_.take(*op.spare);
+    if (!netns->fd.valid()) return failure({ENOENT, "spare"});
+    sys::Status status = sys::adoptNetns(netns->fd.get(), op.netns);
+    if (status.ok()) known_[op.netns] = std::move(netns);
+    return failure(std::move(status));
+  }
+
+  /* With a document: its firewall is in force when the namespace gets its name. */
+  Result makeSpare(const Op& op) {
+    sys::UniqueFd netns;
+    bool moved = false;
+    sys::Status status = sys::makeNetns(&netns, &moved);
+    if (moved) current_ = nullptr;
+    bool taken = true;
+    std::string text;
+    if (status.ok() && !op.value.empty()) {
+      status = firewall_.run(netns.get(), op.value, false, &taken, &text);
+      /* What is kept for a namespace keeps it alive, and this one will be another thread's. */
+      firewall_.rest();
+    }
+    if (sys::Status home = goHome(); status.ok()) status = std::move(home);
+    Result result;
+    result.status = std::move(status);
+    if (result.status.ok() && !taken) {
+      result.status = {EBADMSG, "nft"};
+      result.value = std::move(text);
+    }
+    if (result.status.ok()) spares_.put(*op.spare, std::move(netns));
+    return result;
   }
 
   /* Whatever this program still holds of the namespace goes too, or it would outlive its name. */
@@ -345,6 +388,7 @@ class Session {
   int home_;
   std::vector<uint8_t>& buffer_;
   Firewall& firewall_;
+  Spares& spares_;
   bool keepGoing_;
   Netns atHome_;
   std::unordered_map<std::string, std::unique_ptr<Netns>> known_;
@@ -359,6 +403,20 @@ bool Result::failed() const {
   return acks && std::any_of(acks->begin(), acks->end(), [](const msg::Ack& ack) { return ack.error != 0; });
 }
 
+void Spares::put(size_t number, sys::UniqueFd netns) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stock_[number] = std::move(netns);
+}
+
+sys::UniqueFd Spares::take(size_t number) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = stock_.find(number);
+  if (found == stock_.end()) return {};
+  sys::UniqueFd netns = std::move(found->second);
+  stock_.erase(found);
+  return netns;
+}
+
 sys::Status Executor::begin() {
   buffer_.resize(kReceiveBuffer);
   return sys::openThreadNetns(&home_);
@@ -367,7 +425,7 @@ sys::Status Executor::begin() {
 std::vector<Result> Executor::run(std::vector<Op>& ops, bool keepGoing, const std::atomic<bool>& stop) {
   std::vector<Result> results;
   results.reserve(ops.size());
-  Session session(home_.get(), &buffer_, &firewall_, keepGoing);
+  Session session(home_.get(), &buffer_, &firewall_, &spares_, keepGoing);
   for (Op& op : ops) {
     if (stop.load(std::memory_order_relaxed)) break;
     results.push_back(session.run(op));

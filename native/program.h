@@ -12,8 +12,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "firewall.h"
@@ -31,10 +33,23 @@ struct Fixup {
 };
 
 struct Op {
-  enum class Kind { kNetnsCreate, kNetnsDelete, kNetlink, kDump, kSysctlWrite, kSysctlRead, kNft, kNftRest };
+  enum class Kind {
+    kNetnsCreate,
+    kNetnsDelete,
+    kNetlink,
+    kDump,
+    kSysctlWrite,
+    kSysctlRead,
+    kNft,
+    kNftRest,
+    kSpareMake,
+    kSpareDrop
+  };
   Kind kind;
   /** Path of the namespace that is created, deleted, or worked in; empty is home. */
   std::string netns;
+  /** The spare that is made, dropped, or to become the namespace that is created. */
+  std::optional<size_t> spare;
   msg::Protocol protocol = msg::Protocol::kRoute;
   std::vector<uint8_t> data;
   size_t count = 0;
@@ -59,9 +74,27 @@ struct Result {
   bool failed() const;
 };
 
+/**
+ * Namespaces that are made and have no name yet, by numbers that the caller chose. They live in this process alone: when it dies, they
+ * go. Any thread may call.
+ */
+class Spares {
+ public:
+  void put(size_t number, sys::UniqueFd netns);
+
+  /** Out of the stock; not valid when there is none of that number. */
+  sys::UniqueFd take(size_t number);
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<size_t, sys::UniqueFd> stock_;
+};
+
 /** Carries out programs on the calling thread, which must be the same one from begin() on and nobody else's. */
 class Executor {
  public:
+  explicit Executor(Spares* spares) : spares_(*spares) {}
+
   /** Remembers where home is. */
   sys::Status begin();
 
@@ -77,6 +110,7 @@ class Executor {
   bool lost() const { return lost_; }
 
  private:
+  Spares& spares_;
   sys::UniqueFd home_;
   std::vector<uint8_t> buffer_;
   Firewall firewall_;

@@ -130,6 +130,17 @@ Status isEmptyDir(const std::string& dir, bool* empty) {
   return {};
 }
 
+Status reservePin(const std::string& path) {
+  const UniqueFd file(retryOnSignal([&] { return ::open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444); }));
+  return file.valid() ? Status{} : Status::fromErrno("open " + path);
+}
+
+Status pin(int fd, const std::string& path) {
+  const std::string source = "/proc/thread-self/fd/" + std::to_string(fd);
+  if (::mount(source.c_str(), path.c_str(), "none", MS_BIND, nullptr) != 0) return Status::fromErrno("mount " + path);
+  return {};
+}
+
 }  // namespace
 
 void UniqueFd::reset(int fd) {
@@ -177,26 +188,26 @@ Status enterNetns(int fd, const std::string& path) {
   return {};
 }
 
+Status makeNetns(UniqueFd* out, bool* moved) {
+  *moved = false;
+  if (::unshare(CLONE_NEWNET) != 0) return Status::fromErrno("unshare");
+  *moved = true;
+  if (Status status = raiseLoopback(); !status.ok()) return status;
+  return openThreadNetns(out);
+}
+
 Status createNetns(const std::string& path, UniqueFd* out, bool* moved) {
   *moved = false;
-  UniqueFd file(retryOnSignal([&] { return ::open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444); }));
-  if (!file.valid()) return Status::fromErrno("open " + path);
-  file.reset();
+  if (Status status = reservePin(path); !status.ok()) return status;
+  Status status = makeNetns(out, moved);
+  if (status.ok()) status = pin(out->get(), path);
+  if (!status.ok()) ::unlink(path.c_str());
+  return status;
+}
 
-  Status status;
-  if (::unshare(CLONE_NEWNET) != 0) {
-    status = Status::fromErrno("unshare");
-  } else {
-    *moved = true;
-    status = raiseLoopback();
-    /* thread-self: /proc/self/ns/net is the main thread's namespace. */
-    if (status.ok() && ::mount(kThreadNetns, path.c_str(), "none", MS_BIND, nullptr) != 0) {
-      status = Status::fromErrno("mount " + path);
-    } else if (status.ok()) {
-      status = openThreadNetns(out);
-      if (!status.ok()) ::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
-    }
-  }
+Status adoptNetns(int fd, const std::string& path) {
+  if (Status status = reservePin(path); !status.ok()) return status;
+  Status status = pin(fd, path);
   if (!status.ok()) ::unlink(path.c_str());
   return status;
 }

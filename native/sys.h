@@ -1,6 +1,6 @@
 /*
  * System calls that Node cannot make, each as one function that says what failed. Nothing here knows JavaScript or
- * remembers anything; only enterNetns(), createNetns() and enterUnnamedNetns() change the calling thread, and only the
+ * remembers anything; only enterNetns(), makeNetns(), createNetns() and enterUnnamedNetns() change the calling thread, and only the
  * threads of worker.cc and monitor.cc call them.
  */
 #ifndef VPCCTL_SYS_H_
@@ -63,10 +63,18 @@ Status openNetns(const std::string& path, UniqueFd* out);
 Status enterNetns(int fd, const std::string& path);
 
 /**
- * Creates a namespace with its loopback up, pins it at `path` (exclusively) and leaves the calling thread in it. On failure nothing is left
- * in the file system; `*moved` says whether the thread has left its namespace (also set on success).
+ * Creates a namespace with its loopback up and no name, and leaves the calling thread in it; it lives as long as the descriptor and the thread. `*moved` says
+ * whether the thread has left its namespace (also set on success).
+ */
+Status makeNetns(UniqueFd* out, bool* moved);
+
+/**
+ * As makeNetns(), and pins it at `path` (exclusively) . On failure nothing is left in the file system.
  */
 Status createNetns(const std::string& path, UniqueFd* out, bool* moved);
+
+/** Pins a namespace that has no name yet at `path` (exclusively). */
+Status adoptNetns(int fd, const std::string& path);
 
 /**
  * Unpins. Only a namespace or an empty regular file is touched, anything else is EINVAL. Layers of mounts are all taken

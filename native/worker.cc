@@ -72,7 +72,7 @@ void* Worker::entry(void* self) {
 }
 
 void Worker::loop() {
-  Executor executor;
+  Executor executor(&spares_);
   const sys::Status born = executor.begin();
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {

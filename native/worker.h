@@ -35,7 +35,7 @@ class Worker {
   /** Takes a finished program, on the namespace thread (or on the caller's when no thread can be started). */
   using Done = void (*)(void* context, std::unique_ptr<Program> program);
 
-  Worker(Done done, void* context) : done_(done), context_(context) {}
+  Worker(Done done, void* context, Spares* spares) : done_(done), context_(context), spares_(*spares) {}
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
   ~Worker() { stop(); }
@@ -63,6 +63,7 @@ class Worker {
 
   Done done_;
   void* context_;
+  Spares& spares_;
   pthread_t thread_{};
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -216,7 +216,7 @@ class Harness {
               auto* waiting = static_cast<Waiting*>(program.get());
               waiting->promise.set_value(std::move(waiting->results));
             },
-            nullptr) {}
+            nullptr, &spares_) {}
 
   std::future<std::vector<Result>> start(std::vector<Op> ops, bool keepGoing = false) {
     auto program = std::make_unique<Waiting>();
@@ -236,6 +236,7 @@ class Harness {
   Worker& worker() { return worker_; }
 
  private:
+  Spares spares_;
   Worker worker_;
 };
 

@@ -2,7 +2,7 @@
 import type { VpcctlError } from '../errors.js';
 import type { Flow } from '../netlink/conntrack.js';
 import type { Change } from '../objects/change.js';
-import type { KernelObject } from '../objects/kernel-object.js';
+import type { KernelObject, NftRow } from '../objects/kernel-object.js';
 import type { Machine } from './machine.js';
 
 export type { Flow } from '../netlink/conntrack.js';
@@ -43,6 +43,14 @@ export interface ObserveOptions {
   readonly onUnreadable?: (ns: string, error: VpcctlError) => void;
 }
 
+/** What is kept ready, for namespaces to be made faster. */
+export interface Stock {
+  /** Namespaces with nothing in them. */
+  readonly namespaces: number;
+  /** And such with a firewall: the rows of its tables, chains, sets and rules, in whatever namespace. */
+  readonly firewalls: readonly { readonly rows: readonly NftRow[]; readonly count: number }[];
+}
+
 /** Something changed in these namespaces, by whomever; undefined: perhaps in all. */
 export type OnChange = (namespaces: readonly string[] | undefined) => void;
 
@@ -72,6 +80,11 @@ export interface Kernel {
   bootId(): string;
   /** A kernel that does as this one would, is told that all went well, and touches nothing. */
   rehearsal?(): Kernel;
+  /**
+   * Keeps so much ready from now on; {@link apply} takes of it. Resolves when it is there, or cannot be. What is ready is this process's, is pinned
+   * nowhere, and goes with it.
+   */
+  keepReady?(stock: Stock): Promise<void>;
   /** Hears of changes; some settings are not told of. A kernel without it is looked at from time to time. */
   watch?(onChange: OnChange): KernelWatch;
   /** The tracked connections of a namespace; none when it is not there. */

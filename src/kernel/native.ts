@@ -23,6 +23,24 @@ export interface Fixup {
 export interface NetnsCreateOp {
   readonly op: 'netns-create';
   readonly path: string;
+  /** Nothing is created: the spare of this number is pinned, and no spare any more. ENOENT at `spare` when there is none. */
+  readonly spare?: number;
+}
+
+/**
+ * Creates a namespace with its loopback up that has no name. `spare`: a number that no other spare has. With a document ('' for none), libnftables
+ * runs that in it; refused as {@link NftOp}, and then there is no spare. Spares are this process's alone, and go with it.
+ */
+export interface SpareMakeOp {
+  readonly op: 'spare-make';
+  readonly spare: number;
+  readonly document: string;
+}
+
+/** The spare goes, if it is there. */
+export interface SpareDropOp {
+  readonly op: 'spare-drop';
+  readonly spare: number;
 }
 
 /** Unpins: lazy unmount and unlink. ENOENT when the file is not there. A plain file left by a crash is unlinked. */
@@ -100,7 +118,9 @@ export type NativeOp =
   | SysctlWriteOp
   | SysctlReadOp
   | NftOp
-  | NftRestOp;
+  | NftRestOp
+  | SpareMakeOp
+  | SpareDropOp;
 
 /** The kernel's answer to one netlink message: errno 0 is success (errno is positive here). */
 export interface Ack {
@@ -120,8 +140,8 @@ export interface NativeResult {
   readonly value?: string;
 }
 
-/** What goes on side by side: links and the rest; the firewall; what is unmade, which waits for RCU grace periods (about 20 ms). */
-export const LANES = { links: 0, firewall: 1, teardown: 2 } as const;
+/** What goes on side by side: links and the rest; the firewall; what is unmade, which waits for RCU grace periods (about 20 ms); spares. */
+export const LANES = { links: 0, firewall: 1, teardown: 2, spares: 3 } as const;
 export type Lane = (typeof LANES)[keyof typeof LANES];
 
 /** What was told since the last call, as `nsid, type, nsid, type, …`, each pair once; `overrun`: and more that was lost. */

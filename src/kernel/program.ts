@@ -45,10 +45,6 @@ export class Program {
   #ops: readonly NativeOp[] | undefined;
   #open = new Map<string, Extract<PlannedOp, { kind: 'netlink' }>>();
 
-  get empty(): boolean {
-    return this.#planned.length === 0;
-  }
-
   /** What follows is sent after all before. */
   barrier(): void {
     this.#open = new Map();
@@ -197,8 +193,8 @@ function refusal(change: Change, errno: string, where: string | undefined, extac
   });
 }
 
-/** The program for the changes of one stage that are not the firewall's. */
-export function compile(changes: readonly Change[]): Program {
+/** The program for the changes of one stage that are not the firewall's. `spares`: numbers of those that become namespaces that are made. */
+export function compile(changes: readonly Change[], spares?: ReadonlyMap<string, number>): Program {
   const program = new Program();
   // Links first: what configures and addresses them is resolved by name when it is sent.
   const pairs = new Map<string, Change>();
@@ -206,7 +202,7 @@ export function compile(changes: readonly Change[]): Program {
     if (change.op === 'create' && change.row.kind === 'link') createLink(program, change, change.row, pairs);
   }
   program.barrier();
-  for (const change of changes) write(program, change);
+  for (const change of changes) write(program, change, spares);
   program.barrier();
   wakeOthers(program, changes);
   deleteLinks(program, changes);
@@ -242,11 +238,17 @@ function createLink(program: Program, change: Change, row: LinkRow, pairs: Map<s
   pairs.set(`${peer.ns}/${peer.name}`, change);
 }
 
-function write(program: Program, change: Change): void {
+function write(program: Program, change: Change, spares: ReadonlyMap<string, number> | undefined): void {
   const { op, row } = change;
   switch (row.kind) {
     case 'netns':
-      if (op === 'create') program.plain({ op: 'netns-create', path: netnsPath(row.ns) }, change);
+      if (op === 'create') {
+        const spare = spares?.get(row.ns);
+        program.plain(
+          { op: 'netns-create', path: netnsPath(row.ns), ...(spare === undefined ? {} : { spare }) },
+          change,
+        );
+      }
       return;
     case 'link':
       if (op === 'raise')

@@ -9,7 +9,7 @@ import { decodeNeighs, decodeStations, dumpNeighs, dumpStations } from '../netli
 import { decodeRoutes, dumpRoutes } from '../netlink/route.js';
 import { decodeRules, dumpRules } from '../netlink/rule.js';
 import { decodeRuleset } from '../nft/decode.js';
-import { encodeTransaction, isNftRow } from '../nft/encode.js';
+import { encodeParts, isNftRow, type NftParts } from '../nft/encode.js';
 import { type Change, isBirth } from '../objects/change.js';
 import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type {
@@ -21,12 +21,14 @@ import type {
   ObserveOptions,
   OnChange,
   StageFailure,
+  Stock,
 } from './kernel.js';
 import { type Machine, RealMachine } from './machine.js';
 import { LANES, type Lane, loadNative, type Native, type NativeOp, type NativeResult } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
 import { bridgeSysctlKeys, type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
+import { Spares } from './spares.js';
 import { NamespaceWatch } from './watch.js';
 import { readWorkloads, unreadable } from './workload.js';
 
@@ -48,7 +50,14 @@ interface Firewall {
   readonly ns: string;
   readonly changes: readonly Change[];
   /** Or why they cannot be one. */
-  readonly document: string | VpcctlError;
+  readonly document: NftParts | VpcctlError;
+}
+
+/** What is not made for a stage, because it is there. */
+interface Readied {
+  readonly encoded: Encoded;
+  /** Spares by the namespaces that they become. */
+  readonly spares: ReadonlyMap<string, number>;
 }
 
 export class RealKernel implements Kernel {
@@ -56,6 +65,7 @@ export class RealKernel implements Kernel {
   readonly #native: Native;
   readonly #transport: NftTransport;
   readonly #foreseen = new WeakMap<readonly Change[], Encoded>();
+  readonly #spares: Spares;
   #nft: Nft | undefined;
   #bootId: string | undefined;
 
@@ -68,6 +78,7 @@ export class RealKernel implements Kernel {
     this.#native = native;
     this.#transport = transport;
     this.#nft = nft;
+    this.#spares = new Spares(native);
   }
 
   rehearsal(): Kernel {
@@ -80,18 +91,45 @@ export class RealKernel implements Kernel {
     return this.#nft;
   }
 
+  async keepReady({ namespaces, firewalls }: Stock): Promise<void> {
+    const wanted = new Map([['', namespaces]]);
+    // A process for each would take longer than it saves.
+    if (this.nft.transport === 'library') {
+      for (const { rows, count } of firewalls) {
+        const { structure } = encodeParts(rows.map((row) => ({ op: 'create', row })));
+        wanted.set(documentOf(structure), count);
+      }
+    }
+    await this.#spares.keep(new Map([...wanted].filter(([, count]) => count > 0)));
+  }
+
   async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
+    return this.#spares.beside(() => this.#carryOut(changes, tolerant));
+  }
+
+  async #carryOut(changes: readonly Change[], tolerant: boolean): Promise<StageFailure | undefined> {
     // What is kept open for nftables would keep namespaces alive.
     const dying = changes.flatMap(({ op, row }) => (op === 'delete' && row.kind === 'netns' ? [row.ns] : []));
     if (dying.length > 0) await this.nft.release(dying);
     const [first, second] = birthsOf(changes);
+    // Where a namespace may be there already, a spare with a firewall would not be what it is told it is.
+    const readied =
+      tolerant || !this.#spares.any || first.length + second.length === 0 ? undefined : this.#ready(changes);
+    const born = compile(first, readied?.spares);
+    if (readied !== undefined && second.length === 0) {
+      // Hardly anything is left of births: not worth a way to the thread and back.
+      const { encoded } = readied;
+      return failureOf(
+        await allDone([this.#applyNetlink(encoded, false, born), this.#applyFirewall(encoded.firewalls, false)]),
+      );
+    }
     const births = [
-      this.#run(compile(first), tolerant, tolerant),
-      this.#run(compile(second), tolerant, tolerant, LANES.firewall),
+      this.#run([born], tolerant, tolerant),
+      this.#run([compile(second, readied?.spares)], tolerant, tolerant, LANES.firewall),
     ] as const;
     let encoded: Encoded;
     try {
-      encoded = this.#foreseen.get(changes) ?? encode(changes);
+      encoded = readied?.encoded ?? this.#foreseen.get(changes) ?? encode(changes);
     } catch (error) {
       await allDone(births);
       throw error;
@@ -99,25 +137,42 @@ export class RealKernel implements Kernel {
     const [, withFirewall] = births;
     // The firewall names links that need not be there: it is made on a thread of its own, beside them. Nothing is done to a namespace that was there
     // before: it is somebody else's.
-    const firewall = withFirewall.then((born) =>
-      born.error !== undefined && !tolerant ? NOTHING : this.#applyFirewall(encoded.firewalls, tolerant),
+    const firewall = withFirewall.then((done) =>
+      done.error !== undefined && !tolerant ? NOTHING : this.#applyFirewall(encoded.firewalls, tolerant),
     );
-    const links = allDone(births).then(async (born) => {
-      const sum = together(born);
+    const links = allDone(births).then(async (done) => {
+      const sum = together(done);
       return sum.error !== undefined && !tolerant ? sum : together([sum, await this.#applyNetlink(encoded, tolerant)]);
     });
-    const { error, applied } = together(await allDone([links, firewall]));
-    return error === undefined ? undefined : { error, applied };
+    return failureOf(await allDone([links, firewall]));
+  }
+
+  /** Spares for the namespaces that are made, as far as there are any; of a firewall that is in force in one, only the elements are left to do. */
+  #ready(changes: readonly Change[]): Readied {
+    const { firewalls, ...netlink } = encode(changes);
+    const walls = new Map(firewalls.map((firewall) => [firewall.ns, firewall]));
+    const spares = new Map<string, number>();
+    for (const { row } of changes.filter(isBirth)) {
+      const wall = walls.get(row.ns);
+      const parts = wall === undefined || wall.document instanceof VpcctlError ? undefined : wall.document;
+      const walled = parts === undefined ? undefined : this.#spares.take(documentOf(parts.structure));
+      if (wall !== undefined && parts !== undefined && walled !== undefined) {
+        walls.set(row.ns, { ...wall, document: { structure: [], elements: parts.elements } });
+      }
+      const spare = walled ?? this.#spares.take('');
+      if (spare !== undefined) spares.set(row.ns, spare);
+    }
+    return { encoded: { ...netlink, firewalls: [...walls.values()] }, spares };
   }
 
   /**
    * What makes first, stopping at the first refusal, so that nothing is done to a thing of somebody else's that has our name. Then what unmakes: a
    * deletion of what is gone already is no failure, and must not stop the ops behind it.
    */
-  async #applyNetlink({ making, unmaking }: Encoded, tolerant: boolean): Promise<Outcome> {
-    const made = await this.#run(making, tolerant, tolerant);
+  async #applyNetlink({ making, unmaking }: Encoded, tolerant: boolean, ...births: Program[]): Promise<Outcome> {
+    const made = await this.#run([...births, making], tolerant, tolerant);
     if (made.error !== undefined && !tolerant) return made;
-    return together([made, await this.#run(unmaking, tolerant, true, LANES.teardown)]);
+    return together([made, await this.#run([unmaking], tolerant, true, LANES.teardown)]);
   }
 
   /** Encodes while the threads work on the stage before. */
@@ -125,10 +180,21 @@ export class RealKernel implements Kernel {
     this.#foreseen.set(changes, encode(changes));
   }
 
-  async #run(program: Program, tolerant: boolean, keepGoing: boolean, lane: Lane = LANES.links): Promise<Outcome> {
-    if (program.empty) return NOTHING;
-    const results = await this.#native.run(program.ops(), keepGoing, lane);
-    return program.outcome(results, tolerant, (errno) => this.#native.errnoName(errno));
+  /** One after the other, without a way back here in between. */
+  async #run(
+    programs: readonly Program[],
+    tolerant: boolean,
+    keepGoing: boolean,
+    lane: Lane = LANES.links,
+  ): Promise<Outcome> {
+    const ops = programs.flatMap((program) => program.ops());
+    if (ops.length === 0) return NOTHING;
+    const results = [...(await this.#native.run(ops, keepGoing, lane))];
+    return together(
+      programs.map((program) =>
+        program.outcome(results.splice(0, program.ops().length), tolerant, (errno) => this.#native.errnoName(errno)),
+      ),
+    );
   }
 
   async #applyFirewall(firewalls: readonly Firewall[], tolerant: boolean): Promise<Outcome> {
@@ -162,10 +228,12 @@ export class RealKernel implements Kernel {
   }
 
   async #transact({ ns, document }: Firewall): Promise<VpcctlError | undefined> {
-    if (typeof document !== 'string') return document;
+    if (document instanceof VpcctlError) return document;
+    const { structure, elements } = document;
+    if (structure.length + elements.length === 0) return undefined;
     let refusal: string | undefined;
     try {
-      ({ refusal } = await this.nft.run(ns, document));
+      ({ refusal } = await this.nft.run(ns, documentOf([...structure, ...elements])));
     } catch (error) {
       // No nft, no launcher, no room for its input: it did not start, and nothing happened.
       if (error instanceof VpcctlError) return error;
@@ -354,6 +422,11 @@ export class RealKernel implements Kernel {
 
 const NOTHING: Outcome = { applied: [] };
 
+function failureOf(outcomes: readonly Outcome[]): StageFailure | undefined {
+  const { error, applied } = together(outcomes);
+  return error === undefined ? undefined : { error, applied };
+}
+
 /** One outcome of several; the first error. */
 function together(outcomes: readonly Outcome[]): Outcome {
   const error = outcomes.find((outcome) => outcome.error !== undefined)?.error;
@@ -404,9 +477,13 @@ function encode(changes: readonly Change[]): Encoded {
   };
 }
 
+function documentOf(nftables: NftParts['structure']): string {
+  return JSON.stringify({ nftables });
+}
+
 function firewallOf(ns: string, changes: readonly Change[]): Firewall {
   try {
-    return { ns, changes, document: JSON.stringify(encodeTransaction(changes)) };
+    return { ns, changes, document: encodeParts(changes) };
   } catch (error) {
     if (error instanceof VpcctlError) return { ns, changes, document: error };
     throw error;

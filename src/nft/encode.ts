@@ -17,6 +17,12 @@ export interface NftDocument {
   readonly nftables: readonly Command[];
 }
 
+/** A transaction in two: tables, chains, sets and rules; and what goes into the sets. */
+export interface NftParts {
+  readonly structure: readonly Command[];
+  readonly elements: readonly Command[];
+}
+
 export function isNftRow(row: { readonly kind: string }): row is NftRow {
   return row.kind.startsWith('nft-');
 }
@@ -27,6 +33,12 @@ export function isNftRow(row: { readonly kind: string }): row is NftRow {
  * then nothing else of that table is in `changes`.
  */
 export function encodeTransaction(changes: readonly Change[]): NftDocument {
+  const { structure, elements } = encodeParts(changes);
+  return { nftables: [...structure, ...elements] };
+}
+
+/** The commands of {@link encodeTransaction}. Neither part names a namespace. */
+export function encodeParts(changes: readonly Change[]): NftParts {
   const doomed = new Set<string>();
   for (const { op, row } of changes) if (op === 'delete' && row.kind === 'nft-table') doomed.add(tableKey(row));
   const replaced: Command[] = [];
@@ -61,7 +73,10 @@ export function encodeTransaction(changes: readonly Change[]): NftDocument {
     }
   }
   structure.sort((a, b) => rank(a) - rank(b));
-  return { nftables: [...replaced, ...structure, ...elements('delete', removed), ...elements('add', added)] };
+  return {
+    structure: [...replaced, ...structure],
+    elements: [...elements('delete', removed), ...elements('add', added)],
+  };
 }
 
 /** A table that is gone, whether or not it was there: nft 1.0.6 knows no `destroy`. */
