@@ -289,6 +289,14 @@ class Addon {
     return promise;
   }
 
+  /* To make a mount shared takes longer the more is mounted below it, so what was prepared once is not again. */
+  sys::Status prepare(const std::string& dir, bool* changed) {
+    if (const uint64_t mount = sys::mountAt(dir); mount != 0 && mount == prepared_) return {};
+    sys::Status status = sys::prepareNetnsDir(dir, changed);
+    if (status.ok()) prepared_ = sys::mountAt(dir);
+    return status;
+  }
+
  private:
   bool open(Napi::Env env) {
     if (finished_ != nullptr) return true;
@@ -337,6 +345,7 @@ class Addon {
 
   napi_threadsafe_function finished_ = nullptr;
   size_t inFlight_ = 0;
+  uint64_t prepared_ = 0;
   Spares spares_;
   std::array<Worker, kLanes> lanes_;
 };
@@ -502,13 +511,21 @@ Napi::Value lockByte(const Napi::CallbackInfo& info) {
   return status.ok() ? Napi::Boolean::New(env, done) : throwStatus(env, status);
 }
 
-template <sys::Status (*Call)(const std::string&, bool*)>
-Napi::Value onDir(const Napi::CallbackInfo& info) {
+Napi::Value netnsDirPrepare(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::string dir;
   if (!Reader(env).text(info[0], "dir", &dir)) return env.Undefined();
   bool changed = false;
-  const sys::Status status = Call(dir, &changed);
+  const sys::Status status = Addon::of(env)->prepare(dir, &changed);
+  return status.ok() ? Napi::Boolean::New(env, changed) : throwStatus(env, status);
+}
+
+Napi::Value netnsDirRelease(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::string dir;
+  if (!Reader(env).text(info[0], "dir", &dir)) return env.Undefined();
+  bool changed = false;
+  const sys::Status status = sys::releaseNetnsDir(dir, &changed);
   return status.ok() ? Napi::Boolean::New(env, changed) : throwStatus(env, status);
 }
 
@@ -528,8 +545,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("run", Napi::Function::New(env, run, "run"));
   exports.Set("flock", Napi::Function::New(env, flock, "flock"));
   exports.Set("lockByte", Napi::Function::New(env, lockByte, "lockByte"));
-  exports.Set("netnsDirPrepare", Napi::Function::New(env, onDir<sys::prepareNetnsDir>, "netnsDirPrepare"));
-  exports.Set("netnsDirRelease", Napi::Function::New(env, onDir<sys::releaseNetnsDir>, "netnsDirRelease"));
+  exports.Set("netnsDirPrepare", Napi::Function::New(env, netnsDirPrepare, "netnsDirPrepare"));
+  exports.Set("netnsDirRelease", Napi::Function::New(env, netnsDirRelease, "netnsDirRelease"));
   exports.Set("Monitor", MonitorObject::define(env));
   exports.Set("hasNftables", Napi::Function::New(env, hasNftables, "hasNftables"));
   exports.Set("errnoName", Napi::Function::New(env, errnoName, "errnoName"));

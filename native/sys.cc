@@ -34,6 +34,9 @@ constexpr int kMaxMountLayers = 64;
 #ifndef NSFS_MAGIC
 #define NSFS_MAGIC 0x6e736673
 #endif
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x00004000U
+#endif
 #ifndef NETLINK_GET_STRICT_CHK
 #define NETLINK_GET_STRICT_CHK 12
 #endif
@@ -395,6 +398,13 @@ Status lockByte(int fd, int64_t at, ByteLock action, bool* done) {
  * mount, and an unpinned namespace disappears from all mount namespaces at once. iproute2 takes the same flock, because
  * two processes that bind at the same time would stack mounts.
  */
+uint64_t mountAt(const std::string& dir) {
+  struct statx file {};
+  if (::statx(AT_FDCWD, dir.c_str(), AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_MNT_ID_UNIQUE, &file) != 0) return 0;
+  const bool unique = (file.stx_mask & STATX_MNT_ID_UNIQUE) != 0;
+  return unique && (file.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0 ? file.stx_mnt_id : 0;
+}
+
 Status prepareNetnsDir(const std::string& path, bool* changed) {
   const std::string dir = withoutTrailingSlashes(path);
   bool made = false;

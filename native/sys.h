@@ -132,6 +132,9 @@ enum class ByteLock { kTake, kRelease, kFreeBefore };
  */
 Status lockByte(int fd, int64_t at, ByteLock action, bool* done);
 
+/** A number that the mount with its root at `dir` alone ever has (kernel 6.8 and later); 0: it cannot be told, or `dir` is no such root. */
+uint64_t mountAt(const std::string& dir);
+
 /** Makes `dir` and its parents, and `dir` a shared mount; `*changed` when something was made or mounted. */
 Status prepareNetnsDir(const std::string& dir, bool* changed);
 

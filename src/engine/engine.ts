@@ -275,7 +275,8 @@ export class Engine {
       });
     }
     if (after) await this.#tearDown(journal, { forward, teardown, cuts }, [...versions.keys()], options);
-    await this.#releaseDirectory();
+    if (edits.some(({ before, after: stays }) => before?.kind === 'vpc' && stays === undefined))
+      await this.#releaseDirectory();
   }
 
   /** What comes after the commit: it cannot be undone, and is carried on with by the next command. */
