@@ -254,34 +254,20 @@ async function nft(): Promise<Check> {
 function features(ns: string): { name: string; rows: KernelObject[]; needs: string }[] {
   const link = { kind: 'link', ns, mtu: 1500, alias: 'vpcctl:doctor' } as const;
   const at = { ns, family: 'inet', table: NFT_TABLE } as const;
-  const bridgeAt = { ns, family: 'bridge', table: NFT_TABLE } as const;
   return [
     { name: 'network namespaces', needs: 'CONFIG_NET_NS', rows: [{ kind: 'netns', ns }] },
     {
-      name: 'bridges',
-      needs: 'CONFIG_BRIDGE (module bridge)',
-      rows: [{ ...link, name: 'br0', type: 'bridge', mac: '06:00:00:00:00:01' }],
-    },
-    {
-      name: 'veth pairs, isolated bridge ports',
-      needs: 'CONFIG_VETH (module veth), Linux 4.18',
+      name: 'veth pairs',
+      needs: 'CONFIG_VETH (module veth)',
       rows: [
-        {
-          ...link,
-          name: 'p0',
-          type: 'veth',
-          mac: '06:00:00:00:00:02',
-          peer: { ns, name: 'p1' },
-          master: 'br0',
-          isolated: true,
-        },
+        { ...link, name: 'p0', type: 'veth', mac: '06:00:00:00:00:02', peer: { ns, name: 'p1' }, proxyDelay: 0 },
         { ...link, name: 'p1', type: 'veth', mac: '06:00:00:00:00:03', peer: { ns, name: 'p0' } },
       ],
     },
     {
-      name: 'proxy ARP for isolated ports',
+      name: 'proxy ARP',
       needs: 'CONFIG_SYSCTL',
-      rows: [{ kind: 'sysctl', ns, key: 'net/ipv4/conf/br0/proxy_arp_pvlan', value: '1' }],
+      rows: [{ kind: 'sysctl', ns, key: 'net/ipv4/conf/all/proxy_arp', value: '1' }],
     },
     {
       name: 'policy routing',
@@ -331,19 +317,6 @@ function features(ns: string): { name: string; rows: KernelObject[]; needs: stri
             { match: { op: 'in', left: { ct: { key: 'state' } }, right: [2, 4] } },
             { snat: { addr: '192.0.2.1' } },
           ],
-        },
-      ],
-    },
-    {
-      name: 'nftables, bridge family',
-      needs: 'CONFIG_NF_TABLES_BRIDGE',
-      rows: [
-        { kind: 'nft-table', ...bridgeAt },
-        {
-          kind: 'nft-chain',
-          ...bridgeAt,
-          chain: 'pre',
-          base: { type: 'filter', hook: 'prerouting', prio: -300, policy: 'drop' },
         },
       ],
     },

@@ -5,7 +5,7 @@ import { foreignWords, type RowWords, rowWords } from '../lower/words.js';
 import type { Reader } from '../model/reader.js';
 import { describe } from '../model/resources.js';
 import type { Change } from '../objects/change.js';
-import { type KernelObject, type LinkRow, type OtherLinkRow, rowKey } from '../objects/kernel-object.js';
+import { isPort, type KernelObject, type LinkRow, type OtherLinkRow, rowKey } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { isMarkedOurs } from '../plan/repair.js';
 
@@ -148,26 +148,20 @@ function linkStates(recorded: LinkRow, observed: LinkRow): string[] {
     }
     return [`is of another kind: ${observed.type === 'other' ? observed.driver : observed.type}`];
   }
-  const fields = differing(recorded, observed);
-  // What only a port has goes with its being one.
-  const isPort = !fields.some(([key]) => key === 'master');
-  const own = fields.filter(([key]) => isPort || (key !== 'isolated' && key !== 'station'));
-  return own.map(([key, was, is]) => {
+  return differing(recorded, observed).map(([key, was, is]) => {
     switch (key) {
       case 'down':
         return 'is down';
       case 'master':
-        return `is no port of ${was}`;
-      case 'isolated':
-        return 'is not isolated from other ports';
+        return `is a port of ${is}`;
+      case 'proxyDelay':
+        return 'answers late for its neighbours';
       case 'peer':
         return 'leads elsewhere';
       case 'alias':
         return 'has lost its owner mark';
       case 'mac':
         return `has the MAC address ${is} instead of ${was}`;
-      case 'station':
-        return `lets ${is === 'none' ? 'no MAC address' : is} in instead of ${was}`;
       default:
         return `has ${key} ${is} instead of ${was}`;
     }
@@ -210,16 +204,11 @@ class Reasons {
     return kind === 'neigh' || (kind === 'route' && row.down === true) || (kind === 'sysctl' && this.#isLeft(old));
   }
 
-  /** A port whose bridge is gone, or an end whose other end is. */
+  /** An end whose other end is gone. */
   #isLeft(old: LinkRow): boolean {
     if (old.type !== 'veth') return false;
-    const { ns, master, peer } = old;
-    const keys = [
-      `netns|${peer.ns}`,
-      `link|${peer.ns}|${peer.name}`,
-      ...(master === undefined ? [] : [`link|${ns}|${master}`]),
-    ];
-    return keys.some((key) => this.#missing.has(key));
+    const { ns, name } = old.peer;
+    return [`netns|${ns}`, `link|${ns}|${name}`].some((key) => this.#missing.has(key));
   }
 
   /** The rows without which this one cannot be. */
@@ -257,11 +246,7 @@ class Reasons {
     if (row.type !== 'veth') return [];
     const { ns, name } = row.peer;
     const other = this.#missing.get(`link|${ns}|${name}`);
-    const isPort = row.master !== undefined;
-    const follows =
-      other?.kind === 'link' && other.type === 'veth' && (other.master !== undefined) === isPort
-        ? rowKey(row) < rowKey(other)
-        : isPort;
+    const follows = other?.kind === 'link' && isPort(other) === isPort(row) ? rowKey(row) < rowKey(other) : isPort(row);
     return [`netns|${ns}`, ...(follows ? [`link|${ns}|${name}`] : [])];
   }
 }

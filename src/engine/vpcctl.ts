@@ -158,9 +158,9 @@ function transactionOn(draft: Draft): Transaction {
 }
 
 /** What names a resource, and derived or bookkeeping properties: a plan does not show them. */
-const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'bridge', 'hostRoute', 'mtu']);
+const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'hostRoute', 'mtu']);
 /** Resources that follow from others. */
-const UNSHOWN_KINDS = new Set<Resource['kind']>(['profile', 'bridge', 'ports']);
+const UNSHOWN_KINDS = new Set<Resource['kind']>(['profile']);
 
 /** A resource's properties as a plan shows them: rules as a user writes them. */
 function propertiesOf(resource: Resource): Record<string, unknown> {

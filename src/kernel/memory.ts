@@ -25,7 +25,6 @@ import {
   rowKey,
   rowText,
   type SysctlRow,
-  type VethRow,
 } from '../objects/kernel-object.js';
 import type {
   ApplyOptions,
@@ -77,14 +76,10 @@ const WORDS = {
   ENETDOWN: 'Nexthop device is not up',
   ENETUNREACH: 'Nexthop has invalid gateway',
   EINVAL: 'Invalid prefsrc address',
-  EXFULL: 'Exchange full',
   EIO: 'refused on demand',
 } as const;
 
 type Errno = keyof typeof WORDS;
-
-/** Ports of one bridge: BR_MAX_PORTS. */
-const BRIDGE_PORTS = 1023;
 
 const VERBS = { create: 'create', update: 'change', delete: 'delete', raise: 'bring up', replace: 'replace' } as const;
 
@@ -439,7 +434,8 @@ export class MemoryKernel implements Kernel {
 
   /** Also the host's own links, which are no rows. */
   #isLink(ns: string, name: string): boolean {
-    return this.#link(ns, name) !== undefined || (ns === '' && this.#links.some((link) => link.name === name));
+    if (ns === '') return this.#link(ns, name) !== undefined || this.#links.some((link) => link.name === name);
+    return name === 'lo' ? this.#space(ns) !== undefined : this.#link(ns, name) !== undefined;
   }
 
   #isUp(ns: string, name: string): boolean {
@@ -472,14 +468,7 @@ export class MemoryKernel implements Kernel {
   #configureLink(row: LinkRow): Errno | undefined {
     if (this.#space(row.ns) === undefined) return 'ENOENT';
     if (this.#link(row.ns, row.name) === undefined) return 'ENODEV';
-    if (row.type !== 'veth' || row.master === undefined) return undefined;
-    const { ns, master } = row;
-    if (this.#link(ns, master)?.type !== 'bridge') return 'ENODEV';
-    let ports = 0;
-    for (const other of this.#space(ns)?.rows.values() ?? []) {
-      if (other.kind === 'link' && other.type === 'veth' && other.master === master) ports += 1;
-    }
-    return ports > BRIDGE_PORTS ? 'EXFULL' : undefined;
+    return undefined;
   }
 
   #make(change: Change): Errno | undefined {
@@ -595,7 +584,7 @@ export class MemoryKernel implements Kernel {
     if (other?.type === 'veth' && other.peer.ns === row.ns && other.peer.name === row.name) this.#dropEnd(other);
   }
 
-  #dropEnd({ ns, name, type }: LinkRow): void {
+  #dropEnd({ ns, name }: LinkRow): void {
     const space = this.#space(ns);
     if (space === undefined) return;
     space.rows.delete(linkKey(ns, name));
@@ -604,10 +593,6 @@ export class MemoryKernel implements Kernel {
     for (const [key, row] of space.rows) {
       const on = row.kind === 'sysctl' ? settingLink(row) : 'link' in row ? row.link : undefined;
       if (on === name) space.rows.delete(key);
-      else if (type === 'bridge' && row.kind === 'link' && row.type === 'veth' && row.master === name) {
-        const { master: _gone, isolated: _too, ...port } = row;
-        space.rows.set(key, port satisfies VethRow);
-      }
     }
   }
 

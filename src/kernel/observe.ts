@@ -1,7 +1,8 @@
 /** What was read from namespaces → rows, as the lowering would have written them. Pure. */
 import type { AddrInfo } from '../netlink/addr.js';
 import type { LinkInfo } from '../netlink/link.js';
-import type { NeighInfo, StationInfo } from '../netlink/neigh.js';
+import type { NeighInfo } from '../netlink/neigh.js';
+import type { ArpInfo } from '../netlink/neightbl.js';
 import type { RouteInfo } from '../netlink/route.js';
 import type { RuleInfo } from '../netlink/rule.js';
 import {
@@ -10,6 +11,7 @@ import {
   NFT_TABLE,
   NOBODY,
   OWNER_MARK,
+  PROXY_DELAY,
   ROUTE_PROTOCOL,
   type VethRow,
 } from '../objects/kernel-object.js';
@@ -22,39 +24,23 @@ export interface NamespaceDump {
   readonly routes: readonly RouteInfo[];
   readonly rules: readonly RuleInfo[];
   readonly neighs: readonly NeighInfo[];
-  readonly stations: readonly StationInfo[];
+  readonly arp: readonly ArpInfo[];
   readonly sysctls: ReadonlyMap<string, string>;
   readonly firewall: readonly KernelObject[];
 }
 
-/** Every sysctl that lowering may set in a namespace of ours, but those of bridges: {@link bridgeSysctlKeys}. */
+/** Every sysctl that lowering may set in a namespace of ours. */
 export const SYSCTL_KEYS: readonly string[] = [
   'net/ipv4/ip_forward',
   'net/ipv4/conf/all/send_redirects',
   'net/ipv4/conf/default/send_redirects',
   'net/ipv4/conf/all/rp_filter',
   'net/ipv4/conf/default/rp_filter',
-  'net/ipv4/conf/all/promote_secondaries',
-  'net/bridge/bridge-nf-call-iptables',
-  'net/bridge/bridge-nf-call-ip6tables',
-  'net/bridge/bridge-nf-call-arptables',
+  'net/ipv4/conf/all/proxy_arp',
   'net/netfilter/nf_conntrack_tcp_timeout_established',
   'net/netfilter/nf_conntrack_udp_timeout',
   'net/netfilter/nf_conntrack_udp_timeout_stream',
 ];
-
-/** Every sysctl that lowering may set of the bridges among these links. */
-export function bridgeSysctlKeys(links: readonly LinkInfo[]): string[] {
-  return links.flatMap(({ kind, name }) =>
-    kind === 'bridge'
-      ? [
-          `net/ipv4/conf/${name}/proxy_arp_pvlan`,
-          `net/ipv4/conf/${name}/proxy_arp`,
-          `net/ipv4/neigh/${name}/proxy_delay`,
-        ]
-      : [],
-  );
-}
 
 /** RTPROT_KERNEL: routes that follow from addresses, rules of every new namespace. */
 const BY_KERNEL = 2;
@@ -135,18 +121,21 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   const ownLinks = dump.links.filter(
     (link) => !link.loopback && (!host || link.alias?.startsWith(OWNER_MARK) === true),
   );
-  const stations = new Map(dump.stations.map(({ index, mac }) => [index, mac]));
+  const delays = new Map(dump.arp.map(({ index, proxyDelay }) => [index, proxyDelay]));
+  const loopback = dump.links.find((link) => link.loopback)?.index;
   const ownIndices = new Set(ownLinks.map((link) => link.index));
   const rows: KernelObject[] = host ? [] : [{ kind: 'netns', ns }];
   for (const link of ownLinks) {
     // Modules of tunnels put a link of theirs (tunl0, sit0) into every new namespace, down.
-    if (isOurKind(link) || link.up) rows.push(linkRow(ns, stations, link, names, ends));
+    if (isOurKind(link) || link.up) rows.push(linkRow(ns, delays, link, names, ends));
   }
   if (!host) rows.push(...dump.links.flatMap((link) => altNameRows(ns, link)));
   for (const addr of dump.addrs) {
     const link = names.get(addr.index);
-    if (addr.family === 4 && link !== undefined && ownIndices.has(addr.index))
-      rows.push({ kind: 'addr', ns, link, addr: addr.addr });
+    if (addr.family !== 4 || link === undefined) continue;
+    // 127.0.0.1 comes with the loopback.
+    const added = !host && addr.index === loopback && !addr.addr.startsWith('127.');
+    if (added || ownIndices.has(addr.index)) rows.push({ kind: 'addr', ns, link, addr: addr.addr });
   }
   for (const route of dump.routes) {
     // On the host a protocol number proves nothing: others may use it too.
@@ -178,12 +167,12 @@ function madeBy(protocol: number): { readonly protocol?: number } {
 }
 
 function isOurKind({ kind }: LinkInfo): boolean {
-  return kind === 'bridge' || kind === 'veth';
+  return kind === 'veth';
 }
 
 function linkRow(
   ns: string,
-  stations: ReadonlyMap<number, string>,
+  delays: ReadonlyMap<number, number>,
   link: LinkInfo,
   names: ReadonlyMap<number, string>,
   ends: Ends,
@@ -197,17 +186,15 @@ function linkRow(
     alias: link.alias ?? '',
     ...(link.up ? {} : { down: true }),
   } as const;
-  if (link.kind === 'bridge') return { ...common, type: 'bridge' };
   if (link.kind !== 'veth') return { ...common, type: 'other', driver: link.kind ?? 'hardware' };
-  const station = stations.get(link.index);
+  const proxyDelay = delays.get(link.index) ?? PROXY_DELAY;
   const master = link.masterIndex === undefined ? undefined : names.get(link.masterIndex);
   return {
     ...common,
     type: 'veth',
     ...peerOf({ ns, link }, ends),
     ...(master === undefined ? {} : { master }),
-    ...(link.isolated === true ? { isolated: true } : {}),
-    ...(station === undefined ? {} : { station }),
+    ...(proxyDelay === PROXY_DELAY ? {} : { proxyDelay }),
   };
 }
 

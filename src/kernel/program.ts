@@ -2,8 +2,9 @@
 import { assertNever, VpcctlError } from '../errors.js';
 import { addAddr, deleteAddr } from '../netlink/addr.js';
 import { Batch } from '../netlink/batch.js';
-import { askLink, createBridge, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
-import { addNeigh, addStation, deleteNeigh } from '../netlink/neigh.js';
+import { askLink, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
+import { addNeigh, deleteNeigh } from '../netlink/neigh.js';
+import { setProxyDelay } from '../netlink/neightbl.js';
 import { addRoute, deleteRoute, replaceRoute } from '../netlink/route.js';
 import { addRule, deleteRule } from '../netlink/rule.js';
 import type { Change } from '../objects/change.js';
@@ -217,10 +218,6 @@ export function compile(changes: readonly Change[], spares?: ReadonlyMap<string,
 
 function createLink(program: Program, change: Change, row: LinkRow, pairs: Map<string, Change>): void {
   if (row.type === 'other') throw new Error(`a link of kind ${row.driver} is never made`);
-  if (row.type === 'bridge') {
-    program.netlink(row.ns, change, 'does', (batch) => createBridge(batch, row));
-    return;
-  }
   const { peer } = row;
   const other = pairs.get(`${row.ns}/${row.name}`);
   if (other !== undefined && other.op === 'create' && other.row.kind === 'link') {
@@ -303,7 +300,7 @@ function write(program: Program, change: Change, spares: ReadonlyMap<string, num
   }
 }
 
-/** A link that comes up gives its peer a carrier, and its bridge: they are to send at once. Where both are only made, none has one yet. */
+/** A link that comes up gives its peer a carrier: that is to send at once. Where both are only made, none has one yet. */
 function wakeOthers(program: Program, changes: readonly Change[]): void {
   const names = new Set(
     changes.flatMap(({ op, row }) => (op === 'create' && row.kind === 'link' ? [`${row.ns}/${row.name}`] : [])),
@@ -316,27 +313,17 @@ function wakeOthers(program: Program, changes: readonly Change[]): void {
   for (const change of changes) {
     const { op, row } = change;
     if (op !== 'raise' || row.type !== 'veth') continue;
-    if (row.master !== undefined) wake(change, row.ns, row.master);
     wake(change, row.peer.ns, row.peer.name);
   }
 }
 
 /** What of a new link cannot be told when it is created. */
 function configureLink(program: Program, change: Change, row: LinkRow): void {
-  const port = row.type === 'veth' ? row : undefined;
-  program.netlink(row.ns, change, 'helps', (batch) =>
-    setLink(batch, {
-      name: row.name,
-      alias: row.alias,
-      addrGenMode: 'none',
-      ...(port?.master === undefined ? {} : { master: port.master }),
-      ...(port?.isolated === undefined ? {} : { isolated: port.isolated }),
-      ...(port?.station === undefined ? {} : { quiet: true }),
-    }),
-  );
-  const station = port?.station;
-  if (station === undefined) return;
-  program.netlink(row.ns, change, 'helps', (batch) => addStation(batch, { port: row.name, mac: station }));
+  program.netlink(row.ns, change, 'helps', (batch) => {
+    setLink(batch, { name: row.name, alias: row.alias, addrGenMode: 'none' });
+    if (row.type === 'veth' && row.proxyDelay !== undefined)
+      setProxyDelay(batch, { link: row.name, ms: row.proxyDelay });
+  });
 }
 
 /** One by one costs an RCU grace period each (about 20 ms); by group, one for all. */

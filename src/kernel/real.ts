@@ -5,7 +5,8 @@ import { decodeAddrs, dumpAddrs } from '../netlink/addr.js';
 import { Batch } from '../netlink/batch.js';
 import { decodeFlows, deleteFlow, dumpFlows } from '../netlink/conntrack.js';
 import { decodeLinks, dumpLinks } from '../netlink/link.js';
-import { decodeNeighs, decodeStations, dumpNeighs, dumpStations } from '../netlink/neigh.js';
+import { decodeNeighs, dumpNeighs } from '../netlink/neigh.js';
+import { decodeArp, dumpArp } from '../netlink/neightbl.js';
 import { decodeRoutes, dumpRoutes } from '../netlink/route.js';
 import { decodeRules, dumpRules } from '../netlink/rule.js';
 import { decodeRuleset } from '../nft/decode.js';
@@ -26,7 +27,7 @@ import type {
 import { type Machine, RealMachine } from './machine.js';
 import { LANES, type Lane, loadNative, type Native, type NativeOp, type NativeResult } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
-import { bridgeSysctlKeys, type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
+import { type NamespaceDump, observedRows, SYSCTL_KEYS } from './observe.js';
 import { compile, netnsPath, type Outcome, type Program } from './program.js';
 import { Spares } from './spares.js';
 import { NamespaceWatch } from './watch.js';
@@ -275,12 +276,13 @@ export class RealKernel implements Kernel {
   }
 
   async #readAll(namespaces: readonly string[]): Promise<NamespaceDump[]> {
-    const dumps = [dumpLinks(), dumpAddrs(), dumpRoutes(), dumpRules(), dumpNeighs(), dumpStations()];
+    const dumps = [dumpLinks(), dumpAddrs(), dumpRoutes(), dumpRules(), dumpNeighs(), dumpArp()];
     const ops = namespaces.flatMap((ns) => dumps.map((data): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data })));
     const results = (await this.#native.run(ops, true)).values();
     const firewalls = await inParallel(namespaces, (ns) => this.#ruleset(ns));
-    const views = namespaces.map((ns, index): Omit<NamespaceDump, 'sysctls'> => {
-      const [links, addrs, routes, rules, neighs, stations] = dumps.map(() => {
+    const sysctls = await this.#sysctls(namespaces);
+    return namespaces.map((ns, index): NamespaceDump => {
+      const [links, addrs, routes, rules, neighs, arp] = dumps.map(() => {
         const result = results.next().value;
         if (result?.data !== undefined && result.errno === 0) return result.data;
         throw unreadable(this.#native, ns, result?.errno);
@@ -292,18 +294,17 @@ export class RealKernel implements Kernel {
         routes: decodeRoutes(routes),
         rules: decodeRules(rules),
         neighs: decodeNeighs(neighs),
-        stations: decodeStations(stations),
+        arp: decodeArp(arp),
         firewall: firewalls[index] ?? [],
+        sysctls: sysctls[index] ?? new Map(),
       };
     });
-    const sysctls = await this.#sysctls(views);
-    return views.map((view, index) => ({ ...view, sysctls: sysctls[index] ?? new Map() }));
   }
 
-  /** Of namespaces of ours; which of links there are, their links tell. */
-  async #sysctls(views: readonly Pick<NamespaceDump, 'ns' | 'links'>[]): Promise<Map<string, string>[]> {
-    const keys = views.map(({ ns, links }) => (ns === '' ? [] : [...SYSCTL_KEYS, ...bridgeSysctlKeys(links)]));
-    const ops = views.flatMap(({ ns }, index) =>
+  /** Of namespaces of ours. */
+  async #sysctls(namespaces: readonly string[]): Promise<Map<string, string>[]> {
+    const keys = namespaces.map((ns) => (ns === '' ? [] : SYSCTL_KEYS));
+    const ops = namespaces.flatMap((ns, index) =>
       (keys[index] ?? []).map((key): NativeOp => ({ op: 'sysctl-read', netns: netnsPath(ns), key })),
     );
     const results = (await this.#native.run(ops, true)).values();

@@ -58,7 +58,7 @@ export async function readWorkloads(native: Native, namespaces: readonly string[
       addrs: inside.flatMap(({ addrs }) => addrs),
       neighs: inside.flatMap(({ neighs }) => neighs),
       rules: [],
-      stations: [],
+      arp: [],
       sysctls: new Map(),
       firewall: [],
     };

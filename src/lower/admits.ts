@@ -5,7 +5,7 @@
 import { type Ipv4, toNumber } from '../net/cidr.js';
 import type { KernelObject, NftElementRow, NftValue, RouteRow } from '../objects/kernel-object.js';
 import { GATE_SETS, type Gate, type GateSet, SETS } from './firewall.js';
-import { BRIDGE, TRANSIT, UPLINK } from './names.js';
+import { isPortLink, TRANSIT, UPLINK } from './names.js';
 
 /** A connection at a router. Where addresses are translated, both the translated and the private one are told. */
 export interface Connection {
@@ -81,7 +81,7 @@ export class Admission {
   /** The peer whose blocks an address is in. */
   #peerOf(address: string): string | undefined {
     return this.#routes.find(
-      ({ link, dst }) => link !== undefined && link !== BRIDGE && link !== UPLINK && covers(dst, address),
+      ({ link, dst }) => link !== undefined && !isPortLink(link) && link !== UPLINK && covers(dst, address),
     )?.link;
   }
 

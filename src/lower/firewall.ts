@@ -7,7 +7,7 @@
  */
 import type { NftChainRow, NftFamily, NftRow, NftSetRow } from '../objects/kernel-object.js';
 import { NFT_TABLE } from '../objects/kernel-object.js';
-import { BRIDGES, EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, ROUTER_LINKS, TRANSIT, UPLINK } from './names.js';
+import { EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, PORTS, ROUTER_LINKS, TRANSIT, UPLINK } from './names.js';
 
 type Expr = Readonly<Record<string, unknown>>;
 
@@ -120,8 +120,6 @@ export const SETS = {
   publicOut: 'public_out',
   /** peer link . own block . peer's block */
   peerFlow: 'peer_flow',
-  /** bridge table: port . MAC . address */
-  eni: 'eni',
   /** host and edge: the pool; host: the uplink, and the pool again where it is masqueraded */
   pool: 'pool',
   uplink: 'uplink',
@@ -131,108 +129,87 @@ export const SETS = {
 export function routerRuleset(ns: string): NftRow[] {
   const sender = ct('mark');
   const receiver = meta('mark');
-  return [
-    ...table({
-      ns,
-      family: 'inet',
-      sets: [
-        { set: SETS.profile, type: ['ipv4_addr'], data: 'mark' },
-        { set: SETS.public, type: ['ipv4_addr'] },
-        { set: SETS.publicIn, type: ['ipv4_addr'], data: 'ipv4_addr' },
-        { set: SETS.publicOut, type: ['ipv4_addr'], data: 'ipv4_addr' },
-        { set: SETS.peerFlow, type: ['ifname', 'ipv4_addr', 'ipv4_addr'], interval: true },
-        ...gateSets('out'),
-        ...gateSets('in'),
-      ],
-      chains: {
-        input: {
-          base: filter('input', 'drop'),
-          rules: [
-            [from(BRIDGES), eq({ payload: { protocol: 'icmp', field: 'type' } }, ECHO_REQUEST), accept],
-            [counter, drop],
-          ],
-        },
-        forward: {
-          base: filter('forward', 'drop'),
-          rules: [
-            [established, accept],
-            [notNew, counter, drop],
-            [from(BRIDGES), setFromMap(ct('mark'), ip('saddr'), SETS.profile)],
-            [to(BRIDGES), setFromMap(meta('mark'), ip('daddr'), SETS.profile)],
-            [from(UPLINK), jump('from_uplink')],
-            [from(PEER_LINKS), jump('from_peer')],
-            [to(UPLINK), jump('to_uplink')],
-            [to(PEER_LINKS), jump('to_peer')],
-            [from(BRIDGES), jump('egress')],
-            [to(UPLINK), accept],
-            [to(PEER_LINKS), accept],
-            [to(BRIDGES), goto('ingress')],
-            [counter, drop],
-          ],
-        },
-        from_uplink: {
-          rules: [
-            [match('!=', meta('oifname'), BRIDGES), counter, drop],
-            [match('in', ct('status'), DNAT), back],
-            [eq(ip('saddr'), TRANSIT.host), eq(ip('daddr'), `@${SETS.public}`), back],
-            [counter, drop],
-          ],
-        },
-        from_peer: {
-          rules: [
-            [match('!=', meta('oifname'), BRIDGES), counter, drop],
-            [eq(concat(meta('iifname'), ip('daddr'), ip('saddr')), `@${SETS.peerFlow}`), back],
-            [counter, drop],
-          ],
-        },
-        to_uplink: {
-          rules: [
-            [from(BRIDGES), eq(ip('saddr'), `@${SETS.public}`), back],
-            [counter, drop],
-          ],
-        },
-        to_peer: {
-          rules: [
-            [from(BRIDGES), eq(concat(meta('oifname'), ip('saddr'), ip('daddr')), `@${SETS.peerFlow}`), back],
-            [counter, drop],
-          ],
-        },
-        egress: { rules: gateRules('out', sender, receiver, ip('daddr'), back) },
-        ingress: { rules: gateRules('in', receiver, sender, ip('saddr'), accept) },
-        nat_in: {
-          base: nat('prerouting', -100),
-          rules: [
-            [from(UPLINK), { dnat: { family: 'ip', addr: { map: { key: ip('daddr'), data: `@${SETS.publicIn}` } } } }],
-          ],
-        },
-        nat_out: {
-          base: nat('postrouting', 100),
-          rules: [
-            [to(UPLINK), { snat: { family: 'ip', addr: { map: { key: ip('saddr'), data: `@${SETS.publicOut}` } } } }],
-          ],
-        },
+  return table({
+    ns,
+    family: 'inet',
+    sets: [
+      { set: SETS.profile, type: ['ipv4_addr'], data: 'mark' },
+      { set: SETS.public, type: ['ipv4_addr'] },
+      { set: SETS.publicIn, type: ['ipv4_addr'], data: 'ipv4_addr' },
+      { set: SETS.publicOut, type: ['ipv4_addr'], data: 'ipv4_addr' },
+      { set: SETS.peerFlow, type: ['ifname', 'ipv4_addr', 'ipv4_addr'], interval: true },
+      ...gateSets('out'),
+      ...gateSets('in'),
+    ],
+    chains: {
+      input: {
+        base: filter('input', 'drop'),
+        rules: [
+          [from(PORTS), eq({ payload: { protocol: 'icmp', field: 'type' } }, ECHO_REQUEST), accept],
+          [counter, drop],
+        ],
       },
-    }),
-    // Source/dest check: a frame enters the bridge only with the port's own MAC and address, the ARP sender's included.
-    // What is neither IPv4 nor ARP (IPv6, anything else) is dropped here.
-    ...table({
-      ns,
-      family: 'bridge',
-      sets: [{ set: SETS.eni, type: ['ifname', 'ether_addr', 'ipv4_addr'] }],
-      chains: {
-        prerouting: {
-          base: filter('prerouting', 'drop', -300),
-          rules: [
-            ...[ip('saddr'), { payload: { protocol: 'arp', field: 'saddr ip' } }].map((address) => [
-              eq(concat(meta('iifname'), { payload: { protocol: 'ether', field: 'saddr' } }, address), `@${SETS.eni}`),
-              accept,
-            ]),
-            [counter, drop],
-          ],
-        },
+      forward: {
+        base: filter('forward', 'drop'),
+        rules: [
+          [established, accept],
+          [notNew, counter, drop],
+          [from(PORTS), setFromMap(ct('mark'), ip('saddr'), SETS.profile)],
+          [to(PORTS), setFromMap(meta('mark'), ip('daddr'), SETS.profile)],
+          [from(UPLINK), jump('from_uplink')],
+          [from(PEER_LINKS), jump('from_peer')],
+          [to(UPLINK), jump('to_uplink')],
+          [to(PEER_LINKS), jump('to_peer')],
+          [from(PORTS), jump('egress')],
+          [to(UPLINK), accept],
+          [to(PEER_LINKS), accept],
+          [to(PORTS), goto('ingress')],
+          [counter, drop],
+        ],
       },
-    }),
-  ];
+      from_uplink: {
+        rules: [
+          [match('!=', meta('oifname'), PORTS), counter, drop],
+          [match('in', ct('status'), DNAT), back],
+          [eq(ip('saddr'), TRANSIT.host), eq(ip('daddr'), `@${SETS.public}`), back],
+          [counter, drop],
+        ],
+      },
+      from_peer: {
+        rules: [
+          [match('!=', meta('oifname'), PORTS), counter, drop],
+          [eq(concat(meta('iifname'), ip('daddr'), ip('saddr')), `@${SETS.peerFlow}`), back],
+          [counter, drop],
+        ],
+      },
+      to_uplink: {
+        rules: [
+          [from(PORTS), eq(ip('saddr'), `@${SETS.public}`), back],
+          [counter, drop],
+        ],
+      },
+      to_peer: {
+        rules: [
+          [from(PORTS), eq(concat(meta('oifname'), ip('saddr'), ip('daddr')), `@${SETS.peerFlow}`), back],
+          [counter, drop],
+        ],
+      },
+      egress: { rules: gateRules('out', sender, receiver, ip('daddr'), back) },
+      ingress: { rules: gateRules('in', receiver, sender, ip('saddr'), accept) },
+      nat_in: {
+        base: nat('prerouting', -100),
+        rules: [
+          [from(UPLINK), { dnat: { family: 'ip', addr: { map: { key: ip('daddr'), data: `@${SETS.publicIn}` } } } }],
+        ],
+      },
+      nat_out: {
+        base: nat('postrouting', 100),
+        rules: [
+          [to(UPLINK), { snat: { family: 'ip', addr: { map: { key: ip('saddr'), data: `@${SETS.publicOut}` } } } }],
+        ],
+      },
+    },
+  });
 }
 
 export function edgeRuleset(ns: string): NftRow[] {

@@ -3,10 +3,8 @@
  * what it refers to; the rows of a model are the union over its resources, and no two resources have a row in common.
  */
 import { assertNever } from '../errors.js';
-import { bridgeOf } from '../model/bridges.js';
 import { getKind, type Reader } from '../model/reader.js';
 import {
-  type Bridge,
   type Edge,
   type Instance,
   type InternetGateway,
@@ -17,8 +15,7 @@ import {
   type Vpc,
 } from '../model/resources.js';
 import { peeredCidrs } from '../model/verbs.js';
-import type { Ipv4 } from '../net/cidr.js';
-import { hostCidr, prefixLength } from '../net/cidr.js';
+import { hostCidr, type Ipv4, prefixLength } from '../net/cidr.js';
 import {
   type KernelObject,
   MAIN_TABLE,
@@ -31,13 +28,12 @@ import {
 import { edgeRuleset, hostRuleset, routerRuleset, SETS } from './firewall.js';
 import {
   alias,
-  BRIDGE,
   blockValue,
-  bridgeLink,
   EDGE_HOST_LINK,
   EDGE_NS,
   HOST_LINK,
   LAST_METRIC,
+  LOOPBACK,
   MAC,
   PUBLIC_TABLE,
   peerLink,
@@ -59,10 +55,7 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
   switch (resource.kind) {
     case 'installation':
     case 'group':
-    case 'ports':
       return [];
-    case 'bridge':
-      return lowerBridge(reader, resource);
     case 'edge':
       return lowerEdge(resource);
     case 'vpc':
@@ -141,8 +134,6 @@ function routerSysctls(ns: string): KernelObject[] {
     sysctl(ns, 'ipv4/conf/default/send_redirects', 0),
     sysctl(ns, 'ipv4/conf/all/rp_filter', 1),
     sysctl(ns, 'ipv4/conf/default/rp_filter', 1),
-    // Else the kernel deletes a gateway's address with the one that the same prefix had before.
-    sysctl(ns, 'ipv4/conf/all/promote_secondaries', 1),
   ];
 }
 
@@ -196,44 +187,17 @@ function lowerVpc(vpc: Vpc): KernelObject[] {
   return [
     { kind: 'netns', ns },
     ...routerSysctls(ns),
-    // On by default in a new namespace where br_netfilter is loaded: it would NAT bridged frames a second time.
-    ...['iptables', 'ip6tables', 'arptables'].map((what) => sysctl(ns, `bridge/bridge-nf-call-${what}`, 0, true)),
+    // Every port is a network of its own: the router answers there for all neighbours.
+    sysctl(ns, 'ipv4/conf/all/proxy_arp', 1),
     // The cloud's timeouts (EC2 API, ConnectionTrackingConfiguration), in seconds.
     sysctl(ns, 'netfilter/nf_conntrack_tcp_timeout_established', 432_000, true),
     sysctl(ns, 'netfilter/nf_conntrack_udp_timeout', 30, true),
     sysctl(ns, 'netfilter/nf_conntrack_udp_timeout_stream', 180, true),
-    ...bridge(vpc, BRIDGE),
-    // What no subnet holds of the VPC's own blocks is nowhere: neither behind the uplink nor a source that comes from there. Behind a
-    // subnet that is the whole block.
+    // What no instance has of the VPC's own blocks is nowhere: neither behind the uplink nor a source that comes from there.
     ...vpc.cidrs.map(
       (dst): KernelObject => ({ kind: 'route', ns, table: MAIN_TABLE, dst, type: 'unreachable', metric: LAST_METRIC }),
     ),
     ...routerRuleset(ns),
-  ];
-}
-
-/** Ports are isolated from each other: the router answers for every neighbour, at once, and forwards. */
-function bridge({ name: vpc, mtu }: Vpc, name: string): KernelObject[] {
-  const ns = routerNs(vpc);
-  return [
-    { kind: 'link', ns, name, type: 'bridge', mac: MAC.bridge, mtu, alias: alias(`vpc/${vpc}`) },
-    sysctl(ns, `ipv4/conf/${name}/proxy_arp_pvlan`, 1),
-    sysctl(ns, `ipv4/neigh/${name}/proxy_delay`, 0),
-  ];
-}
-
-/**
- * The gateways' addresses, and with them the routes to the subnets, stay on the first bridge. `proxy_arp_pvlan` answers for neighbours on the bridge
- * that asks; `proxy_arp` for those on another, so the first bridge needs it too, from the second on.
- */
-function lowerBridge(reader: Reader, { vpc: name, number }: Bridge): KernelObject[] {
-  const vpc = getKind(reader, 'vpc', ids.vpc(name));
-  if (vpc === undefined) throw new Error(`bridge ${number} has no vpc ${name}`);
-  const proxyArp = (link: string) => sysctl(routerNs(name), `ipv4/conf/${link}/proxy_arp`, 1);
-  return [
-    ...bridge(vpc, bridgeLink(number)),
-    proxyArp(bridgeLink(number)),
-    ...(number === 1 ? [{ ...proxyArp(BRIDGE), restore: '0' }] : []),
   ];
 }
 
@@ -278,9 +242,7 @@ function edgeRoute(vpc: string, dst: string): KernelObject {
 
 function lowerSubnet(subnet: Subnet): KernelObject[] {
   const ns = routerNs(subnet.vpc);
-  const rows: KernelObject[] = [
-    { kind: 'addr', ns, link: BRIDGE, addr: `${subnet.gateway}/${prefixLength(subnet.cidr)}` },
-  ];
+  const rows: KernelObject[] = [{ kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(subnet.gateway) }];
   if (subnet.public) {
     rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from: subnet.cidr, table: PUBLIC_TABLE });
   }
@@ -310,8 +272,6 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
   const mac = MAC.workload(ip);
   const port = portLink(ip);
   const mark = alias(`instance/${instance.vpc}/${instance.name}`);
-  const number = bridgeOf(instance);
-  const master = bridgeLink(number);
   return [
     { kind: 'netns', ns },
     {
@@ -319,13 +279,11 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
       ns: router,
       name: port,
       type: 'veth',
-      mac: MAC.port(ip),
+      mac: MAC.port,
       mtu: vpc.mtu,
       alias: mark,
       peer: { ns, name: WORKLOAD_LINK },
-      master,
-      isolated: true,
-      station: mac,
+      proxyDelay: 0,
     },
     {
       kind: 'link',
@@ -338,19 +296,13 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
       peer: { ns: router, name: port },
     },
     { kind: 'addr', ns, link: WORKLOAD_LINK, addr: `${ip}/${prefixLength(subnet.cidr)}` },
-    { kind: 'neigh', ns, link: WORKLOAD_LINK, ip: subnet.gateway, mac: MAC.bridge },
+    { kind: 'neigh', ns, link: WORKLOAD_LINK, ip: subnet.gateway, mac: MAC.port },
     { kind: 'route', ns, table: MAIN_TABLE, dst: 'default', type: 'unicast', via: subnet.gateway, link: WORKLOAD_LINK },
-    { kind: 'neigh', ns: router, link: master, ip, mac },
-    ...(number === 0 ? [] : [routeAside(router, ip, master)]),
-    element(router, SETS.eni, [port, mac, ip], undefined, 'bridge'),
+    { kind: 'neigh', ns: router, link: port, ip, mac },
+    { kind: 'route', ns: router, table: MAIN_TABLE, dst: hostCidr(ip), type: 'unicast', link: port },
     element(router, SETS.profile, [ip], instance.profile),
     ...(instance.publicIp === undefined ? [] : lowerPublicIp(instance, router, instance.publicIp)),
   ];
-}
-
-/** To an instance on a further bridge: its subnet's route leads to the first. */
-function routeAside(ns: string, ip: Ipv4, link: string): KernelObject {
-  return { kind: 'route', ns, table: MAIN_TABLE, dst: hostCidr(ip), type: 'unicast', link };
 }
 
 /** One to one, in the VPC's own router: equal private addresses of two VPCs never meet in one conntrack table. */

@@ -8,17 +8,14 @@ export const EDGE_NS = 'vpc-edge';
 export const routerNs = (vpc: string): string => `vpc.${vpc}`;
 export const workloadNs = (vpc: string, instance: string): string => `vpc.${vpc}.${instance}`;
 
-/** A router's bridge by its number. */
-export const bridgeLink = (number: number): string => `br${number}`;
-/** The one that has the gateways' addresses. */
-export const BRIDGE = bridgeLink(0);
+export const LOOPBACK = 'lo';
 export const UPLINK = 'uplink';
 export const WORKLOAD_LINK = 'eth0';
 /** The one link on the host, and its other end in the edge. */
 export const HOST_LINK = 'vpc-edge';
 export const EDGE_HOST_LINK = 'host';
 /** Wildcards for rules: the first part of every name of that kind. */
-export const BRIDGES = 'br*';
+export const PORTS = 'eni*';
 export const PEER_LINKS = 'peer-*';
 export const ROUTER_LINKS = 'r-*';
 
@@ -27,8 +24,9 @@ export const routerLink = (vpc: string): string => linkName('r-', vpc);
 export const isRouterLink = (link: string | undefined): boolean => link?.startsWith('r-') === true;
 /** A router's link to a peer. */
 export const peerLink = (other: string): string => linkName('peer-', other);
-/** The bridge port of a workload. */
-export const portLink = (ip: Ipv4): string => `p${toNumber(ip).toString(16).padStart(8, '0')}`;
+/** The router's end of a workload's link. */
+export const portLink = (ip: Ipv4): string => `eni${toNumber(ip).toString(16).padStart(8, '0')}`;
+export const isPortLink = (link: string | undefined): boolean => link?.startsWith('eni') === true;
 
 /**
  * Addresses between host, edge and routers. Every VPC has the same: each pair of ends is a network of its own, and the neighbour
@@ -47,8 +45,8 @@ export const TRANSIT = {
 
 /** MAC addresses of our own links; first octets differ from those of {@link macOf}. */
 export const MAC = {
-  /** All bridges of a router: each is a network of its own, and a workload's gateway has this address on any. */
-  bridge: '06:76:70:63:00:01',
+  /** All ports: each is a network of its own, and a workload's gateway has this address on any. */
+  port: '06:76:70:63:00:01',
   host: '06:76:70:63:00:02',
   edge: '06:76:70:63:00:03',
   /** Edge's end and router's end of an uplink. */
@@ -57,7 +55,6 @@ export const MAC = {
   /** The two ends of a peering, in the order of the VPCs' names. */
   peer: ['06:76:70:63:00:06', '06:76:70:63:00:07'],
   workload: macOf,
-  port: (ip: Ipv4): string => `fe${macOf(ip).slice(2)}`,
 } as const;
 
 /** Of a route that any other to the same destination goes before. */

@@ -6,7 +6,7 @@ import { otherVpc } from '../model/verbs.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
 import type { Gate } from './firewall.js';
 import { SETS } from './firewall.js';
-import { BRIDGE, EDGE_NS, PUBLIC_TABLE, routerNs } from './names.js';
+import { EDGE_NS, PUBLIC_TABLE, routerNs } from './names.js';
 import { lowerProfile } from './profile.js';
 
 /** `whose`: the resource; `what`: which part of it. */
@@ -61,10 +61,8 @@ function placeOf(ns: string): string {
 
 function linkWords(owner: Resource, ns: string, name: string): string {
   switch (owner.kind) {
-    case 'vpc':
-      return 'its bridge';
     case 'instance':
-      return ns === routerNs(owner.vpc) ? 'its port of the bridge' : 'its link';
+      return ns === routerNs(owner.vpc) ? 'its port at the router' : 'its link';
     case 'peering':
       return `the link${placeOf(ns)}`;
     default:
@@ -93,7 +91,7 @@ function routeWords(owner: Resource, ns: string, dst: string, table: number): st
 
 /** `the firewall's chain forward`. Rules are not told apart: they have no names. */
 export function firewallWords(row: Extract<KernelObject, { kind: `nft-${string}` }>): string {
-  const firewall = `the firewall's${row.family === 'bridge' ? ' bridge' : ''}`;
+  const firewall = "the firewall's";
   switch (row.kind) {
     case 'nft-table':
       return row.table === NFT_TABLE ? `${firewall} table` : `nft table ${row.family} ${row.table}`;
@@ -112,8 +110,6 @@ export function firewallWords(row: Extract<KernelObject, { kind: `nft-${string}`
 function elementWords(owner: Resource, row: NftElementRow): string {
   const [first, second, third] = row.key;
   switch (row.set) {
-    case SETS.eni:
-      return `the leave to send from ${third} with ${second}`;
     case SETS.profile:
       return 'its membership of its security groups';
     case SETS.public:
@@ -210,7 +206,7 @@ function foreignPart(row: KernelObject): string {
     case 'link':
       return `link ${row.name}${row.type === 'other' ? ` (${row.driver})` : ''}${place}`;
     case 'addr':
-      return `address ${row.addr} of ${row.link === BRIDGE ? 'the bridge' : row.link}${place}`;
+      return `address ${row.addr} of ${row.link}${place}`;
     case 'route':
       return `route to ${row.dst}${row.table === 254 ? '' : ` in table ${row.table}`}${place}`;
     case 'rule':

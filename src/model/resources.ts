@@ -93,24 +93,6 @@ export interface Instance {
   readonly groups: readonly string[];
   /** Number of its {@link Profile}; 0 until settled. */
   readonly profile: number;
-  /** Number of its {@link Bridge}; absent: 0, the one that comes with the VPC. */
-  readonly bridge?: number;
-}
-
-/** A further bridge of a VPC whose others are full. */
-export interface Bridge {
-  readonly kind: 'bridge';
-  readonly vpc: string;
-  /** From 1. */
-  readonly number: number;
-}
-
-/** How many places are taken on each bridge of a VPC. There while it has an instance, or further bridges. */
-export interface Ports {
-  readonly kind: 'ports';
-  readonly vpc: string;
-  /** By the bridge's number. */
-  readonly used: readonly number[];
 }
 
 /**
@@ -141,8 +123,6 @@ export type Resource =
   | Subnet
   | SecurityGroup
   | Instance
-  | Bridge
-  | Ports
   | Profile
   | Peering;
 
@@ -158,8 +138,6 @@ export const ids = {
   subnet: (vpc: string, subnet: string) => `subnet/${vpc}/${subnet}`,
   group: (vpc: string, group: string) => `group/${vpc}/${group}`,
   instance: (vpc: string, instance: string) => `instance/${vpc}/${instance}`,
-  bridge: (vpc: string, number: number) => `bridge/${vpc}/${number}`,
-  ports: (vpc: string) => `ports/${vpc}`,
   profile: (vpc: string, number: number) => `profile/${vpc}/${number}`,
   peering: (a: string, b: string) => `peering/${a < b ? a : b}/${a < b ? b : a}`,
 } as const;
@@ -180,10 +158,6 @@ export function idOf(resource: Resource): string {
       return ids.group(resource.vpc, resource.name);
     case 'instance':
       return ids.instance(resource.vpc, resource.name);
-    case 'bridge':
-      return ids.bridge(resource.vpc, resource.number);
-    case 'ports':
-      return ids.ports(resource.vpc);
     case 'profile':
       return ids.profile(resource.vpc, resource.number);
     case 'peering':
@@ -243,10 +217,6 @@ export function terms(resource: Resource): readonly string[] {
         ...resource.groups.map((group) => `member:${resource.vpc}/${group}`),
         ...claims(resource),
       ];
-    case 'bridge':
-      return [`bridges:${resource.vpc}`];
-    case 'ports':
-      return [];
     case 'profile':
       return [
         `profiles:${resource.vpc}`,
@@ -298,10 +268,6 @@ export function describe(resource: Resource): string {
       return `security group ${resource.vpc}/${resource.name}`;
     case 'instance':
       return `instance ${resource.vpc}/${resource.name}`;
-    case 'bridge':
-      return `bridge ${resource.number} of vpc ${resource.vpc}`;
-    case 'ports':
-      return `bridges of vpc ${resource.vpc}`;
     case 'profile':
       return `rules of ${resource.vpc}/{${resource.groups.join(', ')}}${resource.policySubnet === undefined ? '' : ` with the policy of ${resource.policySubnet}`}`;
     case 'peering':

@@ -6,7 +6,6 @@ import { isSame } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
 import { type Cidr, overlaps } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
-import { settleBridges } from './bridges.js';
 import { type Draft, type Edit, findKind, getKind, has } from './reader.js';
 import { EDGE_ID, type Instance, idOf, ids, type Profile, type Subnet } from './resources.js';
 import { installationOf, otherVpc, peeringsOf } from './verbs.js';
@@ -50,7 +49,6 @@ export function settle(draft: Draft, facts?: HostFacts): void {
   settleGateways(draft);
   settleEdge(draft, facts, mtu);
   settleHostRoutes(draft, facts);
-  settleBridges(draft);
   settleProfiles(draft);
   touchDependents(draft);
 }
@@ -235,7 +233,7 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
       const peerings = peeringsOf(draft, resource.name);
       return [
         ...(before?.kind === 'vpc' && after?.kind === 'vpc' && before.mtu !== after.mtu
-          ? [`instances:${resource.name}`, `bridges:${resource.name}`].flatMap((term) => draft.find(term).map(idOf))
+          ? draft.find(`instances:${resource.name}`).map(idOf)
           : []),
         ...peerings.map(idOf),
         ...profilesOfGroups(draft, `refers-vpc:${resource.name}`),

@@ -137,6 +137,11 @@ export class Batch {
     this.#view.setUint32(at, checked(value, 0xffffffff), LITTLE_ENDIAN);
   }
 
+  attrU64(type: number, value: number): void {
+    const at = this.#attr(type, 8);
+    this.#view.setBigUint64(at, BigInt(checked(value, Number.MAX_SAFE_INTEGER)), LITTLE_ENDIAN);
+  }
+
   attrBytes(type: number, value: Uint8Array): void {
     const at = this.#attr(type, value.length);
     this.#bytes.set(value, at);

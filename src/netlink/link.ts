@@ -1,4 +1,4 @@
-/** Links (RTM_*LINK, linux/rtnetlink.h and linux/if_link.h): bridges, veth pairs, and their properties. */
+/** Links (RTM_*LINK, linux/rtnetlink.h and linux/if_link.h): veth pairs, and their properties. */
 import { AF_BRIDGE, AF_INET6, AF_UNSPEC, formatMac, parseMac } from './address.js';
 import { type Batch, dumpRequest } from './batch.js';
 import {
@@ -28,9 +28,6 @@ const IFINFOMSG_LENGTH = 16;
 const IFF_UP = 0x1;
 const IFF_LOOPBACK = 0x8;
 
-// linux/if_ether.h: a bridge's MTU when nobody says
-const ETH_DATA_LEN = 1500;
-
 // linux/if_link.h
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
@@ -52,23 +49,6 @@ const IFLA_ALT_IFNAME = 53;
 // … inside IFLA_LINKINFO
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
-const IFLA_INFO_SLAVE_KIND = 4;
-const IFLA_INFO_SLAVE_DATA = 5;
-// … inside IFLA_INFO_DATA of a bridge
-const IFLA_BR_MCAST_SNOOPING = 23;
-const IFLA_BR_NF_CALL_IPTABLES = 36;
-const IFLA_BR_NF_CALL_IP6TABLES = 37;
-const IFLA_BR_NF_CALL_ARPTABLES = 38;
-const IFLA_BR_VLAN_DEFAULT_PVID = 39;
-const IFLA_BR_MULTI_BOOLOPT = 46;
-// struct br_boolopt_multi of linux/if_bridge.h: values, then which of them are meant; bit 0 of enum br_boolopt_id
-const BR_BOOLOPT_NO_LL_LEARN = 1 << 0;
-// … inside IFLA_INFO_SLAVE_DATA of a bridge port
-const IFLA_BRPORT_LEARNING = 8;
-const IFLA_BRPORT_UNICAST_FLOOD = 9;
-const IFLA_BRPORT_MCAST_FLOOD = 27;
-const IFLA_BRPORT_BCAST_FLOOD = 30;
-const IFLA_BRPORT_ISOLATED = 33;
 // … inside AF_INET6 of IFLA_AF_SPEC
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 // linux/veth.h: inside IFLA_INFO_DATA of a veth; a struct ifinfomsg and link attributes
@@ -77,12 +57,6 @@ const VETH_INFO_PEER = 1;
 /** How a link gets its IPv6 link-local address, by enum in6_addr_gen_mode (linux/if_link.h). */
 export type AddrGenMode = 'eui64' | 'none' | 'stable-privacy' | 'random';
 const ADDR_GEN_MODES: readonly AddrGenMode[] = ['eui64', 'none', 'stable-privacy', 'random'];
-
-export interface BridgeParams {
-  readonly name: string;
-  readonly mac: string;
-  readonly mtu: number;
-}
 
 /** One end of a veth pair. */
 export interface VethEnd {
@@ -108,13 +82,6 @@ export interface LinkChange {
   readonly alias?: string;
   /** Bridge of the same namespace to become a port of; null: of none. */
   readonly master?: string | null;
-  /**
-   * The bridge port forwards to no other isolated port. The link must be a port, be it by the `master` of this very
-   * call.
-   */
-  readonly isolated?: boolean;
-  /** With `isolated`: the bridge learns nothing from the port and floods nothing to it; what it sends there is told by {@link addStation}. */
-  readonly quiet?: boolean;
   readonly mtu?: number;
   readonly mac?: string;
   /** `none`: the kernel gives the link no IPv6 link-local address when it goes up. */
@@ -138,8 +105,6 @@ export interface LinkInfo {
   readonly up: boolean;
   readonly alias?: string;
   readonly masterIndex?: number;
-  /** Only for ports of a bridge. */
-  readonly isolated?: boolean;
   /** IFLA_LINK: for a veth, the index of the other end, in that end's namespace. */
   readonly peerIndex?: number;
   /** IFLA_LINK_NETNSID: the peer's namespace, as numbered in this one; absent: the same namespace; -1: not numbered. */
@@ -148,38 +113,6 @@ export interface LinkInfo {
   readonly addrGenMode?: AddrGenMode;
   /** Names that it has besides; the kernel gives none of them to another link. Absent: none. */
   readonly altNames?: readonly string[];
-}
-
-/**
- * Adds a bridge, down: no multicast snooping, no default VLAN, no netfilter on bridged frames. EEXIST when the name
- * is taken.
- *
- * Two messages, because a bridge keeps its MTU only when it was *changed* by a user: one given on create, or set to
- * what it is already, follows the smallest port, and jumps to 1500 when the last port leaves (measured on 6.18).
- */
-export function createBridge(batch: Batch, bridge: BridgeParams): void {
-  batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, () => {
-    ifinfomsg(batch);
-    batch.attrName(IFLA_IFNAME, bridge.name);
-    batch.attrBytes(IFLA_ADDRESS, parseMac(bridge.mac));
-    if (bridge.mtu === ETH_DATA_LEN) batch.attrU32(IFLA_MTU, ETH_DATA_LEN - 1);
-    batch.nest(IFLA_LINKINFO, () => {
-      batch.attrName(IFLA_INFO_KIND, 'bridge');
-      batch.nest(IFLA_INFO_DATA, () => {
-        batch.attrU8(IFLA_BR_MCAST_SNOOPING, 0);
-        batch.attrU8(IFLA_BR_NF_CALL_IPTABLES, 0);
-        batch.attrU8(IFLA_BR_NF_CALL_IP6TABLES, 0);
-        batch.attrU8(IFLA_BR_NF_CALL_ARPTABLES, 0);
-        batch.attrU16(IFLA_BR_VLAN_DEFAULT_PVID, 0);
-        // Frames to link-local groups (01:80:c2:00:00:0e) pass no prerouting hook, and yet taught the bridge where a MAC is.
-        batch.attrBytes(
-          IFLA_BR_MULTI_BOOLOPT,
-          new Uint8Array(new Uint32Array([BR_BOOLOPT_NO_LL_LEARN, BR_BOOLOPT_NO_LL_LEARN]).buffer),
-        );
-      });
-    });
-  });
-  setLink(batch, { name: bridge.name, mtu: bridge.mtu });
 }
 
 /**
@@ -209,11 +142,10 @@ export function createVeth(batch: Batch, veth: VethParams): void {
 
 /**
  * Changes a link, in up to three messages, in the order that lets no packet pass too early: down; then what RTM_SETLINK
- * takes; then isolation and up. Nothing to change: no message. ENODEV when there is no such link.
+ * takes; then up. Nothing to change: no message. ENODEV when there is no such link.
  *
- * Isolation needs RTM_NEWLINK (RTM_SETLINK ignores IFLA_LINKINFO) and a link that is a port already: the kernel looks
- * the master up before it applies the same message's IFLA_MASTER. Up needs a message after IFLA_AF_SPEC's: the kernel
- * sets flags first, and with them the link-local address that `addrGenMode: 'none'` is to prevent.
+ * Up needs a message after IFLA_AF_SPEC's: the kernel sets flags first, and with them the link-local address that
+ * `addrGenMode: 'none'` is to prevent.
  */
 export function setLink(batch: Batch, link: LinkChange): void {
   if (link.up === false) linkMessage(batch, RTM_SETLINK, link.name, { up: false });
@@ -233,30 +165,7 @@ export function setLink(batch: Batch, link: LinkChange): void {
       }
     });
   }
-  const up = link.up === true ? { up: true } : {};
-  const { isolated } = link;
-  if (isolated !== undefined) {
-    linkMessage(batch, RTM_NEWLINK, link.name, up, () => {
-      batch.nest(IFLA_LINKINFO, () => {
-        batch.attrName(IFLA_INFO_SLAVE_KIND, 'bridge');
-        batch.nest(IFLA_INFO_SLAVE_DATA, () => {
-          batch.attrU8(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0);
-          if (link.quiet !== undefined) {
-            for (const way of [
-              IFLA_BRPORT_LEARNING,
-              IFLA_BRPORT_UNICAST_FLOOD,
-              IFLA_BRPORT_MCAST_FLOOD,
-              IFLA_BRPORT_BCAST_FLOOD,
-            ]) {
-              batch.attrU8(way, link.quiet ? 0 : 1);
-            }
-          }
-        });
-      });
-    });
-  } else if (link.up === true) {
-    linkMessage(batch, RTM_SETLINK, link.name, up);
-  }
+  if (link.up === true) linkMessage(batch, RTM_SETLINK, link.name, { up: true });
 }
 
 /**
@@ -358,26 +267,9 @@ function decodeLink(view: DataView, start: number, end: number): LinkInfo | unde
 }
 
 function decodeLinkInfo(view: DataView, start: number, end: number, link: Draft<LinkInfo>): void {
-  let slaveKind = '';
-  let isolated: boolean | undefined;
   eachAttr(view, start, end, (type, from, to) => {
-    switch (type) {
-      case IFLA_INFO_KIND:
-        link.kind = readText(view, from, to);
-        break;
-      case IFLA_INFO_SLAVE_KIND:
-        slaveKind = readText(view, from, to);
-        break;
-      case IFLA_INFO_SLAVE_DATA:
-        // Numbers in here are the slave kind's own, and the kind is told first.
-        if (slaveKind !== 'bridge') break;
-        eachAttr(view, from, to, (portType, portFrom, portTo) => {
-          if (portType === IFLA_BRPORT_ISOLATED) isolated = readU8(view, portFrom, portTo) !== 0;
-        });
-        break;
-    }
+    if (type === IFLA_INFO_KIND) link.kind = readText(view, from, to);
   });
-  if (isolated !== undefined) link.isolated = isolated;
 }
 
 function decodeAfSpec(view: DataView, start: number, end: number, link: Draft<LinkInfo>): void {

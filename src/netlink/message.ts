@@ -102,6 +102,11 @@ export function readU32(view: DataView, start: number, end: number): number {
   return view.getUint32(start, LITTLE_ENDIAN);
 }
 
+export function readU64(view: DataView, start: number, end: number): number {
+  need(8, start, end);
+  return Number(view.getBigUint64(start, LITTLE_ENDIAN));
+}
+
 export function readS32(view: DataView, start: number, end: number): number {
   need(4, start, end);
   return view.getInt32(start, LITTLE_ENDIAN);

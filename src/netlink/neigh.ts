@@ -1,15 +1,5 @@
 /** Neighbours: ARP and NDP entries (RTM_*NEIGH, linux/neighbour.h). */
-import {
-  AF_BRIDGE,
-  AF_INET,
-  type Family,
-  familyNumber,
-  familyOf,
-  formatIp,
-  formatMac,
-  parseIp,
-  parseMac,
-} from './address.js';
+import { AF_INET, type Family, familyNumber, familyOf, formatIp, formatMac, parseIp, parseMac } from './address.js';
 import { type Batch, dumpRequest } from './batch.js';
 import { decodeMessages, eachAttr, malformed, readBytes } from './message.js';
 import { LITTLE_ENDIAN, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLMSG_HDRLEN } from './wire.js';
@@ -27,9 +17,7 @@ const NDMSG_LENGTH = 12;
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
 const NDA_IFINDEX = 8;
-const NUD_NOARP = 0x40;
 const NUD_PERMANENT = 0x80;
-const NTF_MASTER = 0x04;
 
 /** NUD_* of linux/neighbour.h, by the position of their bit. */
 const STATES = ['incomplete', 'reachable', 'stale', 'delay', 'probe', 'failed', 'noarp', 'permanent'] as const;
@@ -66,34 +54,6 @@ export function addNeigh(batch: Batch, neigh: NeighParams): void {
     ndmsg(batch, neigh, NUD_PERMANENT);
     batch.attrBytes(NDA_LLADDR, parseMac(neigh.mac));
   });
-}
-
-/**
- * Tells a bridge which port a MAC is behind, for good (NUD_NOARP: static; NUD_PERMANENT would make it the bridge's own). Goes with the port. EEXIST
- * when the bridge knows the MAC, unless `replace`: then it is behind this port from now on.
- */
-export function addStation(
-  batch: Batch,
-  station: { readonly port: string; readonly mac: string; readonly replace?: boolean },
-): void {
-  const flag = station.replace === true ? NLM_F_REPLACE : NLM_F_EXCL;
-  batch.message(RTM_NEWNEIGH, NLM_F_CREATE | flag, () => stationMessage(batch, station));
-}
-
-/** Undoes {@link addStation}. ENOENT when the port has no such station. */
-export function deleteStation(batch: Batch, station: { readonly port: string; readonly mac: string }): void {
-  batch.message(RTM_DELNEIGH, 0, () => stationMessage(batch, station));
-}
-
-function stationMessage(batch: Batch, station: { readonly port: string; readonly mac: string }): void {
-  batch.u8(AF_BRIDGE);
-  batch.u8(0);
-  batch.u16(0);
-  batch.link(station.port);
-  batch.u16(NUD_NOARP);
-  batch.u8(NTF_MASTER);
-  batch.u8(0);
-  batch.attrBytes(NDA_LLADDR, parseMac(station.mac));
 }
 
 /** Deletes an entry, learnt or permanent. ENOENT when there is none. */
@@ -144,32 +104,4 @@ function decodeNeigh(view: DataView, start: number, end: number): NeighInfo | un
     ...(mac === undefined ? {} : { mac }),
     state: STATES[31 - Math.clz32(state)] ?? 'none',
   };
-}
-
-/** A port of a bridge and the MAC that was told to be behind it. */
-export interface StationInfo {
-  /** The port's. */
-  readonly index: number;
-  readonly mac: string;
-}
-
-/** The request for the forwarding tables of a namespace's bridges. */
-export function dumpStations(): Uint8Array {
-  const request = dumpRequest(RTM_GETNEIGH, NDMSG_LENGTH);
-  request[NLMSG_HDRLEN] = AF_BRIDGE;
-  return request;
-}
-
-/** The stations of a dump: what was told, not what was learnt, nor the bridge's own addresses. */
-export function decodeStations(bytes: Uint8Array): StationInfo[] {
-  return decodeMessages(bytes, RTM_NEWNEIGH, NDMSG_LENGTH, (view, start, end): StationInfo | undefined => {
-    const state = view.getUint16(start + 8, LITTLE_ENDIAN);
-    if (view.getUint8(start) !== AF_BRIDGE || (state & NUD_NOARP) === 0 || (state & NUD_PERMANENT) !== 0)
-      return undefined;
-    let mac: string | undefined;
-    eachAttr(view, start + NDMSG_LENGTH, end, (type, from, to) => {
-      if (type === NDA_LLADDR) mac = formatMac(readBytes(view, from, to));
-    });
-    return mac === undefined ? undefined : { index: view.getInt32(start + 4, LITTLE_ENDIAN), mac };
-  });
 }

@@ -18,20 +18,6 @@ export interface NetnsRow {
   readonly ns: NsName;
 }
 
-/** A bridge: fixed MAC, no multicast snooping, no default VLAN, IPv6 address generation off. */
-export interface BridgeRow {
-  readonly kind: 'link';
-  readonly ns: NsName;
-  readonly name: string;
-  readonly type: 'bridge';
-  readonly mac: string;
-  readonly mtu: number;
-  /** Owner mark, kept in the interface alias. */
-  readonly alias: string;
-  /** Set down by somebody. Only observed: what we make is up. */
-  readonly down?: boolean;
-}
-
 /**
  * One end of a veth pair. Both ends are rows; each names the other. The pair is created by whichever row comes first.
  * IPv6 address generation is off on both.
@@ -43,19 +29,21 @@ export interface VethRow {
   readonly type: 'veth';
   readonly mac: string;
   readonly mtu: number;
+  /** Owner mark, kept in the interface alias. */
   readonly alias: string;
   readonly peer: { readonly ns: NsName; readonly name: string };
-  /** Bridge of the same namespace that this end is a port of. */
+  /** Ms that the kernel waits, at the most, before it answers ARP for others. Absent: {@link PROXY_DELAY}. */
+  readonly proxyDelay?: number;
+  /** Bridge or the like that somebody made this end a port of. Only observed. */
   readonly master?: string;
-  /** The port forwards only to the bridge itself, never to another isolated port. */
-  readonly isolated?: boolean;
-  /** The one MAC behind the port: the bridge learns no other from it, and floods nothing to it. */
-  readonly station?: string;
   /** Set down by somebody. Only observed: what we make is up. */
   readonly down?: boolean;
   /** All that the other end may be, where the kernel's words and the marks leave more than one. Only observed, and settled by what was recorded. */
   readonly candidates?: readonly VethRow['peer'][];
 }
+
+/** What a new link has: PROXY_DELAY of the kernel's net/ipv4/arp.c, in ms. */
+export const PROXY_DELAY = 800;
 
 /** The other end of a pair, where that is in no namespace that is looked at. */
 export const NOBODY: VethRow['peer'] = { ns: '?', name: '?' };
@@ -76,9 +64,12 @@ export interface OtherLinkRow {
   readonly down?: boolean;
 }
 
-/** The links that we make. */
-export type OwnLinkRow = BridgeRow | VethRow;
-export type LinkRow = OwnLinkRow | OtherLinkRow;
+export type LinkRow = VethRow | OtherLinkRow;
+
+/** A router's end of a workload's link: the one that answers there for all others. */
+export function isPort(row: LinkRow): boolean {
+  return row.type === 'veth' && row.proxyDelay !== undefined;
+}
 
 /** An address of a link: `10.0.1.1/24`. */
 export interface AddrRow {
@@ -128,7 +119,7 @@ export interface NeighRow {
   readonly mac: string;
 }
 
-/** A sysctl, by its path below /proc/sys: `net/ipv4/conf/br0/proxy_arp_pvlan`. Its deletion writes {@link SysctlRow.restore}, if that is known. */
+/** A sysctl, by its path below /proc/sys: `net/ipv4/conf/all/proxy_arp`. Its deletion writes {@link SysctlRow.restore}, if that is known. */
 export interface SysctlRow {
   readonly kind: 'sysctl';
   readonly ns: NsName;

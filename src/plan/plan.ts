@@ -10,7 +10,7 @@
  * recorded: a failure before that point leaves the old state, one after it is carried on with.
  */
 import { type Change, invert } from '../objects/change.js';
-import { type KernelObject, type LinkRow, rowText } from '../objects/kernel-object.js';
+import { isPort, type KernelObject, type LinkRow, rowText } from '../objects/kernel-object.js';
 
 export type StageName = 'clear routes' | 'clear links' | 'build' | 'connect' | 'teardown';
 
@@ -32,8 +32,8 @@ export function settingLink(key: string): string | undefined {
   return link === 'all' || link === 'default' ? undefined : link;
 }
 
-/** Settings of modules that links and rules load: connection tracking, bridge netfilter. */
-const MODULE_SETTING = /^net\/(?:bridge|netfilter)\//;
+/** Settings of a module that rules load: connection tracking. */
+const MODULE_SETTING = /^net\/netfilter\//;
 
 function stageOf(change: Change, quiet: ReadonlySet<string>): StageName {
   const { row } = change;
@@ -58,7 +58,7 @@ function stageOf(change: Change, quiet: ReadonlySet<string>): StageName {
   }
 }
 
-/** Of each pair that is made, one end that no port of a bridge hangs on and whose namespace is made too: `namespace/link`. */
+/** Of each pair that is made, one end that is no port and whose namespace is made too: `namespace/link`. */
 function quietEnds(changes: readonly Change[]): Set<string> {
   const namespaces = new Set<string>();
   const made = new Set<string>();
@@ -69,7 +69,7 @@ function quietEnds(changes: readonly Change[]): Set<string> {
   }
   const quiet = new Set<string>();
   for (const { op, row } of changes) {
-    if (op !== 'create' || row.kind !== 'link' || row.type !== 'veth' || row.master !== undefined) continue;
+    if (op !== 'create' || row.kind !== 'link' || row.type !== 'veth' || isPort(row)) continue;
     const other = `${row.peer.ns}/${row.peer.name}`;
     if (namespaces.has(row.ns) && made.has(other) && !quiet.has(other)) quiet.add(`${row.ns}/${row.name}`);
   }

@@ -185,11 +185,6 @@ function misplaced(
       }
     }
   }
-  for (const row of wanted) {
-    if (row.kind !== 'link' || row.type !== 'veth' || row.master === undefined) continue;
-    if (blocked.has(linkId(row.ns, row.master)))
-      blocked.add(linkId(row.ns, row.name)).add(linkId(row.peer.ns, row.peer.name));
-  }
   return { remove: [...remove.values()].filter((one) => !isOn(blocked)(one)), blocked };
 }
 
