@@ -18,6 +18,7 @@ import { type Change, isBirth } from '../objects/change.js';
 import {
   type KernelObject,
   type LinkRow,
+  LOOPBACK,
   type NftElementRow,
   type NftRow,
   type NftValue,
@@ -435,7 +436,7 @@ export class MemoryKernel implements Kernel {
   /** Also the host's own links, which are no rows. */
   #isLink(ns: string, name: string): boolean {
     if (ns === '') return this.#link(ns, name) !== undefined || this.#links.some((link) => link.name === name);
-    return name === 'lo' ? this.#space(ns) !== undefined : this.#link(ns, name) !== undefined;
+    return name === LOOPBACK ? this.#space(ns) !== undefined : this.#link(ns, name) !== undefined;
   }
 
   #isUp(ns: string, name: string): boolean {

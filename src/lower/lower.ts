@@ -18,6 +18,7 @@ import { peeredCidrs } from '../model/verbs.js';
 import { hostCidr, type Ipv4, prefixLength } from '../net/cidr.js';
 import {
   type KernelObject,
+  LOOPBACK,
   MAIN_TABLE,
   NFT_TABLE,
   type NftElementRow,
@@ -33,7 +34,6 @@ import {
   EDGE_NS,
   HOST_LINK,
   LAST_METRIC,
-  LOOPBACK,
   MAC,
   PUBLIC_TABLE,
   peerLink,

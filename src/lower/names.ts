@@ -8,7 +8,6 @@ export const EDGE_NS = 'vpc-edge';
 export const routerNs = (vpc: string): string => `vpc.${vpc}`;
 export const workloadNs = (vpc: string, instance: string): string => `vpc.${vpc}.${instance}`;
 
-export const LOOPBACK = 'lo';
 export const UPLINK = 'uplink';
 export const WORKLOAD_LINK = 'eth0';
 /** The one link on the host, and its other end in the edge. */

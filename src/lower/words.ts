@@ -77,7 +77,8 @@ function routeWords(owner: Resource, ns: string, dst: string, table: number): st
       return other === undefined ? `route to ${dst}` : `route to peer ${otherVpc(owner, other)} (${dst})`;
     }
     case 'instance':
-      return ns === EDGE_NS ? `the route to its public address${placeOf(ns)}` : 'its default route';
+      if (ns === EDGE_NS) return `the route to its public address${placeOf(ns)}`;
+      return ns === routerNs(owner.vpc) ? `the route to it${placeOf(ns)}` : 'its default route';
     case 'igw':
       return table === PUBLIC_TABLE ? 'the route to the internet' : `the route to ${dst}`;
     case 'subnet':

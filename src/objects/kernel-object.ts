@@ -71,7 +71,10 @@ export function isPort(row: LinkRow): boolean {
   return row.type === 'veth' && row.proxyDelay !== undefined;
 }
 
-/** An address of a link: `10.0.1.1/24`. */
+/** The link that comes with every namespace, and is no row. */
+export const LOOPBACK = 'lo';
+
+/** An address of a link, or of the loopback: `10.0.1.1/24`. */
 export interface AddrRow {
   readonly kind: 'addr';
   readonly ns: NsName;

@@ -6,6 +6,7 @@ import { type Change, isStump } from '../objects/change.js';
 import {
   type KernelObject,
   type LinkRow,
+  LOOPBACK,
   NFT_TABLE,
   NOBODY,
   OWNER_MARK,
@@ -27,14 +28,14 @@ type Links = ReadonlySet<string>;
 
 const linkId = (ns: string, name: string): string => `${ns}/${name}`;
 
-/** The link that a row is, or is on, or is a port of. */
+/** The link that a row is, or is on. */
 function linksOf(row: KernelObject): string[] {
   switch (row.kind) {
     case 'link':
       return [linkId(row.ns, row.name)];
     case 'addr':
     case 'neigh':
-      return [linkId(row.ns, row.link)];
+      return row.link === LOOPBACK ? [] : [linkId(row.ns, row.link)];
     case 'route':
       return row.link === undefined ? [] : [linkId(row.ns, row.link)];
     case 'sysctl': {

@@ -142,7 +142,7 @@ describe('a repair', () => {
         kernel.tamper(find('netns|vpc.a.w'));
         kernel.tamper(find('link|vpc.b|peer-a'));
         kernel.alter({ ...(find('link|vpc.a.d|eth0') as LinkRow), mtu: 1400, down: true });
-        kernel.alter({ ...(find('link|vpc.b|br0') as LinkRow), down: true });
+        kernel.alter({ ...(find('link|vpc.b|uplink') as LinkRow), down: true });
         kernel.tamper(find('nft-rule|vpc.a|inet|vpcctl|forward|003'));
         kernel.tamper(find('nft-table|vpc-edge|inet|vpcctl'));
         kernel.alter({ ...find('sysctl|vpc.b|net/ipv4/ip_forward'), value: '0' } as KernelObject);

@@ -124,7 +124,7 @@ test('who is recorded later is watched, who is deleted is let go', async () => {
   await engine.transact((draft) => apply({ ...RICH, vpcs: { ...RICH.vpcs, c: { cidr: '10.7.0.0/16' } } })(draft));
   await clock.pass(2_000);
   expect(events).toEqual([]);
-  kernel.tamper(row(kernel, { kind: 'link', ns: 'vpc.c', name: 'br0' } as Partial<KernelObject>));
+  kernel.tamper(row(kernel, { kind: 'route', ns: 'vpc.c' }));
   await clock.pass(2_000);
   expect(told()).toEqual(['c repaired']);
 });

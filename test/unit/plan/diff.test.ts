@@ -63,7 +63,16 @@ describe('invert', () => {
   });
 
   test('of raising a link is nothing: its creation is undone', () => {
-    const row = { kind: 'link', ns: 'n', name: 'l', type: 'bridge', mac: '', mtu: 1500, alias: '' } as const;
+    const row = {
+      kind: 'link',
+      ns: 'n',
+      name: 'l',
+      type: 'other',
+      driver: 'dummy',
+      mac: '',
+      mtu: 1500,
+      alias: '',
+    } as const;
     expect(invert({ op: 'raise', row })).toBeUndefined();
   });
 });

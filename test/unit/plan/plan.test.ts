@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Change } from '../../../src/objects/change.js';
-import { type KernelObject, rowKey, type VethRow } from '../../../src/objects/kernel-object.js';
+import { isPort, type KernelObject, rowKey, type VethRow } from '../../../src/objects/kernel-object.js';
 import { diff } from '../../../src/plan/diff.js';
 import { countChanges, type Plan, plan, rollback } from '../../../src/plan/plan.js';
 import { attempt, transactions, World } from '../model/support.js';
@@ -93,7 +93,7 @@ describe('stages', () => {
           if (op === 'raise') {
             const other = row.type === 'veth' ? `link|${row.peer.ns}|${row.peer.name}` : '';
             expect(later.some((change) => change.op === 'raise' && rowKey(change.row) === other)).toBe(true);
-            expect(row.type === 'veth' && row.master === undefined).toBe(true);
+            expect(row.type === 'veth' && !isPort(row)).toBe(true);
             raisedEarly.add(`${row.ns}/${row.name}`);
           } else if (op === 'create' && row.kind === 'route') expect(raisedEarly).toContain(`${row.ns}/${row.link}`);
         }
@@ -134,16 +134,16 @@ describe('what vanishes', () => {
     const made = plan(
       remove(
         netns('n1'),
-        { kind: 'link', ns: 'n1', name: 'br0', type: 'bridge', mac: '', mtu: 1500, alias: '' },
-        { kind: 'addr', ns: 'n1', link: 'br0', addr: '10.0.0.1/24' },
+        { kind: 'link', ns: 'n1', name: 'l0', type: 'other', driver: 'dummy', mac: '', mtu: 1500, alias: '' },
+        { kind: 'addr', ns: 'n1', link: 'l0', addr: '10.0.0.1/24' },
         { kind: 'rule', ns: 'n1', priority: 33000, from: '10.0.0.0/24', table: 100 },
         { kind: 'sysctl', ns: 'n1', key: 'net/ipv4/ip_forward', value: '1' },
         { kind: 'nft-table', ns: 'n1', family: 'inet', table: 'vpcctl' },
         { kind: 'nft-element', ns: 'n1', family: 'inet', table: 'vpcctl', set: 's', key: [1] },
-        { kind: 'neigh', ns: 'n2', link: 'br0', ip: '10.0.0.1', mac: '' },
+        { kind: 'neigh', ns: 'n2', link: 'l0', ip: '10.0.0.1', mac: '' },
       ),
     );
-    expect(deleted(made)).toEqual(['neigh|n2|br0|10.0.0.1', 'netns|n1']);
+    expect(deleted(made)).toEqual(['neigh|n2|l0|10.0.0.1', 'netns|n1']);
   });
 
   test('with a table: its sets, chains, rules and elements; not those of another family', () => {
@@ -155,10 +155,10 @@ describe('what vanishes', () => {
         { kind: 'nft-chain', ...at, chain: 'c' },
         { kind: 'nft-rule', ...at, chain: 'c', index: 0, expr: [] },
         { kind: 'nft-element', ...at, set: 's', key: [1] },
-        { kind: 'nft-element', ...at, family: 'bridge', set: 's', key: [1] },
+        { kind: 'nft-element', ...at, family: 'ip', set: 's', key: [1] },
       ),
     );
-    expect(deleted(made)).toEqual(['nft-element||bridge|vpcctl|s|1', 'nft-table||inet|vpcctl']);
+    expect(deleted(made)).toEqual(['nft-element||ip|vpcctl|s|1', 'nft-table||inet|vpcctl']);
   });
 
   test.each<[string, VethRow[], string[], string[]]>([
