@@ -1,7 +1,7 @@
 /** What is marked ours in the kernel and recorded nowhere: left by a state file that was lost. */
 import type { Kernel } from '../kernel/kernel.js';
-import { EDGE_NS, routerNs, workloadNs } from '../lower/names.js';
-import { type KernelObject, OWNER_MARK, rowKey } from '../objects/kernel-object.js';
+import { workloadNs } from '../lower/names.js';
+import { type KernelObject, NFT_TABLE, OWNER_MARK, rowKey } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { plan } from '../plan/plan.js';
 
@@ -11,25 +11,26 @@ const OUR_NAME = /^(?:vpc-edge|vpc\.[a-z0-9-]+(?:\.[a-z0-9-]+)?)$/;
 /** A workload's: its root makes rulesets of his own, and nobody else is to read those. */
 const WORKLOAD_NAME = /^vpc\.[^.]+\./;
 
-/** The namespace that a link's owner mark speaks of. The router's end of a pair speaks for a workload that stripped its own. */
-function markedNamespace(alias: string): string | undefined {
-  if (!alias.startsWith(OWNER_MARK)) return undefined;
-  const [kind, vpc, name] = alias.slice(OWNER_MARK.length).split('/');
-  if (kind === 'edge') return EDGE_NS;
-  if (kind === 'vpc' && vpc !== undefined) return routerNs(vpc);
-  if (kind === 'instance' && vpc !== undefined && name !== undefined) return workloadNs(vpc, name);
-  return undefined;
+/**
+ * The namespace that a row proves ours: the one that a link's owner mark speaks of (the router's end of a pair speaks for a workload that stripped its
+ * own), and a router or edge that has our table. What a workload has of nftables is not read.
+ */
+function provenBy(row: KernelObject): string | undefined {
+  if (row.kind === 'nft-table' && row.table === NFT_TABLE) return row.ns;
+  if (row.kind !== 'link' || !row.alias.startsWith(OWNER_MARK)) return undefined;
+  const [kind, vpc, name] = row.alias.slice(OWNER_MARK.length).split('/');
+  return kind === 'instance' && vpc !== undefined && name !== undefined ? workloadNs(vpc, name) : undefined;
 }
 
-/** Rows of ours that `recorded` does not know: of namespaces whose links are marked ours, and on the host. */
+/** Rows of ours that `recorded` does not know: of namespaces that are proven ours, and on the host. */
 export async function findOrphans(kernel: Kernel, recorded: readonly KernelObject[]): Promise<KernelObject[]> {
   const known = new Set(recorded.map(rowKey));
   const candidates = (await kernel.namespaces()).filter((ns) => OUR_NAME.test(ns) && !known.has(`netns|${ns}`));
   const workloads = candidates.filter((ns) => WORKLOAD_NAME.test(ns));
   const observed = await kernel.observe(['', ...candidates], { unfiltered: workloads });
-  const marked = new Set(observed.flatMap((row) => (row.kind === 'link' ? (markedNamespace(row.alias) ?? []) : [])));
+  const proven = new Set(observed.flatMap((row) => provenBy(row) ?? []));
   return observed.filter(
-    (row) => (row.ns === '' || marked.has(row.ns)) && row.kind !== 'sysctl' && !known.has(rowKey(row)),
+    (row) => (row.ns === '' || proven.has(row.ns)) && row.kind !== 'sysctl' && !known.has(rowKey(row)),
   );
 }
 

@@ -24,8 +24,10 @@ export function assumed(
   return [
     ...observed.map((row): KernelObject => {
       const peer = leading.get(rowKey(row));
-      const unknown = row.kind === 'link' && row.type === 'veth' && row.peer.ns === '?';
-      return unknown && peer !== undefined ? { ...row, peer } : row;
+      if (peer === undefined || row.kind !== 'link' || row.type !== 'veth') return row;
+      // Also where an end that is read has the indices of the one that is not: those agree by chance.
+      const { candidates: _guessed, ...link } = row;
+      return { ...link, peer };
     }),
     ...rows.filter(({ ns }) => unread.has(ns)),
   ];

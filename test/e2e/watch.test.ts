@@ -128,7 +128,7 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
     ['instance a/x: its membership of its security groups is missing from the kernel'],
   ],
   'a neighbour is deleted': [
-    async () => ipDo(['neigh', 'del', ip, 'dev', 'br0'], ROUTER),
+    async () => ipDo(['neigh', 'del', ip, 'dev', 'eni0a010105'], ROUTER),
     ['instance a/x: the neighbour entry for 10.1.1.5 in the router of a is missing from the kernel'],
   ],
   'forwarding is switched off': [

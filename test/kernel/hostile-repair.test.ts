@@ -39,7 +39,7 @@ beforeAll(async () => {
       if (name === 'good') goodIp = address;
     }
   });
-  goodPort = `p${goodIp
+  goodPort = `eni${goodIp
     .split('.')
     .map((part) => Number(part).toString(16).padStart(2, '0'))
     .join('')}`;

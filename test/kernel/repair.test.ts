@@ -131,7 +131,7 @@ async function deleteNamespaces(...namespaces: readonly string[]): Promise<void>
 
 const A = 'vpc.a';
 const port = (instance: string): string =>
-  `p${(ips[instance] ?? '')
+  `eni${(ips[instance] ?? '')
     .split('.')
     .map((part) => Number(part).toString(16).padStart(2, '0'))
     .join('')}`;
@@ -158,18 +158,20 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
       'instance a/x: its link has the MAC address 02:00:00:00:00:07 instead of 02:76:0a:01:01:04, has mtu 1400 instead of 1500, has lost its owner mark',
     ],
   ],
-  'a port left the bridge': [
-    async () => ipDo(['link', 'set', port('a/x'), 'nomaster'], A),
-    ['instance a/x: its port of the bridge is no port of br0'],
+  'a port answers late for the neighbours': [
+    async () => {
+      await host.sysctl(A, `net/ipv4/neigh/${port('a/x')}/proxy_delay`, '80');
+      await host.leave(A);
+    },
+    ['instance a/x: its port at the router answers late for its neighbours'],
   ],
-  'the MAC behind a port is forgotten': [
-    async () => must(A, ['bridge', 'fdb', 'del', '02:76:0a:01:01:04', 'dev', port('a/x'), 'master']),
-    ['instance a/x: its port of the bridge lets no MAC address in instead of 02:76:0a:01:01:04'],
+  'a port is down': [
+    async () => ipDo(['link', 'set', port('a/x'), 'down'], A),
+    ['instance a/x: its port at the router is down'],
   ],
-  'the bridge is down': [async () => ipDo(['link', 'set', 'br0', 'down'], A), ['vpc a: its bridge is down']],
-  'the bridge is deleted': [
-    async () => ipDo(['link', 'del', 'br0'], A),
-    ['vpc a: its bridge is missing from the kernel'],
+  'a port is deleted': [
+    async () => ipDo(['link', 'del', port('a/x')], A),
+    ['instance a/x: its link is missing from the kernel'],
   ],
   'the link between peers is deleted': [
     async () => ipDo(['link', 'del', 'peer-b'], A),
@@ -188,7 +190,9 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
       await ipDo(['addr', 'del', `${ips['a/x']}/24`, 'dev', 'eth0'], 'vpc.a.x');
       await ipDo(['route', 'del', '10.2.0.0/16'], A);
       await ipDo(['rule', 'del', 'priority', '33000'], A);
-      await ipDo(['neigh', 'del', ips['a/y'] ?? '', 'dev', 'br0'], A);
+      await ipDo(['neigh', 'del', ips['a/y'] ?? '', 'dev', port('a/y')], A);
+      await ipDo(['route', 'del', `${ips['a/y']}/32`], A);
+      await ipDo(['addr', 'del', '10.1.1.1/32', 'dev', 'lo'], A);
       await ipDo(
         ['route', 'replace', '10.1.0.0/16', 'via', '169.254.128.6', 'dev', 'peer-a', 'onlink', 'proto', 'static'],
         'vpc.b',
@@ -196,10 +200,12 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
     },
     [
       'instance a/x: its address 10.1.1.4/24 is missing from the kernel',
+      "subnet a/web: its gateway's address 10.1.1.1/32 is missing from the kernel",
       // The kernel forgets a link's neighbours with its last address.
       'instance a/x: the neighbour entry for 10.1.1.1 is missing from the kernel',
       'instance a/y: the neighbour entry for 10.1.1.5 in the router of a is missing from the kernel',
       'instance a/x: its default route is missing from the kernel',
+      'instance a/y: the route to it in the router of a is missing from the kernel',
       'peering a - b: route to peer b (10.2.0.0/16) is missing from the kernel',
       'peering a - b: route to peer a (10.1.0.0/16) was made by somebody else',
       'subnet a/web: the rule that leads it to the internet is missing from the kernel',
@@ -312,7 +318,7 @@ describe('what somebody broke is told, put back, and works', () => {
 describe('what is not ours', () => {
   test('is told of in routers and the edge, not in workloads, and stays', async () => {
     await ipDo(['link', 'add', 'theirs', 'type', 'bridge'], A);
-    await ipDo(['addr', 'add', '10.99.0.1/24', 'dev', 'br0'], A);
+    await ipDo(['addr', 'add', '10.99.0.1/24', 'dev', 'lo'], A);
     await ipDo(['route', 'add', 'blackhole', '10.98.0.0/16', 'proto', 'static'], A);
     await ipDo(['rule', 'add', 'priority', '7', 'from', '10.97.0.0/16', 'table', '7'], 'vpc-edge');
     await nft(A, 'add table ip theirs');
@@ -322,7 +328,7 @@ describe('what is not ours', () => {
     // Marked ours, and recorded nowhere: that goes.
     await ipDo(['route', 'add', 'blackhole', '10.94.0.0/16', 'proto', '201'], A);
     const foreign = [
-      'vpc a: address 10.99.0.1/24 of the bridge in the router of a is not ours',
+      'vpc a: address 10.99.0.1/24 of lo in the router of a is not ours',
       'vpc a: link theirs in the router of a is not ours',
       'vpc a: nft table ip theirs is not ours',
       'vpc a: route to 10.98.0.0/16 in the router of a is not ours',
@@ -334,7 +340,7 @@ describe('what is not ours', () => {
     expect([told(repaired), told(left).sort()]).toEqual([[ours], [...foreign].sort()]);
     expect(told(await vpcctl.drift()).sort()).toEqual([...foreign].sort());
     await ipDo(['link', 'del', 'theirs'], A);
-    await ipDo(['addr', 'del', '10.99.0.1/24', 'dev', 'br0'], A);
+    await ipDo(['addr', 'del', '10.99.0.1/24', 'dev', 'lo'], A);
     await ipDo(['route', 'del', 'blackhole', '10.98.0.0/16'], A);
     await ipDo(['rule', 'del', 'priority', '7'], 'vpc-edge');
     await nft(A, 'delete table ip theirs');
@@ -397,8 +403,8 @@ describe('a repair', () => {
     await host.sysctl('vpc.a', 'net/ipv4/ip_forward', '0');
     await host.leave('vpc.a');
     await ipDo(['link', 'set', 'eth0', 'address', '02:00:00:00:00:07'], 'vpc.a.y');
-    await ipDo(['link', 'set', 'br0', 'down'], 'vpc.b');
-    await ipDo(['link', 'set', port('b/x'), 'nomaster'], 'vpc.b');
+    await ipDo(['link', 'set', port('b/x'), 'down'], 'vpc.b');
+    await ipDo(['addr', 'del', '10.2.1.1/32', 'dev', 'lo'], 'vpc.b');
     await ipDo(['link', 'del', 'peer-b'], A);
     await ipDo(['route', 'del', '10.1.1.0/24', 'dev', 'vpc-edge']);
     await host.sysctl('', 'net/ipv4/conf/eth0/forwarding', '0');
