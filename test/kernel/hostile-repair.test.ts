@@ -27,14 +27,14 @@ async function link(ns: string, name: string): Promise<Link> {
 
 beforeAll(async () => {
   host = await TestHost.create();
-  // So that the two ends of the border have different indices: both fit into one namespace.
+  // So that the two ends of the border have different indices, and those of the later instance: both fit into one namespace.
   await ipDo(['link', 'add', 'pad', 'type', 'bridge']);
   vpcctl = await open({ state: host.stateDir });
   await vpcctl.transaction((tx) => {
     tx.createVpc({ name: 'a', cidr: '10.1.0.0/16' });
     tx.addSubnet({ vpc: 'a', name: 'web', cidr: '10.1.1.0/24', public: true });
     tx.putSecurityGroup('a', 'web', { ingress: [{ protocol: 'tcp', port: PORT }] });
-    for (const name of ['good', 'evil']) {
+    for (const name of ['evil', 'good']) {
       const { ip: address } = tx.addInstance({ vpc: 'a', subnet: 'web', name, securityGroups: ['web'] });
       if (name === 'good') goodIp = address;
     }

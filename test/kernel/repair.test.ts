@@ -329,7 +329,7 @@ describe('what is not ours', () => {
     await ipDo(['route', 'add', 'blackhole', '10.94.0.0/16', 'proto', '201'], A);
     const foreign = [
       'vpc a: address 10.99.0.1/24 of lo in the router of a is not ours',
-      'vpc a: link theirs in the router of a is not ours',
+      'vpc a: link theirs (bridge) in the router of a is not ours',
       'vpc a: nft table ip theirs is not ours',
       'vpc a: route to 10.98.0.0/16 in the router of a is not ours',
       'edge: routing rule 7 from 10.97.0.0/16 in the edge is not ours',
