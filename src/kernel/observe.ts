@@ -127,7 +127,7 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   const rows: KernelObject[] = host ? [] : [{ kind: 'netns', ns }];
   for (const link of ownLinks) {
     // Modules of tunnels put a link of theirs (tunl0, sit0) into every new namespace, down.
-    if (isOurKind(link) || link.up) rows.push(linkRow(ns, delays, link, names, ends));
+    if (link.up || isMade(link)) rows.push(linkRow(ns, delays, link, names, ends));
   }
   if (!host) rows.push(...dump.links.flatMap((link) => altNameRows(ns, link)));
   for (const addr of dump.addrs) {
@@ -166,8 +166,9 @@ function madeBy(protocol: number): { readonly protocol?: number } {
   return protocol === ROUTE_PROTOCOL ? {} : { protocol };
 }
 
-function isOurKind({ kind }: LinkInfo): boolean {
-  return kind === 'veth';
+/** Of a kind that comes by no module: somebody made it. */
+function isMade({ kind }: LinkInfo): boolean {
+  return kind === 'veth' || kind === 'bridge';
 }
 
 function linkRow(
