@@ -517,8 +517,11 @@ export class MemoryKernel implements Kernel {
   /** Why a row cannot be made or changed as things are. */
   #obstacle({ row }: Change, space: Namespace): Errno | undefined {
     switch (row.kind) {
-      case 'link':
-        return space.rows.has(rowKey(row)) ? undefined : 'ENODEV';
+      case 'link': {
+        const master = row.type === 'veth' ? row.master : undefined;
+        const isMissing = master !== undefined && !this.#isLink(row.ns, master);
+        return space.rows.has(rowKey(row)) && !isMissing ? undefined : 'ENODEV';
+      }
       case 'addr':
       case 'neigh':
         return this.#isLink(row.ns, row.link) ? undefined : 'ENODEV';
@@ -594,6 +597,10 @@ export class MemoryKernel implements Kernel {
     for (const [key, row] of space.rows) {
       const on = row.kind === 'sysctl' ? settingLink(row) : 'link' in row ? row.link : undefined;
       if (on === name) space.rows.delete(key);
+      else if (row.kind === 'link' && row.type === 'veth' && row.master === name) {
+        const { master: _gone, ...port } = row;
+        space.rows.set(key, port);
+      }
     }
   }
 

@@ -23,7 +23,7 @@ const NDTPA_PROXY_DELAY = 13;
 const ARP = 'arp_cache';
 
 /**
- * Sets how long the kernel waits, at the most, before it answers ARP for others (proxy ARP) on a link, in ms; new links have 800. ENOENT when there is no
+ * Sets how long the kernel waits, at the most, before it answers ARP for others (proxy ARP) on a link, in ms; new links have 800. ENODEV when there is no
  * such link. The same as the sysctl net/ipv4/neigh/LINK/proxy_delay, in a message: a sysctl takes the longer to open the more namespaces there are.
  */
 export function setProxyDelay(batch: Batch, { link, ms }: { readonly link: string; readonly ms: number }): void {

@@ -8,7 +8,6 @@ import type { Kernel } from '../../src/kernel/kernel.js';
 import { type Change, invert } from '../../src/objects/change.js';
 import {
   type AddrRow,
-  type BridgeRow,
   type KernelObject,
   type LinkRow,
   type NeighRow,
@@ -31,6 +30,8 @@ export interface ContractHost {
   /** A link of the host's own, and a setting of it that may be written. */
   readonly hostLink: string;
   readonly hostSetting: string;
+  /** Somebody else's doing: a bridge in a namespace, down. */
+  bridge(ns: string, name: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -39,16 +40,6 @@ const M = 'contract-m';
 const NOWHERE = 'contract-nowhere';
 
 const netns = (ns: string): KernelObject => ({ kind: 'netns', ns });
-const bridge = (rest: Partial<BridgeRow> = {}): BridgeRow => ({
-  kind: 'link',
-  ns: N,
-  name: 'br0',
-  type: 'bridge',
-  mac: '02:00:00:00:00:01',
-  mtu: 1400,
-  alias: 'vpcctl:vpc/a',
-  ...rest,
-});
 /** Both ends of a veth: `ns/name` each. */
 function pair(a: string, b: string, rest: Partial<VethRow> = {}): [VethRow, VethRow] {
   const end = (own: string, other: string, mac: string): VethRow => {
@@ -137,11 +128,13 @@ const update = <R extends KernelObject>(old: R, rest: Partial<R>): Change => ({
 });
 
 const PAIR = pair(`${N}/x`, `${M}/y`);
-/** Two namespaces, a bridge, a veth between them; all links down. */
-const BASE = [create(netns(N), netns(M)), create(bridge(), ...PAIR)];
+/** A veth that is not there. */
+const [NONE] = pair(`${N}/zz`, `${M}/zz`);
+/** Two namespaces, a veth between them, down. */
+const BASE = [create(netns(N), netns(M)), create(...PAIR)];
 const OWN = addr('10.0.0.1/24');
 /** And up, with an address. */
-const UP = [...BASE, create(OWN), raise(...PAIR, bridge())];
+const UP = [...BASE, create(OWN), raise(...PAIR)];
 
 export function kernelContract(name: string, make: () => Promise<ContractHost>): void {
   let host: ContractHost;
@@ -183,7 +176,6 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
     describe('makes what is there', () => {
       test.each<[string, KernelObject[], string]>([
         ['a namespace', [netns(N)], 'EEXIST'],
-        ['a link', [bridge()], 'EEXIST'],
         ['a veth', PAIR, 'EEXIST'],
         ['an address', [OWN], 'EEXIST'],
         ['a rule', [rule()], 'EEXIST'],
@@ -232,7 +224,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
 
     describe('misses', () => {
       test.each<[string, Change[], string]>([
-        ['a namespace for a link', create(bridge({ ns: NOWHERE })), 'ENOENT'],
+        ['a namespace for a link', create(...pair(`${NOWHERE}/z`, `${N}/z`)), 'ENOENT'],
         ['a namespace for the other end', create(...pair(`${N}/z`, `${NOWHERE}/z`)), 'ENOENT'],
         ['a namespace for a setting', create(sysctl(FORWARD, '1', { ns: NOWHERE })), 'ENOENT'],
         ['a namespace for a table', create({ ...table, ns: NOWHERE }), 'ENOENT'],
@@ -240,16 +232,13 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         ['a link for an address', create(addr('10.0.0.1/24', { link: 'zz' })), 'ENODEV'],
         ['a link for a neighbour', create(neigh({ link: 'zz' })), 'ENODEV'],
         ['a link for a route', create(route('default', { link: 'zz' })), 'ENODEV'],
-        ['a link to raise', raise(bridge({ name: 'zz' })), 'ENODEV'],
-        ['a link to change', [update(bridge({ name: 'zz' }), { mtu: 1300 })], 'ENODEV'],
+        ['a link to raise', raise(NONE), 'ENODEV'],
+        ['a link to change', [update(NONE, { mtu: 1300 })], 'ENODEV'],
+        ['a link that is to answer at once', [update(NONE, { proxyDelay: 0 })], 'ENODEV'],
         ['a link of a setting: its file', create(sysctl('net/ipv4/conf/zz/rp_filter', '1')), 'ENOENT'],
         ["a setting of the host's", create(sysctl('net/ipv4/nothing', '1', { ns: '' })), 'ENOENT'],
         ['a setting that may be missing', create(sysctl('net/ipv4/nothing', '1', { optional: true })), 'done'],
-        [
-          'a bridge for a port',
-          create(...pair(`${N}/z0`, `${M}/z1`).map((end, at) => (at === 0 ? { ...end, master: 'zz' } : end))),
-          'ENODEV',
-        ],
+        ['a bridge for a port', [update(PAIR[0], { master: 'zz' })], 'ENODEV'],
         ['the other end of a veth', create(pair(`${N}/z0`, `${M}/z1`)[0]), 'ENODEV'],
         ['a table for a set', create(set('s')), 'ENOENT'],
         ['a table for an element', create(element('s', ['10.0.0.1'])), 'ENOENT'],
@@ -269,7 +258,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
           ...create(table),
           ...remove(
             netns(NOWHERE),
-            bridge({ name: 'zz' }),
+            NONE,
             OWN,
             route('default'),
             neigh(),
@@ -295,7 +284,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
 
       test('the namespace of what it is to undo: tolerated, there is nothing to undo', async () => {
         const inside = create(
-          bridge({ ns: NOWHERE }),
+          ...pair(`${NOWHERE}/z`, `${N}/z`),
           addr('10.0.0.1/24', { ns: NOWHERE }),
           sysctl(FORWARD, '1', { ns: NOWHERE }),
           { ...table, ns: NOWHERE },
@@ -370,10 +359,18 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
           ),
         );
         await given(remove(PAIR[1]));
-        expect(await keys()).toEqual(
-          [`link|${N}|br0`, `netns|${M}`, `netns|${N}`, `route|${N}|254|10.9.0.0/16`].sort(),
-        );
+        expect(await keys()).toEqual([`netns|${M}`, `netns|${N}`, `route|${N}|254|10.9.0.0/16`]);
         expect(await outcome(create(sysctl('net/ipv4/conf/x/rp_filter', '1')))).toBe('ENOENT');
+      });
+
+      test('with a bridge that somebody made: its ports are ports no more', async () => {
+        await given(...UP);
+        await host.bridge(N, 'theirs');
+        await given([update(PAIR[0], { master: 'theirs' })]);
+        const theirs = (await rows()).find((row) => row.kind === 'link' && row.name === 'theirs');
+        expect(theirs).toMatchObject({ type: 'other', driver: 'bridge', down: true });
+        await given(remove(theirs as KernelObject));
+        expect(await texts()).toContain(rowText(PAIR[0]));
       });
 
       test('with a table: what is in it, and nothing of another family', async () => {
@@ -390,9 +387,42 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
     describe('changes', () => {
       test('a link, in its place', async () => {
         await given(...UP);
-        const changed = update(bridge(), { mtu: 1300, alias: 'vpcctl:vpc/b', mac: '02:00:00:00:00:0b' });
+        const changed = update(PAIR[0], { mtu: 1300, alias: 'vpcctl:vpc/b', mac: '02:00:00:00:00:0b' });
         await given([changed]);
         expect(await texts()).toContain(rowText(changed.row));
+      });
+
+      test('how long a link waits before it answers for others, and nothing else of it', async () => {
+        await given(...UP);
+        const [prompt, slow] = [0, 200].map((proxyDelay) => ({ ...PAIR[0], proxyDelay }));
+        let old: VethRow = PAIR[0];
+        for (const row of [prompt, slow, prompt, PAIR[0]] as VethRow[]) {
+          await given([{ op: 'update', row, old }]);
+          const seen = (await rows()).filter(({ kind }) => kind === 'link' || kind === 'addr');
+          expect(seen.map(rowText)).toEqual([OWN, PAIR[1], row].map(rowText));
+          old = row;
+        }
+      });
+
+      test('a port of a bridge that somebody made it, back', async () => {
+        await given(...UP);
+        await host.bridge(N, 'theirs');
+        const taken = update(PAIR[0], { master: 'theirs', proxyDelay: 0 });
+        await given([taken]);
+        expect(await texts()).toContain(rowText(taken.row));
+        await given([{ op: 'update', row: PAIR[0], old: taken.row }]);
+        expect(await texts()).toContain(rowText(PAIR[0]));
+      });
+
+      test('the addresses of a loopback, which comes with a namespace', async () => {
+        const gateway = addr('10.0.1.1/32', { link: 'lo' });
+        await given(create(netns(N)));
+        await given(create(gateway));
+        expect(await keys()).toEqual([rowKey(gateway), `netns|${N}`]);
+        expect(await outcome(create(gateway))).toBe('EEXIST');
+        expect(await outcome(create({ ...gateway, ns: NOWHERE }))).toBe('ENOENT');
+        await given(remove(gateway));
+        expect(await keys()).toEqual([`netns|${N}`]);
       });
 
       test.each<[string, KernelObject, Partial<KernelObject>]>([
@@ -442,7 +472,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         await given(...UP, create(addr('10.0.2.1/24')));
         const before = await keys();
         const failure = await kernel.apply([
-          ...remove(bridge()),
+          ...remove(PAIR[0]),
           ...create(addr('10.0.1.1/24'), addr('10.0.2.1/24'), addr('10.0.3.1/24'), neigh()),
         ]);
         expect(failure?.error.facts.errno).toBe('EEXIST');
@@ -466,7 +496,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
 
       test('and, tolerated, goes on; the first that is no matter of being there or gone is what it says', async () => {
         await given(...UP);
-        const failure = await kernel.apply(create(bridge(), addr('10.0.2.1/24', { link: 'zz' }), addr('10.0.3.1/24')), {
+        const failure = await kernel.apply(create(...PAIR, addr('10.0.2.1/24', { link: 'zz' }), addr('10.0.3.1/24')), {
           tolerant: true,
         });
         expect(failure?.error.facts.errno).toBe('ENODEV');
@@ -502,12 +532,11 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         const made: KernelObject[] = [
           netns(N),
           netns(M),
-          bridge(),
           ...PAIR,
-          { ...port, master: 'br0', isolated: true, station: '02:00:00:00:00:03' },
+          { ...port, proxyDelay: 0 },
           outer,
           OWN,
-          addr('10.5.0.1/16', { link: 'br0' }),
+          addr('10.5.0.1/32', { link: 'lo' }),
           route('10.9.0.0/16', { via: '10.0.0.9', link: 'x' }),
           route('default', { via: '169.254.1.1', link: 'x', onlink: true, table: 100 }),
           route('10.8.0.0/16', { type: 'unreachable', metric: 4000 }),
@@ -578,9 +607,9 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         expect(watch?.follow([N, NOWHERE])).toEqual([N]);
         expect(watch?.follow([N, M])).toEqual([M]);
         expect(watch?.follow([N])).toEqual([]);
-        await given(create({ ...bridge(), ns: M }));
+        await given(create(...pair(`${M}/a`, `${M}/b`)));
         expect(await heard()).toEqual([]);
-        await given(create(bridge()));
+        await given(create(...pair(`${N}/a`, `${N}/b`)));
         expect(await heard()).toEqual([N]);
         await given(create(table));
         expect(await heard()).toEqual([N]);
@@ -590,7 +619,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         expect(watch?.follow([N])).toEqual([N]);
         await heard();
         watch?.close();
-        await given(create(bridge()));
+        await given(create(...pair(`${N}/a`, `${N}/b`)));
         expect(await heard()).toEqual([]);
       });
     });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll } from 'vitest';
 import { RealKernel } from '../../src/kernel/real.js';
 import { kernelContract } from '../contract/kernel-contract.js';
 import { TestHost, UPLINK } from '../harness/host.js';
+import { ipDo } from '../harness/witness.js';
 
 let host: TestHost;
 const kernel = new RealKernel();
@@ -19,5 +20,6 @@ kernelContract('the kernel of this machine', async () => ({
   foreign: 'internet',
   hostLink: UPLINK,
   hostSetting: `net/ipv4/conf/${UPLINK}/forwarding`,
+  bridge: (ns, name) => ipDo(['link', 'add', name, 'type', 'bridge'], ns),
   close: async () => {},
 }));

@@ -110,9 +110,9 @@ describe('capabilities', () => {
   });
 
   it('are dropped for real: no link can be made, no namespace entered, and the loopback still answers', () => {
-    const denied = launch('--drop-caps', A, '--', 'ip', 'link', 'add', 'br9', 'type', 'bridge');
+    const denied = launch('--drop-caps', A, '--', 'ip', 'link', 'add', 'v9', 'type', 'veth');
     expect([denied.status, denied.stderr]).toEqual([2, expect.stringContaining('Operation not permitted') as string]);
-    expect(launch(A, '--', 'ip', 'link', 'add', 'br9', 'type', 'bridge').status).toBe(0);
+    expect(launch(A, '--', 'ip', 'link', 'add', 'v9', 'type', 'veth').status).toBe(0);
     const nested = launch('--drop-caps', A, '--', launcher, A, '--', 'true');
     expect(nested.status).toBe(125);
     expect(nested.stderr).toBe(`vpcctl-launch: setns ${A}: EPERM (Operation not permitted)\n`);

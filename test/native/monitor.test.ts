@@ -130,7 +130,7 @@ it('200 namespaces cost no descriptor each, and closing gives all back; no threa
   for (const [index, name] of names.entries()) expect(heard.monitor.follow(path(name), index)).toBe(0);
   expect(kernelDescriptors().length).toBe(open);
   expect(open - before).toBeLessThan(10);
-  await native.run(names.map((name) => netlink(path(name), [newLink('br0')])));
+  await native.run(names.map((name) => netlink(path(name), [newLink('v0')])));
   const told = await heard.take();
   expect(names.filter((_, index) => !told.includes(`${index}:${RTM_NEWLINK}`))).toEqual([]);
   const elsewhere = () => new Set(threadNamespaces(readdirSync('/proc/self/task')).values()).size;

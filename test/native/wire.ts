@@ -76,14 +76,22 @@ export function ifinfo(index = 0): Buffer {
 
 const CREATE = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL;
 
-/** Creates a link of a kind that needs no data. */
-export function newLink(name: string, kind = 'bridge', flags = CREATE): Buffer {
+/** What the name of the other end begins with, where {@link newLink} makes a veth. */
+export const OTHER_END = '~';
+
+/** Creates a link: a veth whose ends are both where it is sent, or one of a kind that needs no data. */
+export function newLink(name: string, kind = 'veth', flags = CREATE): Buffer {
+  const peer = attr(VETH_INFO_PEER, ifinfo(), attr(IFLA_IFNAME, text(`${OTHER_END}${name}`)));
   return message(
     RTM_NEWLINK,
     flags,
     ifinfo(),
     attr(IFLA_IFNAME, text(name)),
-    attr(IFLA_LINKINFO, attr(IFLA_INFO_KIND, text(kind))),
+    attr(
+      IFLA_LINKINFO,
+      attr(IFLA_INFO_KIND, text(kind)),
+      kind === 'veth' ? attr(IFLA_INFO_DATA, peer) : Buffer.alloc(0),
+    ),
   );
 }
 
@@ -106,7 +114,7 @@ export function newVeth(name: string, peer: string): { readonly data: Buffer; re
 
 /** An MTU of two bytes: the attribute's policy wants four. `at` is where the offending attribute begins. */
 export function badMtu(): { readonly data: Buffer; readonly at: number } {
-  const name = attr(IFLA_IFNAME, text('br-bad'));
+  const name = attr(IFLA_IFNAME, text('v-bad'));
   return {
     data: message(RTM_NEWLINK, CREATE, ifinfo(), name, attr(IFLA_MTU, u16(1500))),
     at: HEADER + IFINFO + name.length,

@@ -1,10 +1,15 @@
 import { MemoryKernel } from '../../../src/kernel/memory.js';
 import { kernelContract } from '../../contract/kernel-contract.js';
 
-kernelContract('the kernel in memory', async () => ({
-  kernel: new MemoryKernel({ foreign: ['contract-theirs'] }),
-  foreign: 'contract-theirs',
-  hostLink: 'eth0',
-  hostSetting: 'net/ipv4/conf/eth0/forwarding',
-  close: async () => {},
-}));
+kernelContract('the kernel in memory', async () => {
+  const kernel = new MemoryKernel({ foreign: ['contract-theirs'] });
+  const theirs = { kind: 'link', type: 'other', driver: 'bridge', mac: '', mtu: 1500, alias: '', down: true } as const;
+  return {
+    kernel,
+    foreign: 'contract-theirs',
+    hostLink: 'eth0',
+    hostSetting: 'net/ipv4/conf/eth0/forwarding',
+    bridge: async (ns, name) => kernel.alter({ ...theirs, ns, name }),
+    close: async () => {},
+  };
+});

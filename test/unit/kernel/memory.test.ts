@@ -3,7 +3,6 @@ import { describe, expect, test } from 'vitest';
 import { MemoryKernel, type MemoryKernelOptions } from '../../../src/kernel/memory.js';
 import type { Change } from '../../../src/objects/change.js';
 import {
-  type BridgeRow,
   type KernelObject,
   type NftElementRow,
   type NftSetRow,
@@ -13,15 +12,6 @@ import {
 } from '../../../src/objects/kernel-object.js';
 
 const netns = (ns: string): KernelObject => ({ kind: 'netns', ns });
-const bridge = (ns: string, name = 'br0'): BridgeRow => ({
-  kind: 'link',
-  ns,
-  name,
-  type: 'bridge',
-  mac: '02:00:00:00:00:01',
-  mtu: 1500,
-  alias: 'vpcctl:vpc/a',
-});
 function pair(a: readonly [string, string], b: readonly [string, string]): [VethRow, VethRow] {
   const end = ([ns, name]: readonly [string, string], [peerNs, peer]: readonly [string, string]): VethRow => ({
     kind: 'link',
@@ -61,7 +51,7 @@ const element = (name: string, key: NftElementRow['key'], data?: number): NftEle
 
 const create = (...rows: KernelObject[]): Change[] => rows.map((row) => ({ op: 'create', row }));
 const remove = (...rows: KernelObject[]): Change[] => rows.map((row) => ({ op: 'delete', row }));
-const raise = (...rows: (BridgeRow | VethRow)[]): Change[] => rows.map((row) => ({ op: 'raise', row }));
+const raise = (...rows: VethRow[]): Change[] => rows.map((row) => ({ op: 'raise', row }));
 
 /** A kernel on which these changes took effect, call by call. */
 async function kernelWith(steps: readonly (readonly Change[])[], options: MemoryKernelOptions = {}) {
@@ -79,22 +69,12 @@ async function outcome(kernel: MemoryKernel, changes: readonly Change[], toleran
 const keys = (kernel: MemoryKernel): string[] => kernel.rows().map(rowKey);
 
 const PAIR = pair(['n', 'x'], ['m', 'y']);
-const BASE = [create(netns('n'), netns('m')), create(bridge('n'), ...PAIR)];
+const BASE = [create(netns('n'), netns('m')), create(...PAIR)];
 const UP = [...BASE, create({ kind: 'addr', ns: 'n', link: 'x', addr: '10.0.0.1/24' }), raise(...PAIR)];
-
-describe('what goes by itself', () => {
-  test('with a bridge: its ports are ports no more', async () => {
-    const [inside, outside] = pair(['n', 'p0'], ['m', 'eth0']);
-    const port = { ...inside, master: 'br0', isolated: true };
-    const kernel = await kernelWith([...BASE.slice(0, 1), create(bridge('n'), port, outside)]);
-    await kernel.apply(remove(bridge('n')));
-    expect(kernel.rows()).toContainEqual(inside);
-  });
-});
 
 test('says the words of the real one', async () => {
   const kernel = await kernelWith(UP);
-  expect(await outcome(kernel, create(bridge('n')))).toBe('EEXIST File exists');
+  expect(await outcome(kernel, create(...PAIR))).toBe('EEXIST File exists');
   expect(await outcome(kernel, create(route('n', 'default', { via: '10.7.0.9', link: 'x' })))).toBe(
     'ENETUNREACH Nexthop has invalid gateway',
   );
@@ -109,15 +89,6 @@ describe('a veth', () => {
     expect(failure?.applied.map(({ row }) => rowKey(row))).toEqual(['link|n|x']);
     expect(keys(kernel)).toEqual(['link|m|y', 'link|n|x', 'netns|m', 'netns|n']);
   });
-
-  test('as the 1024th port of a bridge is refused', async () => {
-    const ports = (from: number, to: number): VethRow[] =>
-      Array.from({ length: to - from }, (_, at) => pair(['n', `p${from + at}`], ['m', `e${from + at}`])).flatMap(
-        ([port, other]) => [{ ...port, master: 'br0' }, other],
-      );
-    const kernel = await kernelWith([create(netns('n'), netns('m')), create(bridge('n')), create(...ports(0, 1023))]);
-    expect(await outcome(kernel, create(...ports(1023, 1024)))).toBe('EXFULL Exchange full');
-  }, 60_000);
 });
 
 describe('a failure', () => {
@@ -135,7 +106,7 @@ describe('reading', () => {
     const kernel = await kernelWith(
       [
         create(netns('n')),
-        create(...pair(['', 'vpc-edge'], ['n', 'host']), bridge('n')),
+        create(...pair(['', 'vpc-edge'], ['n', 'host']), ...pair(['n', 'v0'], ['n', 'v1'])),
         create({ kind: 'sysctl', ns: '', key: 'net/ipv4/conf/eth0/forwarding', value: '1', restore: '0' }),
         create({ kind: 'sysctl', ns: 'n', key: 'net/ipv4/ip_forward', value: '1', optional: true }),
         raise(...pair(['', 'vpc-edge'], ['n', 'host'])),
@@ -147,10 +118,11 @@ describe('reading', () => {
     expect(await seen('n', 'nowhere')).toEqual([
       'netns|n',
       'link|n|host',
-      'link|n|br0',
+      'link|n|v0',
+      'link|n|v1',
       'sysctl|n|net/ipv4/ip_forward',
     ]);
-    expect(await kernel.observe(['n'])).toContainEqual({ ...bridge('n'), down: true });
+    expect(await kernel.observe(['n'])).toContainEqual({ ...pair(['n', 'v0'], ['n', 'v1'])[0], down: true });
     expect(await kernel.observe(['', 'n'])).toContainEqual(pair(['n', 'host'], ['', 'vpc-edge'])[0]);
     expect((await kernel.observe(['n'])).find((row) => row.kind === 'link')).toMatchObject({
       peer: { ns: '?', name: '?' },
@@ -200,7 +172,7 @@ describe('reading', () => {
       true,
       false,
     ]);
-    expect(keys(kernel)).toEqual(['link|n|br0', 'netns|m', 'netns|n']);
+    expect(keys(kernel)).toEqual(['netns|m', 'netns|n']);
   });
 
   test('the directory is ready once it was made so', async () => {

@@ -81,6 +81,9 @@ describe('Batch', () => {
       expect(() => build(fill)).toThrow(expect.objectContaining({ code: 'INVALID' }));
     };
     for (const mtu of [-1, 1.5, Number.NaN, 2 ** 32]) refused((batch) => setLink(batch, { name: 'a', mtu }));
+    for (const value of [-1, 1.5, Number.NaN, 2 ** 53]) {
+      refused((batch) => batch.message(16, 0, () => batch.attrU64(1, value)));
+    }
     refused((batch) => deleteLink(batch, { name: 'a\0b' }));
     refused((batch) => setLink(batch, { name: 'a', alias: 'x\0' }));
     refused((batch) => setLink(batch, { name: 'a', alias: 'x'.repeat(65532) }));
@@ -112,10 +115,11 @@ describe('Batch', () => {
           batch.attrText(4, '');
         });
         batch.nest(5, () => batch.u32(7), true);
+        batch.attrU64(6, Number.MAX_SAFE_INTEGER);
       }),
     );
     expectBytes(data, [
-      ['30000000', 'nlmsg_len 48'],
+      ['3c000000', 'nlmsg_len 60'],
       ['3412', 'nlmsg_type'],
       ['0504', 'nlmsg_flags REQUEST|ACK|0x400'],
       ['01000000 00000000', 'nlmsg_seq 1, nlmsg_pid 0'],
@@ -124,6 +128,7 @@ describe('Batch', () => {
       ['0500 0300 ff 000000', '  attribute 3: 4+1 bytes, padding'],
       ['0400 0400', '  attribute 4: empty'],
       ['0800 0500 07000000', 'attribute 5, not flagged'],
+      ['0c00 0600 ffffffffffff1f00', 'attribute 6: 4+8 bytes'],
     ]);
   });
 
@@ -164,6 +169,19 @@ describe('on a big-endian host', () => {
         ['0008 0006 00000005', 'RTA_PRIORITY 5'],
       ]);
       expect(route.decodeRoutes(data)).toMatchObject([{ table: 1001, dst: '10.1.0.0/16', via: '10.0.0.1', metric: 5 }]);
+      const table = await import('../../../src/netlink/neightbl.js');
+      table.setProxyDelay(batch, { link: 'a', ms: 800 });
+      const delay = batch.finish().data;
+      expectBytes(delay.subarray(16), [
+        ['02 00 0000', 'struct ndtmsg'],
+        ['000e 0001 6172705f636163686500 0000', 'NDTA_NAME "arp_cache", padding'],
+        ['0018 8006', 'NDTA_PARMS'],
+        ['0008 0001 00000000', '  NDTPA_IFINDEX: slot'],
+        ['000c 000d 0000000000000320', '  NDTPA_PROXY_DELAY 800 ms'],
+      ]);
+      // RTM_NEWNEIGHTBL, in the second byte of its field.
+      delay[5] = 64;
+      expect(table.decodeArp(delay)).toEqual([{ index: 0, proxyDelay: 800 }]);
       if (littleEndianHost) expect(build((little) => addRoute(little, fill)).data).not.toEqual(data);
     } finally {
       vi.doUnmock('../../../src/netlink/wire.js');

@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Batch } from '../../../src/netlink/batch.js';
 import {
-  createBridge,
   createVeth,
   decodeLinks,
   deleteLink,
@@ -36,40 +35,6 @@ function types(data: Uint8Array): number[] {
 }
 
 describe.runIf(littleEndianHost)('bytes', () => {
-  it('createBridge', () => {
-    const { data, count, fixups } = build((batch) =>
-      createBridge(batch, { name: 'br0', mac: '02:00:00:00:00:01', mtu: 1400 }),
-    );
-    expect([count, fixups]).toEqual([2, []]);
-    expectBytes(data, [
-      ['7c000000', 'nlmsg_len 124'],
-      ['1000', 'nlmsg_type RTM_NEWLINK'],
-      ['0506', 'nlmsg_flags REQUEST|ACK|EXCL|CREATE'],
-      ['01000000 00000000', 'nlmsg_seq 1, nlmsg_pid 0'],
-      ['00 00 0000', 'ifi_family AF_UNSPEC, pad, ifi_type'],
-      ['00000000', 'ifi_index: the kernel chooses'],
-      ['00000000 00000000', 'ifi_flags: down; ifi_change'],
-      ['0800 0300 62723000', 'IFLA_IFNAME "br0"'],
-      ['0a00 0100 020000000001 0000', 'IFLA_ADDRESS, padding'],
-      ['4800 1280', 'IFLA_LINKINFO'],
-      ['0b00 0100 62726964676500 00', '  IFLA_INFO_KIND "bridge", padding'],
-      ['3800 0280', '  IFLA_INFO_DATA'],
-      ['0500 1700 00 000000', '    IFLA_BR_MCAST_SNOOPING 0'],
-      ['0500 2400 00 000000', '    IFLA_BR_NF_CALL_IPTABLES 0'],
-      ['0500 2500 00 000000', '    IFLA_BR_NF_CALL_IP6TABLES 0'],
-      ['0500 2600 00 000000', '    IFLA_BR_NF_CALL_ARPTABLES 0'],
-      ['0600 2700 0000 0000', '    IFLA_BR_VLAN_DEFAULT_PVID 0'],
-      ['0c00 2e00 01000000 01000000', '    IFLA_BR_MULTI_BOOLOPT: BR_BOOLOPT_NO_LL_LEARN on'],
-      ['30000000', 'nlmsg_len 48'],
-      ['1300', 'nlmsg_type RTM_SETLINK'],
-      ['0500', 'nlmsg_flags REQUEST|ACK'],
-      ['02000000 00000000', 'nlmsg_seq 2, nlmsg_pid 0'],
-      ['00 00 0000 00000000 00000000 00000000', 'struct ifinfomsg: by name, no flags'],
-      ['0800 0300 62723000', 'IFLA_IFNAME "br0"'],
-      ['0800 0400 78050000', 'IFLA_MTU 1400: changed, hence kept'],
-    ]);
-  });
-
   it('createVeth, sent from the workload', () => {
     const { data, fixups } = build((batch) =>
       createVeth(batch, {
@@ -136,23 +101,6 @@ describe.runIf(littleEndianHost)('bytes', () => {
     ]);
   });
 
-  it('setLink of an isolated port that goes up', () => {
-    const { data } = build((batch) => setLink(batch, { name: 'p1', isolated: true, up: true }));
-    expectBytes(data, [
-      ['44000000', 'nlmsg_len 68'],
-      ['1000', 'nlmsg_type RTM_NEWLINK'],
-      ['0500', 'nlmsg_flags REQUEST|ACK, no CREATE'],
-      ['01000000 00000000', 'nlmsg_seq 1, nlmsg_pid 0'],
-      ['00 00 0000 00000000', 'ifi_family, ifi_type, ifi_index: by name'],
-      ['01000000 01000000', 'ifi_flags IFF_UP, ifi_change IFF_UP'],
-      ['0700 0300 703100 00', 'IFLA_IFNAME "p1", padding'],
-      ['1c00 1280', 'IFLA_LINKINFO'],
-      ['0b00 0400 62726964676500 00', '  IFLA_INFO_SLAVE_KIND "bridge", padding'],
-      ['0c00 0580', '  IFLA_INFO_SLAVE_DATA'],
-      ['0500 2100 01 000000', '    IFLA_BRPORT_ISOLATED 1'],
-    ]);
-  });
-
   it('setLink down, out of its bridge, without its alias', () => {
     const { data, fixups } = build((batch) => setLink(batch, { name: 'p1', up: false, master: null, alias: '' }));
     expect(fixups).toEqual([]);
@@ -188,18 +136,6 @@ describe.runIf(littleEndianHost)('bytes', () => {
   });
 });
 
-describe('createBridge', () => {
-  it('is born with another MTU than the one it is changed to, 1500 included', () => {
-    for (const mtu of [68, 1499, 1500, 9000]) {
-      const { data } = build((batch) => createBridge(batch, { name: 'br0', mac: '02:00:00:00:00:01', mtu }));
-      const [born, changed] = decodeLinks(retyped(data, RTM_NEWLINK));
-      // 0: not told, hence the kernel's 1500
-      expect(born?.mtu === 0 ? 1500 : born?.mtu).not.toBe(mtu);
-      expect(changed?.mtu).toBe(mtu);
-    }
-  });
-});
-
 describe('setLink', () => {
   it('sends nothing for nothing', () => {
     expect(build((batch) => setLink(batch, { name: 'a' })).count).toBe(0);
@@ -224,14 +160,13 @@ describe('setLink', () => {
       [RTM_SETLINK, 'same'],
       [RTM_SETLINK, 'up'],
     ]);
-    expect(order({ up: true, master: 'b', isolated: true })).toEqual([
+    expect(order({ up: true, master: 'b', mtu: 1400 })).toEqual([
       [RTM_SETLINK, 'same'],
-      [RTM_NEWLINK, 'up'],
+      [RTM_SETLINK, 'up'],
     ]);
-    expect(order({ up: false, master: 'b', isolated: false })).toEqual([
+    expect(order({ up: false, master: 'b' })).toEqual([
       [RTM_SETLINK, 'down'],
       [RTM_SETLINK, 'same'],
-      [RTM_NEWLINK, 'same'],
     ]);
   });
 });
@@ -241,18 +176,6 @@ describe('encode → decode', () => {
     { name: anyName, mac: anyMac, mtu: anyU32, netns: fc.constantFrom('', '/run/netns/x') },
     { requiredKeys: ['name', 'mac', 'mtu'] },
   );
-
-  it('bridges', () => {
-    holds(
-      fc.property(fc.record({ name: anyName, mac: anyMac, mtu: anyU32 }), (bridge) => {
-        const finished = build((batch) => createBridge(batch, bridge));
-        expectSoundFixups(finished);
-        const [born, changed] = decodeLinks(retyped(finished.data, RTM_NEWLINK));
-        expect(born).toMatchObject({ index: 0, name: bridge.name, kind: 'bridge', mac: bridge.mac, up: false });
-        expect(changed).toMatchObject({ name: bridge.name, mtu: bridge.mtu, up: false });
-      }),
-    );
-  });
 
   it('veth pairs, both ends', () => {
     holds(
@@ -277,7 +200,6 @@ describe('encode → decode', () => {
         up: fc.boolean(),
         alias: fc.string({ maxLength: 80, unit: 'grapheme' }).filter((text) => !text.includes('\0')),
         master: fc.option(anyName),
-        isolated: fc.boolean(),
         mtu: anyU32,
         mac: anyMac,
         addrGenMode: fc.constantFrom('eui64', 'none', 'stable-privacy', 'random'),
@@ -291,10 +213,9 @@ describe('encode → decode', () => {
         expectSoundFixups(finished);
         const links = decodeLinks(retyped(finished.data, RTM_NEWLINK));
         expect(links.every(({ name }) => name === wanted.name)).toBe(true);
-        const told = <K extends 'alias' | 'isolated' | 'mac' | 'addrGenMode'>(key: K): unknown =>
+        const told = <K extends 'alias' | 'mac' | 'addrGenMode'>(key: K): unknown =>
           links.map((link) => link[key]).find((value) => value !== undefined);
         expect(told('alias')).toBe(wanted.alias === '' ? undefined : wanted.alias);
-        expect(told('isolated')).toBe(wanted.isolated);
         expect(told('mac')).toBe(wanted.mac);
         expect(told('addrGenMode')).toBe(wanted.addrGenMode);
         expect(Math.max(0, ...links.map(({ mtu }) => mtu))).toBe(wanted.mtu ?? 0);
@@ -324,9 +245,9 @@ describe('encode → decode', () => {
       batch.attrName(3, 'bond0');
       batch.attrBytes(9999, Uint8Array.of(1, 2, 3));
       batch.nest(18, () => {
-        // A bond's port: 33 is not isolation there.
+        // A bond's port (IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA): that is not the link's own kind.
         batch.attrName(4, 'bond');
-        batch.nest(5, () => batch.attrU8(33, 1));
+        batch.nest(5, () => batch.attrU8(1, 1));
       });
       batch.nest(26, () => batch.nest(10, () => batch.attrU8(8, 77)));
     });
@@ -384,7 +305,6 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       up: true,
       alias: 'port 1',
       masterIndex: 2,
-      isolated: true,
       peerIndex: 2,
       peerNsid: 1,
       group: 9,
@@ -400,7 +320,6 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       up: true,
       alias: 'x',
       masterIndex: 2,
-      isolated: false,
       peerIndex: 2,
       peerNsid: 2,
       group: 9,
@@ -422,10 +341,9 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
   ]);
 });
 
-it('setLink uses as few messages as the kernel allows', () => {
-  expect(
-    types(build((batch) => setLink(batch, { name: 'p', master: 'b', alias: 'a', isolated: true, up: true })).data),
-  ).toEqual([RTM_SETLINK, RTM_NEWLINK]);
+it('setLink of all that is told before a link goes up is one message', () => {
+  const all: LinkChange = { name: 'p', master: 'b', alias: 'a', mtu: 1400, addrGenMode: 'none', group: 1, up: true };
+  expect(types(build((batch) => setLink(batch, all)).data)).toEqual([RTM_SETLINK, RTM_SETLINK]);
 });
 
 /** The peer inside a veth's create message, as a message of its own. */

@@ -11,9 +11,11 @@ import {
   readU8,
   readU16,
   readU32,
+  readU64,
   viewOf,
 } from '../../../src/netlink/message.js';
 import { decodeNeighs } from '../../../src/netlink/neigh.js';
+import { decodeArp } from '../../../src/netlink/neightbl.js';
 import { decodeRoutes } from '../../../src/netlink/route.js';
 import { decodeRules } from '../../../src/netlink/rule.js';
 import { build, expectTotal, fixture, holds, littleEndianHost, noiseOfType } from './support.js';
@@ -24,6 +26,7 @@ const decoders = [
   ['decodeRoutes', decodeRoutes, 24],
   ['decodeRules', decodeRules, 32],
   ['decodeNeighs', decodeNeighs, 28],
+  ['decodeArp', decodeArp, 64],
 ] as const;
 const malformed = expect.objectContaining({ code: 'KERNEL', message: expect.stringContaining('malformed') });
 
@@ -124,10 +127,11 @@ describe('walking attributes', () => {
   );
 
   it('reads scalars only when they are there', () => {
-    const view = viewOf(Uint8Array.of(1, 2, 3, 4));
+    const view = viewOf(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
     expect(() => readU8(view, 1, 1)).toThrow(malformed);
     expect(() => readU16(view, 1, 2)).toThrow(malformed);
     expect(() => readU32(view, 1, 4)).toThrow(malformed);
+    expect(() => readU64(view, 1, 8)).toThrow(malformed);
     expect(readU8(view, 3, 4)).toBe(4);
   });
 
@@ -168,6 +172,7 @@ describe.runIf(littleEndianHost)('real messages, damaged', () => {
     ['routes', decodeRoutes, split(fixture('routes'))],
     ['rules', decodeRules, split(fixture('rules'))],
     ['flows', decodeFlows, split(fixture('flows'))],
+    ['arp', decodeArp, split(fixture('arp'))],
   ] as const;
 
   it.each(messages)('%s: cut anywhere, the message length told so or not', (_name, decode, all) => {

@@ -35,7 +35,7 @@ export function expectBytes(data: Uint8Array, golden: Golden): void {
 }
 
 /** A dump recorded on Linux 6.18. */
-export function fixture(name: 'flows' | 'links' | 'routes' | 'rules'): Uint8Array {
+export function fixture(name: 'arp' | 'flows' | 'links' | 'routes' | 'rules'): Uint8Array {
   return new Uint8Array(
     Buffer.from(readFileSync(new URL(`fixtures/${name}.b64`, import.meta.url), 'latin1'), 'base64'),
   );
@@ -90,7 +90,7 @@ export function noiseOfType(type: number): fc.Arbitrary<Uint8Array> {
       return bytes;
     });
   const header = fc
-    .tuple(fc.constantFrom(0, 2, 2, 7, 10, 10, 128), fc.uint8Array({ minLength: 7, maxLength: 19 }))
+    .tuple(fc.constantFrom(0, 2, 2, 7, 10, 10, 128), fc.uint8Array({ minLength: 3, maxLength: 19 }))
     .map(([family, rest]) => Uint8Array.from([family, ...rest]));
   return fc
     .tuple(header, fc.array(attr, { maxLength: 8 }), fc.uint8Array({ maxLength: 12 }))

@@ -95,7 +95,7 @@ describe('rows written and listed are the rows', () => {
       { ...element('s', [9, '10.0.0.1-10.0.0.9', 17, 53]), interval: true },
       { ...element('s', [9, '10.0.0.1', 17, 54]), interval: true },
       element('one', ['10.0.0.1']),
-      element('eni', ['p0a000104', '02:76:0a:00:01:04', '10.0.1.4']),
+      element('eni', ['eni0a000104', '02:76:0a:00:01:04', '10.0.1.4']),
       element('m', ['10.0.0.1'], 4_000_000_000),
     ];
     expect(byKey(decodeRuleset(listing(create(...rows)), 'n'))).toEqual(byKey(rows));
@@ -191,9 +191,9 @@ describe('encodeTransaction', () => {
   });
 
   test('deletes a table with all that is in it by one command', () => {
-    const rows = routerRuleset('n');
-    const inet = { kind: 'nft-element', ...AT, set: 'profile', key: ['10.0.0.1'], data: 1 } as const;
-    expect(encodeTransaction(remove(...rows, inet)).nftables).toEqual([
+    const other: NftRow = { kind: 'nft-table', ...AT, family: 'bridge' };
+    const rows = [...routerRuleset('n'), element('profile', ['10.0.0.1'], 1), other];
+    expect(encodeTransaction(remove(...rows)).nftables).toEqual([
       { delete: { table: { family: 'inet', name: 'vpcctl' } } },
       { delete: { table: { family: 'bridge', name: 'vpcctl' } } },
     ]);
