@@ -260,14 +260,17 @@ function features(ns: string): { name: string; rows: KernelObject[]; needs: stri
       name: 'veth pairs',
       needs: 'CONFIG_VETH (module veth)',
       rows: [
-        { ...link, name: 'p0', type: 'veth', mac: '06:00:00:00:00:02', peer: { ns, name: 'p1' }, proxyDelay: 0 },
+        {
+          ...link,
+          name: 'p0',
+          type: 'veth',
+          mac: '06:00:00:00:00:02',
+          peer: { ns, name: 'p1' },
+          strict: true,
+          answers: true,
+        },
         { ...link, name: 'p1', type: 'veth', mac: '06:00:00:00:00:03', peer: { ns, name: 'p0' } },
       ],
-    },
-    {
-      name: 'proxy ARP',
-      needs: 'CONFIG_SYSCTL',
-      rows: [{ kind: 'sysctl', ns, key: 'net/ipv4/conf/all/proxy_arp', value: '1' }],
     },
     {
       name: 'policy routing',

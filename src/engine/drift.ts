@@ -154,8 +154,10 @@ function linkStates(recorded: LinkRow, observed: LinkRow): string[] {
         return 'is down';
       case 'master':
         return `is a port of ${is}`;
-      case 'proxyDelay':
-        return 'answers late for its neighbours';
+      case 'strict':
+        return 'takes packets of any source';
+      case 'answers':
+        return 'does not answer for its neighbours at once';
       case 'peer':
         return 'leads elsewhere';
       case 'alias':

@@ -11,7 +11,6 @@ import {
   NFT_TABLE,
   NOBODY,
   OWNER_MARK,
-  PROXY_DELAY,
   ROUTE_PROTOCOL,
   type VethRow,
 } from '../objects/kernel-object.js';
@@ -33,10 +32,8 @@ export interface NamespaceDump {
 export const SYSCTL_KEYS: readonly string[] = [
   'net/ipv4/ip_forward',
   'net/ipv4/conf/all/send_redirects',
-  'net/ipv4/conf/default/send_redirects',
   'net/ipv4/conf/all/rp_filter',
-  'net/ipv4/conf/default/rp_filter',
-  'net/ipv4/conf/all/proxy_arp',
+  'net/ipv4/conf/all/arp_ignore',
   'net/netfilter/nf_conntrack_tcp_timeout_established',
   'net/netfilter/nf_conntrack_udp_timeout',
   'net/netfilter/nf_conntrack_udp_timeout_stream',
@@ -188,14 +185,16 @@ function linkRow(
     ...(link.up ? {} : { down: true }),
   } as const;
   if (link.kind !== 'veth') return { ...common, type: 'other', driver: link.kind ?? 'hardware' };
-  const proxyDelay = delays.get(link.index) ?? PROXY_DELAY;
+  // On the host they are the host's.
+  const { proxyArp, rpFilter, sendRedirects } = (ns === '' ? undefined : link.conf) ?? {};
   const master = link.masterIndex === undefined ? undefined : names.get(link.masterIndex);
   return {
     ...common,
     type: 'veth',
     ...peerOf({ ns, link }, ends),
     ...(master === undefined ? {} : { master }),
-    ...(proxyDelay === PROXY_DELAY ? {} : { proxyDelay }),
+    ...(rpFilter === 1 && sendRedirects === 0 ? { strict: true } : {}),
+    ...(proxyArp === 1 && delays.get(link.index) === 0 ? { answers: true } : {}),
   };
 }
 

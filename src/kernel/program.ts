@@ -10,7 +10,7 @@ import { addRule, deleteRule } from '../netlink/rule.js';
 import type { Change } from '../objects/change.js';
 import { type KernelObject, type LinkRow, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type { NativeOp, NativeResult } from './native.js';
-import { isLinkUpdate, updateLink } from './relink.js';
+import { confOf, isLinkUpdate, updateLink } from './relink.js';
 
 /** Link group by which a namespace's links are deleted in one go. */
 const DOOMED_GROUP = 0x76706364;
@@ -320,9 +320,13 @@ function wakeOthers(program: Program, changes: readonly Change[]): void {
 /** What of a new link cannot be told when it is created. */
 function configureLink(program: Program, change: Change, row: LinkRow): void {
   program.netlink(row.ns, change, 'helps', (batch) => {
-    setLink(batch, { name: row.name, alias: row.alias, addrGenMode: 'none' });
-    if (row.type === 'veth' && row.proxyDelay !== undefined)
-      setProxyDelay(batch, { link: row.name, ms: row.proxyDelay });
+    setLink(batch, {
+      name: row.name,
+      alias: row.alias,
+      addrGenMode: 'none',
+      ...(row.type === 'veth' ? confOf(row, {}) : {}),
+    });
+    if (row.type === 'veth' && row.answers === true) setProxyDelay(batch, { link: row.name, ms: 0 });
   });
 }
 

@@ -1,9 +1,9 @@
 /** A link that is there made another, message by message: only what differs is told, so that nothing else of it is disturbed. */
 
-import { type LinkChange, setLink } from '../netlink/link.js';
-import { setProxyDelay } from '../netlink/neightbl.js';
+import { type LinkChange, type LinkConf, setLink } from '../netlink/link.js';
+import { PROXY_DELAY, setProxyDelay } from '../netlink/neightbl.js';
 import type { Change } from '../objects/change.js';
-import { type LinkRow, PROXY_DELAY, type VethRow } from '../objects/kernel-object.js';
+import type { LinkRow, VethRow } from '../objects/kernel-object.js';
 import type { Program } from './program.js';
 
 type LinkUpdate = Extract<Change, { op: 'update' }> & { readonly row: LinkRow };
@@ -19,6 +19,16 @@ function vethOf(row: LinkRow): Partial<VethRow> {
   return row.type === 'veth' ? row : NONE;
 }
 
+/** The settings in which a link differs from another. */
+export function confOf(is: Partial<VethRow>, was: Partial<VethRow>): { readonly conf?: LinkConf } {
+  const strict = is.strict === true;
+  const conf: LinkConf = {
+    ...(is.strict === was.strict ? {} : { rpFilter: strict ? 1 : 0, sendRedirects: strict ? 0 : 1 }),
+    ...(is.answers === was.answers ? {} : { proxyArp: is.answers === true ? 1 : 0 }),
+  };
+  return Object.keys(conf).length === 0 ? {} : { conf };
+}
+
 export function updateLink(program: Program, change: LinkUpdate): void {
   const { row } = change;
   const old = change.old as LinkRow;
@@ -31,9 +41,10 @@ export function updateLink(program: Program, change: LinkUpdate): void {
     ...(row.mtu === old.mtu ? {} : { mtu: row.mtu }),
     ...(is.master === was.master ? {} : { master: is.master ?? null }),
     ...(row.down === old.down ? {} : { up: row.down !== true }),
+    ...confOf(is, was),
   };
   if (Object.keys(told).length > 1) program.netlink(row.ns, change, 'does', (batch) => setLink(batch, told));
-  if (is.proxyDelay === was.proxyDelay) return;
-  const ms = is.proxyDelay ?? PROXY_DELAY;
+  if (is.answers === was.answers) return;
+  const ms = is.answers === true ? 0 : PROXY_DELAY;
   program.netlink(row.ns, change, 'does', (batch) => setProxyDelay(batch, { link: row.name, ms }));
 }

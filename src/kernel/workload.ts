@@ -27,7 +27,8 @@ export async function readWorkloads(native: Native, namespaces: readonly string[
   const asked = namespaces.map((ns, at) => {
     const { data, errno = 0 } = listed[at] ?? {};
     if (data === undefined) return { ns, links: [], near: [], failed: errno };
-    const links = decodeLinks(data);
+    // What root does with the settings of his links is not looked at.
+    const links = decodeLinks(data).map(({ conf: _, ...link }) => link);
     const near = links.filter(({ kind }) => kind === 'veth').sort((a, b) => a.index - b.index);
     return { ns, links, near: near.slice(0, MOST_LINKS), failed: 0 };
   });

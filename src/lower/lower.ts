@@ -114,6 +114,7 @@ interface End {
   readonly mac: string;
 }
 
+/** Between the host, the edge and routers. */
 function vethPair(a: End, b: End, mtu: number, mark: string): [KernelObject, KernelObject] {
   const row = (own: End, other: End): KernelObject => ({
     kind: 'link',
@@ -122,18 +123,22 @@ function vethPair(a: End, b: End, mtu: number, mark: string): [KernelObject, Ker
     mtu,
     alias: alias(mark),
     peer: { ns: other.ns, name: other.name },
+    ...(own.ns === HOST_NS ? {} : { strict: true }),
   });
   return [row(a, b), row(b, a)];
 }
 
-/** A router forwards, and never tells a workload of a better way: every packet is to pass it. */
+/**
+ * A router forwards. What else it is to be told for all links is what would count against its links' own: the kernel goes by the greater of the two
+ * (rp_filter, arp_ignore) or by either (send_redirects), and a new namespace has the host's.
+ */
 function routerSysctls(ns: string): KernelObject[] {
   return [
     sysctl(ns, 'ipv4/ip_forward', 1),
-    sysctl(ns, 'ipv4/conf/all/send_redirects', 0),
-    sysctl(ns, 'ipv4/conf/default/send_redirects', 0),
     sysctl(ns, 'ipv4/conf/all/rp_filter', 1),
-    sysctl(ns, 'ipv4/conf/default/rp_filter', 1),
+    sysctl(ns, 'ipv4/conf/all/send_redirects', 0),
+    // Gateways' addresses are the loopback's: also they are answered for on every link.
+    sysctl(ns, 'ipv4/conf/all/arp_ignore', 0),
   ];
 }
 
@@ -187,8 +192,6 @@ function lowerVpc(vpc: Vpc): KernelObject[] {
   return [
     { kind: 'netns', ns },
     ...routerSysctls(ns),
-    // Every port is a network of its own: the router answers there for all neighbours.
-    sysctl(ns, 'ipv4/conf/all/proxy_arp', 1),
     // The cloud's timeouts (EC2 API, ConnectionTrackingConfiguration), in seconds.
     sysctl(ns, 'netfilter/nf_conntrack_tcp_timeout_established', 432_000, true),
     sysctl(ns, 'netfilter/nf_conntrack_udp_timeout', 30, true),
@@ -283,7 +286,8 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
       mtu: vpc.mtu,
       alias: mark,
       peer: { ns, name: WORKLOAD_LINK },
-      proxyDelay: 0,
+      strict: true,
+      answers: true,
     },
     {
       kind: 'link',

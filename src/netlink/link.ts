@@ -1,5 +1,5 @@
 /** Links (RTM_*LINK, linux/rtnetlink.h and linux/if_link.h): veth pairs, and their properties. */
-import { AF_BRIDGE, AF_INET6, AF_UNSPEC, formatMac, parseMac } from './address.js';
+import { AF_BRIDGE, AF_INET, AF_INET6, AF_UNSPEC, formatMac, parseMac } from './address.js';
 import { type Batch, dumpRequest } from './batch.js';
 import {
   type Draft,
@@ -49,6 +49,10 @@ const IFLA_ALT_IFNAME = 53;
 // … inside IFLA_LINKINFO
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
+// … inside AF_INET of IFLA_AF_SPEC: told, attributes by number; asked, an array
+const IFLA_INET_CONF = 1;
+// linux/ip.h: IPV4_DEVCONF_*
+const DEVCONF = { proxyArp: 3, sendRedirects: 6, rpFilter: 8 } as const satisfies Record<keyof LinkConf, number>;
 // … inside AF_INET6 of IFLA_AF_SPEC
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 // linux/veth.h: inside IFLA_INFO_DATA of a veth; a struct ifinfomsg and link attributes
@@ -74,6 +78,13 @@ export interface VethParams extends VethEnd {
   readonly peer: VethEnd;
 }
 
+/** A link's own values of net/ipv4/conf: numbers as in its sysctls. */
+export interface LinkConf {
+  readonly proxyArp?: number;
+  readonly sendRedirects?: number;
+  readonly rpFilter?: number;
+}
+
 /** What {@link setLink} changes; what is absent stays as it is. */
 export interface LinkChange {
   readonly name: string;
@@ -86,6 +97,7 @@ export interface LinkChange {
   readonly mac?: string;
   /** `none`: the kernel gives the link no IPv6 link-local address when it goes up. */
   readonly addrGenMode?: AddrGenMode;
+  readonly conf?: LinkConf;
   /** Number by which {@link deleteLinkGroup} finds the link. */
   readonly group?: number;
 }
@@ -111,6 +123,7 @@ export interface LinkInfo {
   readonly peerNsid?: number;
   readonly group: number;
   readonly addrGenMode?: AddrGenMode;
+  readonly conf?: LinkConf;
   /** Names that it has besides; the kernel gives none of them to another link. Absent: none. */
   readonly altNames?: readonly string[];
 }
@@ -149,8 +162,8 @@ export function createVeth(batch: Batch, veth: VethParams): void {
  */
 export function setLink(batch: Batch, link: LinkChange): void {
   if (link.up === false) linkMessage(batch, RTM_SETLINK, link.name, { up: false });
-  const { alias, master, mtu, mac, addrGenMode, group } = link;
-  if ([alias, master, mtu, mac, addrGenMode, group].some((value) => value !== undefined)) {
+  const { alias, master, mtu, mac, addrGenMode, conf, group } = link;
+  if ([alias, master, mtu, mac, addrGenMode, conf, group].some((value) => value !== undefined)) {
     linkMessage(batch, RTM_SETLINK, link.name, {}, () => {
       if (mac !== undefined) batch.attrBytes(IFLA_ADDRESS, parseMac(mac));
       if (mtu !== undefined) batch.attrU32(IFLA_MTU, mtu);
@@ -158,8 +171,10 @@ export function setLink(batch: Batch, link: LinkChange): void {
       if (alias !== undefined) batch.attrText(IFLA_IFALIAS, alias);
       if (master === null) batch.attrU32(IFLA_MASTER, 0);
       else if (master !== undefined) batch.attrLink(IFLA_MASTER, master);
-      if (addrGenMode !== undefined) {
+      if (addrGenMode !== undefined || conf !== undefined) {
         batch.nest(IFLA_AF_SPEC, () => {
+          if (conf !== undefined) batch.nest(AF_INET, () => batch.nest(IFLA_INET_CONF, () => confAttrs(batch, conf)));
+          if (addrGenMode === undefined) return;
           batch.nest(AF_INET6, () => batch.attrU8(IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_MODES.indexOf(addrGenMode)));
         });
       }
@@ -274,6 +289,7 @@ function decodeLinkInfo(view: DataView, start: number, end: number, link: Draft<
 
 function decodeAfSpec(view: DataView, start: number, end: number, link: Draft<LinkInfo>): void {
   eachAttr(view, start, end, (family, familyFrom, familyTo) => {
+    if (family === AF_INET) link.conf = decodeConf(view, familyFrom, familyTo);
     if (family !== AF_INET6) return;
     eachAttr(view, familyFrom, familyTo, (type, from, to) => {
       if (type !== IFLA_INET6_ADDR_GEN_MODE) return;
@@ -281,6 +297,26 @@ function decodeAfSpec(view: DataView, start: number, end: number, link: Draft<Li
       if (mode !== undefined) link.addrGenMode = mode;
     });
   });
+}
+
+function confAttrs(batch: Batch, conf: LinkConf): void {
+  for (const [name, number] of Object.entries(DEVCONF)) {
+    const value = conf[name as keyof LinkConf];
+    if (value !== undefined) batch.attrU32(number, value);
+  }
+}
+
+/** All values, in the order of their numbers, which begin with 1. */
+function decodeConf(view: DataView, start: number, end: number): LinkConf {
+  const conf: Draft<LinkConf> = {};
+  eachAttr(view, start, end, (type, from, to) => {
+    if (type !== IFLA_INET_CONF) return;
+    for (const [name, number] of Object.entries(DEVCONF)) {
+      const at = from + 4 * (number - 1);
+      if (at + 4 <= to) conf[name as keyof LinkConf] = readU32(view, at, at + 4);
+    }
+  });
+  return conf;
 }
 
 function vethEnd(batch: Batch, end: VethEnd): void {

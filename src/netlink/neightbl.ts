@@ -19,11 +19,14 @@ const NDTA_PARMS = 6;
 const NDTPA_IFINDEX = 1;
 const NDTPA_PROXY_DELAY = 13;
 
+/** What a new link has: PROXY_DELAY of net/ipv4/arp.c, in ms, unless the machine's own `net.ipv4.neigh.default.proxy_delay` was changed. */
+export const PROXY_DELAY = 800;
+
 /** The kernel's name of IPv4's table (net/ipv4/arp.c). */
 const ARP = 'arp_cache';
 
 /**
- * Sets how long the kernel waits, at the most, before it answers ARP for others (proxy ARP) on a link, in ms; new links have 800. ENODEV when there is no
+ * Sets how long the kernel waits, at the most, before it answers ARP for others (proxy ARP) on a link, in ms; {@link PROXY_DELAY} at first. ENODEV when there is no
  * such link. The same as the sysctl net/ipv4/neigh/LINK/proxy_delay, in a message: a sysctl takes the longer to open the more namespaces there are.
  */
 export function setProxyDelay(batch: Batch, { link, ms }: { readonly link: string; readonly ms: number }): void {

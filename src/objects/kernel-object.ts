@@ -32,8 +32,13 @@ export interface VethRow {
   /** Owner mark, kept in the interface alias. */
   readonly alias: string;
   readonly peer: { readonly ns: NsName; readonly name: string };
-  /** Ms that the kernel waits, at the most, before it answers ARP for others. Absent: {@link PROXY_DELAY}. */
-  readonly proxyDelay?: number;
+  /**
+   * A packet is taken from it only if the route back to its source leads to it, and nobody on it is told of a better way (its own rp_filter is 1,
+   * send_redirects 0). Absent: as links are born in that namespace.
+   */
+  readonly strict?: true;
+  /** ARP for others is answered on it, at once (its own proxy_arp is 1, proxy_delay 0). */
+  readonly answers?: true;
   /** Bridge or the like that somebody made this end a port of. Only observed. */
   readonly master?: string;
   /** Set down by somebody. Only observed: what we make is up. */
@@ -41,9 +46,6 @@ export interface VethRow {
   /** All that the other end may be, where the kernel's words and the marks leave more than one. Only observed, and settled by what was recorded. */
   readonly candidates?: readonly VethRow['peer'][];
 }
-
-/** What a new link has: PROXY_DELAY of the kernel's net/ipv4/arp.c, in ms. */
-export const PROXY_DELAY = 800;
 
 /** The other end of a pair, where that is in no namespace that is looked at. */
 export const NOBODY: VethRow['peer'] = { ns: '?', name: '?' };
@@ -68,7 +70,7 @@ export type LinkRow = VethRow | OtherLinkRow;
 
 /** A router's end of a workload's link: the one that answers there for all others. */
 export function isPort(row: LinkRow): boolean {
-  return row.type === 'veth' && row.proxyDelay !== undefined;
+  return row.type === 'veth' && row.answers === true;
 }
 
 /** The link that comes with every namespace, and is no row. */

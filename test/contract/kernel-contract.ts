@@ -234,7 +234,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         ['a link for a route', create(route('default', { link: 'zz' })), 'ENODEV'],
         ['a link to raise', raise(NONE), 'ENODEV'],
         ['a link to change', [update(NONE, { mtu: 1300 })], 'ENODEV'],
-        ['a link that is to answer at once', [update(NONE, { proxyDelay: 0 })], 'ENODEV'],
+        ['a link that is to answer at once', [update(NONE, { answers: true })], 'ENODEV'],
         ['a link of a setting: its file', create(sysctl('net/ipv4/conf/zz/rp_filter', '1')), 'ENOENT'],
         ["a setting of the host's", create(sysctl('net/ipv4/nothing', '1', { ns: '' })), 'ENOENT'],
         ['a setting that may be missing', create(sysctl('net/ipv4/nothing', '1', { optional: true })), 'done'],
@@ -392,11 +392,16 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         expect(await texts()).toContain(rowText(changed.row));
       });
 
-      test('how long a link waits before it answers for others, and nothing else of it', async () => {
+      test('what a link takes and answers, and nothing else of it', async () => {
         await given(...UP);
-        const [prompt, slow] = [0, 200].map((proxyDelay) => ({ ...PAIR[0], proxyDelay }));
-        let old: VethRow = PAIR[0];
-        for (const row of [prompt, slow, prompt, PAIR[0]] as VethRow[]) {
+        const [first] = PAIR;
+        let old: VethRow = first;
+        for (const row of [
+          { ...first, answers: true },
+          { ...first, answers: true, strict: true },
+          { ...first, strict: true },
+          first,
+        ] as VethRow[]) {
           await given([{ op: 'update', row, old }]);
           const seen = (await rows()).filter(({ kind }) => kind === 'link' || kind === 'addr');
           expect(seen.map(rowText)).toEqual([OWN, PAIR[1], row].map(rowText));
@@ -407,7 +412,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
       test('a port of a bridge that somebody made it, back', async () => {
         await given(...UP);
         await host.bridge(N, 'theirs');
-        const taken = update(PAIR[0], { master: 'theirs', proxyDelay: 0 });
+        const taken = update(PAIR[0], { master: 'theirs', answers: true });
         await given([taken]);
         expect(await texts()).toContain(rowText(taken.row));
         await given([{ op: 'update', row: PAIR[0], old: taken.row }]);
@@ -533,7 +538,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
           netns(N),
           netns(M),
           ...PAIR,
-          { ...port, proxyDelay: 0 },
+          { ...port, strict: true, answers: true },
           outer,
           OWN,
           addr('10.5.0.1/32', { link: 'lo' }),

@@ -109,6 +109,35 @@ describe('a workload that lies about itself', () => {
     expect(await db.seen()).toHaveLength(seen);
   });
 
+  test("cannot send from a neighbour's address where the host is lax about that", async () => {
+    // A namespace is born with the host's settings; 2 counts before 1, for all links or for one.
+    const keys = ['all', 'default'].map((which) => `net/ipv4/conf/${which}/rp_filter`);
+    const were = await Promise.all(keys.map((key) => host.sysctl('', key)));
+    for (const key of keys) await host.sysctl('', key, '2');
+    try {
+      await vpcctl.transaction((tx) => {
+        tx.createVpc({ name: 'lax', cidr: '10.9.0.0/16' });
+        tx.addSubnet({ vpc: 'lax', name: 's', cidr: '10.9.1.0/24' });
+        tx.putSecurityGroup('lax', 'open', { ingress: [{ protocol: 'udp', port: 53 }] });
+        for (const name of ['one', 'two', 'three']) {
+          tx.addInstance({ vpc: 'lax', subnet: 's', name, securityGroups: ['open'] });
+        }
+      });
+    } finally {
+      for (const [index, key] of keys.entries()) await host.sysctl('', key, were[index]);
+    }
+    const [one = '', three = ''] = ['one', 'three'].map((instance) => vpcctl.instance('lax', { instance }).ip);
+    const listener = await host.listener('vpc.lax.three', 'udp', 53);
+    const ask = { proto: 'udp', to: three, port: 53, timeoutMs: 300 } as const;
+    await ipDo(['addr', 'add', `${one}/24`, 'dev', 'eth0'], 'vpc.lax.two');
+    expect(await host.probe('vpc.lax.two', ask)).toMatchObject({ ok: true });
+    const seen = (await listener.seen()).length;
+    expect(await host.probe('vpc.lax.two', { ...ask, from: one })).toMatchObject({ ok: false });
+    expect(await listener.seen()).toHaveLength(seen);
+    for (const name of ['two', 'three']) await host.leave(`vpc.lax.${name}`);
+    await vpcctl.transaction((tx) => tx.deleteVpc('lax', { force: true }));
+  });
+
   test('is answered at its own MAC address only', async () => {
     const [link] = await ip<{ address: string }>(['link', 'show', 'eth0'], WEB);
     await ipDo(['link', 'set', 'eth0', 'address', '02:76:0a:01:01:0b'], WEB);

@@ -158,12 +158,16 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
       'instance a/x: its link has the MAC address 02:00:00:00:00:07 instead of 02:76:0a:01:01:04, has mtu 1400 instead of 1500, has lost its owner mark',
     ],
   ],
-  'a port answers late for the neighbours': [
+  'a port takes packets of any source, and one answers late for the neighbours': [
     async () => {
-      await host.sysctl(A, `net/ipv4/neigh/${port('a/x')}/proxy_delay`, '80');
+      await host.sysctl(A, `net/ipv4/conf/${port('a/x')}/rp_filter`, '2');
+      await host.sysctl(A, `net/ipv4/neigh/${port('a/y')}/proxy_delay`, '80');
       await host.leave(A);
     },
-    ['instance a/x: its port at the router answers late for its neighbours'],
+    [
+      'instance a/x: its port at the router takes packets of any source',
+      'instance a/y: its port at the router does not answer for its neighbours at once',
+    ],
   ],
   'a port is down': [
     async () => ipDo(['link', 'set', port('a/x'), 'down'], A),

@@ -3,8 +3,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { loadNative } from '../../src/kernel/native.js';
 import { Batch } from '../../src/netlink/batch.js';
 import { decodeLinks, dumpLinks } from '../../src/netlink/link.js';
-import { decodeArp, dumpArp, setProxyDelay } from '../../src/netlink/neightbl.js';
-import { PROXY_DELAY } from '../../src/objects/kernel-object.js';
+import { decodeArp, dumpArp, PROXY_DELAY, setProxyDelay } from '../../src/netlink/neightbl.js';
 import { ipDo, must } from '../harness/witness.js';
 import { ENODEV, errnos } from './wire.js';
 

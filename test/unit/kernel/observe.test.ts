@@ -7,13 +7,7 @@ import type { LinkInfo } from '../../../src/netlink/link.js';
 import type { RouteInfo } from '../../../src/netlink/route.js';
 import type { RuleInfo } from '../../../src/netlink/rule.js';
 import { isNftRow } from '../../../src/nft/encode.js';
-import {
-  type KernelObject,
-  type LinkRow,
-  NOBODY,
-  PROXY_DELAY,
-  type VethRow,
-} from '../../../src/objects/kernel-object.js';
+import { type KernelObject, type LinkRow, NOBODY, type VethRow } from '../../../src/objects/kernel-object.js';
 import { settlePeers } from '../../../src/plan/repair.js';
 import { attempt, byKey, transactions, World } from '../model/support.js';
 import { assertProperty } from '../net/property.js';
@@ -82,12 +76,14 @@ function dumps(rows: readonly KernelObject[]): NamespaceDump[] {
           if (row.kind !== 'link' || row.type !== 'veth') return [];
           const { name, mac, mtu, alias, peer } = row;
           const common = { index: index(ns, name), name, loopback: false, mac, mtu, up: true, alias, group: 0 };
-          return [{ ...common, kind: 'veth', peerIndex: index(peer.ns, peer.name), peerNsid: 0 }];
+          const set = (value: true | undefined): number => (value === true ? 1 : 0);
+          const conf = { rpFilter: set(row.strict), sendRedirects: 1 - set(row.strict), proxyArp: set(row.answers) };
+          return [{ ...common, kind: 'veth', peerIndex: index(peer.ns, peer.name), peerNsid: 0, conf }];
         }),
       ],
       arp: own.flatMap((row) =>
         row.kind === 'link' && row.type === 'veth'
-          ? [{ index: index(ns, row.name), proxyDelay: row.proxyDelay ?? PROXY_DELAY }]
+          ? [{ index: index(ns, row.name), proxyDelay: row.answers === true ? 0 : 800 }]
           : [],
       ),
       addrs: [
@@ -293,13 +289,18 @@ describe('observedRows', () => {
     expect(observedRows([onHost as NamespaceDump]).map(({ kind }) => kind)).toEqual(['link']);
   });
 
-  test('say how long a link waits before it answers for others, where that is not what a new one does', () => {
-    const seen = (arp: NamespaceDump['arp']): KernelObject | undefined =>
-      observedRows([{ ns: 'vpc.a', ...nothing, links: [LOOPBACK, port], arp }])[1];
-    expect(seen([{ index: 2, proxyDelay: 0 }])).toEqual({ ...portRow, proxyDelay: 0 });
-    expect(seen([{ index: 2, proxyDelay: 100 }])).toEqual({ ...portRow, proxyDelay: 100 });
-    const ofAnother = { index: 1, proxyDelay: 0 };
-    expect(seen([ofAnother, { index: 2, proxyDelay: PROXY_DELAY }])).toEqual(portRow);
+  test('say what a link takes and answers, but on the host, where that is the machine’s own', () => {
+    const conf = { rpFilter: 1, sendRedirects: 0, proxyArp: 1 };
+    const seen = (own: Partial<typeof conf>, proxyDelay: number, ns = 'vpc.a'): KernelObject | undefined =>
+      observedRows([
+        { ns, ...nothing, links: [LOOPBACK, { ...port, conf: { ...conf, ...own } }], arp: [{ index: 2, proxyDelay }] },
+      ]).find(({ kind }) => kind === 'link');
+    expect(seen({}, 0)).toEqual({ ...portRow, strict: true, answers: true });
+    expect(seen({ rpFilter: 2 }, 0)).toEqual({ ...portRow, answers: true });
+    expect(seen({ sendRedirects: 1 }, 0)).toEqual({ ...portRow, answers: true });
+    expect(seen({ proxyArp: 0 }, 0)).toEqual({ ...portRow, strict: true });
+    expect(seen({}, 800)).toEqual({ ...portRow, strict: true });
+    expect(seen({}, 800, '')).toEqual({ ...portRow, ns: '' });
   });
 
   test('say which bridge somebody made a link of ours a port of', () => {

@@ -78,7 +78,7 @@ function line(row: KernelObject): string | undefined {
     case 'link': {
       const head = `${at(row)}: link ${row.name} ${row.type} ${row.mac} mtu ${row.mtu}`;
       if (row.type !== 'veth') return head;
-      const port = row.proxyDelay === undefined ? '' : ` proxy_delay ${row.proxyDelay}`;
+      const port = `${row.strict === true ? ' strict' : ''}${row.answers === true ? ' answers' : ''}`;
       return `${head} peer ${at(row.peer)}/${row.peer.name}${port}`;
     }
     case 'addr':

@@ -101,6 +101,21 @@ describe.runIf(littleEndianHost)('bytes', () => {
     ]);
   });
 
+  it('setLink of what IPv4 does on it', () => {
+    const conf = { rpFilter: 1, sendRedirects: 0, proxyArp: 1 };
+    const { data } = build((batch) => setLink(batch, { name: 'p1', conf, addrGenMode: 'none' }));
+    expectBytes(data.subarray(40), [
+      ['3000 1a80', 'IFLA_AF_SPEC'],
+      ['2000 0280', '  AF_INET'],
+      ['1c00 0180', '    IFLA_INET_CONF'],
+      ['0800 0300 01000000', '      IPV4_DEVCONF_PROXY_ARP 1'],
+      ['0800 0600 00000000', '      IPV4_DEVCONF_SEND_REDIRECTS 0'],
+      ['0800 0800 01000000', '      IPV4_DEVCONF_RP_FILTER 1'],
+      ['0c00 0a80', '  AF_INET6'],
+      ['0500 0800 01 000000', '    IFLA_INET6_ADDR_GEN_MODE none'],
+    ]);
+  });
+
   it('setLink down, out of its bridge, without its alias', () => {
     const { data, fixups } = build((batch) => setLink(batch, { name: 'p1', up: false, master: null, alias: '' }));
     expect(fixups).toEqual([]);
@@ -282,6 +297,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       up: true,
       group: 0,
       addrGenMode: 'eui64',
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0 },
     },
     {
       index: 2,
@@ -294,6 +310,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       alias: 'vpcctl:bridge ü',
       group: 7,
       addrGenMode: 'none',
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0 },
     },
     {
       index: 3,
@@ -309,6 +326,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       peerNsid: 1,
       group: 9,
       addrGenMode: 'none',
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0 },
     },
     {
       index: 4,
@@ -324,6 +342,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       peerNsid: 2,
       group: 9,
       addrGenMode: 'eui64',
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0 },
     },
     {
       index: 5,
@@ -337,6 +356,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       peerNsid: 0,
       group: 0,
       addrGenMode: 'eui64',
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0 },
     },
   ]);
 });
