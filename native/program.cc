@@ -317,7 +317,7 @@ class Session {
     if (sys::Status status = enter(op.netns, &netns); !status.ok()) return failure(std::move(status));
     Result result;
     if (op.kind == Op::Kind::kSysctlWrite) {
-      result.status = sys::writeSysctl(op.key, op.value, &result.value);
+      result.status = sys::writeSysctl(op.key, op.value);
       if (op.optional && result.status.error == ENOENT) result.status = {};
     } else {
       std::string value;

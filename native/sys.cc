@@ -352,18 +352,14 @@ Status readSysctl(const std::string& key, std::string* value) {
   return readAll(fd.get(), path, value);
 }
 
-Status writeSysctl(const std::string& key, const std::string& value, std::optional<std::string>* previous) {
+Status writeSysctl(const std::string& key, const std::string& value) {
   if (Status status = checkSysctlKey(key); !status.ok()) return status;
   const std::string path = "/proc/sys/" + key;
-  /* Write-only sysctls (net/ipv4/route/flush) refuse to be read even by root; they have no previous value. */
-  std::string before;
-  const Status readable = readSysctl(key, &before);
   UniqueFd fd;
   if (Status status = openFd(path, O_WRONLY, &fd); !status.ok()) return status;
   const ssize_t put = retryOnSignal([&] { return ::write(fd.get(), value.data(), value.size()); });
   if (put < 0) return Status::fromErrno("write " + path);
   if (static_cast<size_t>(put) != value.size()) return {EINVAL, "write " + path};
-  if (readable.ok()) *previous = std::move(before);
   return {};
 }
 

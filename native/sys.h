@@ -116,8 +116,7 @@ Status linkIndex(int socket, const std::string& name, uint32_t* index);
 /** `/proc/sys/<key>` as the thread's namespace has it, without the newline at its end. */
 Status readSysctl(const std::string& key, std::string* value);
 
-/** Writes a sysctl; `*previous` stays empty when it may be written but not read. */
-Status writeSysctl(const std::string& key, const std::string& value, std::optional<std::string>* previous);
+Status writeSysctl(const std::string& key, const std::string& value);
 
 enum class LockMode { kExclusive, kShared, kUnlock };
 

@@ -76,13 +76,13 @@ export interface DumpOp {
   readonly partial?: boolean;
 }
 
-/** Writes `/proc/sys/<key>` as seen in `netns`; the result carries the value that was there before. */
+/** Writes `/proc/sys/<key>` as seen in `netns`. */
 export interface SysctlWriteOp {
   readonly op: 'sysctl-write';
   readonly netns: string;
   readonly key: string;
   readonly value: string;
-  /** No such sysctl: nothing happens, and the result carries no value. */
+  /** No such sysctl: nothing happens. */
   readonly optional?: boolean;
 }
 

@@ -21,7 +21,7 @@ describe('sysctl', () => {
   const write = (netns: string, value: string, name = key) =>
     ({ op: 'sysctl-write', netns, key: name, value }) as const;
 
-  it('is that of the namespace asked for, and a write tells what was there', async () => {
+  it('is that of the namespace asked for', async () => {
     const own = readFileSync(`/proc/sys/${key}`, 'utf8').trim();
     const results = await native.run([
       { op: 'netns-create', path: A },
@@ -34,10 +34,10 @@ describe('sysctl', () => {
       { op: 'netns-delete', path: A },
     ]);
     expect(results.map(({ errno }) => errno)).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
-    expect(results.map(({ value }) => value)).toEqual([undefined, own, '0', '1', '0', '1', '0', undefined]);
+    expect(results.map(({ value }) => value)).toEqual([undefined, undefined, undefined, '1', '0', undefined, undefined, undefined]);
   });
 
-  it('one that can only be written has no value before', async () => {
+  it('may be one that can only be written', async () => {
     expect(await native.run([write('', '1', 'net/ipv4/route/flush')])).toEqual([{ errno: 0 }]);
   });
 
