@@ -7,34 +7,27 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inPrivateHost } from '../lib/private.mjs';
-import { median } from '../lib/stats.mjs';
+import { median, quantile } from '../lib/stats.mjs';
 import { textTable } from '../lib/table.mjs';
+import { reasonOf } from '../lib/trials.mjs';
 
 const script = join(dirname(fileURLToPath(import.meta.url)), 'scale-host.mjs');
-export const SIZES = '0,100,1000';
 
-function quantile(values, share) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)];
-}
+export const about = 'what one attach costs where so many workloads are already';
+export const sizing = 'existing workloads, rising';
+export const rounding = 'attaches at each size';
+export const defaults = { sizes: '0,100,1000', rounds: 30 };
 
-/** Runs it once; `sizes`: existing workloads, rising. */
 export function run({ sizes, rounds }) {
   const levels = sizes.split(',').map(Number);
   if (levels.some((level, at) => !Number.isInteger(level) || level < 0 || level <= (levels[at - 1] ?? -1))) {
-    throw new Error(`--sizes ${sizes}: expected rising numbers of workloads, as ${SIZES}`);
+    throw new Error(`--sizes ${sizes}: expected rising numbers of workloads, as ${defaults.sizes}`);
   }
   const dir = mkdtempSync(join(tmpdir(), 'vpcctl-bench-'));
   try {
     const argv = [process.execPath, '--expose-gc', script, join(dir, 'state'), levels.join(','), String(rounds)];
-    const { status, stdout, stderr } = inPrivateHost(argv);
-    if (status !== 0)
-      throw new Error(
-        stderr
-          .trim()
-          .split('\n')
-          .find((line) => /Error/.test(line)) ?? stderr.trim(),
-      );
+    const { status, stdout, stderr, error, signal } = inPrivateHost(argv);
+    if (status !== 0) throw new Error(reasonOf({ error, status, stderr, signal }));
     return JSON.parse(stdout.trim().split('\n').at(-1));
   } finally {
     rmSync(dir, { recursive: true, force: true });
@@ -42,6 +35,7 @@ export function run({ sizes, rounds }) {
 }
 
 export function render(result) {
+  const title = `scale, ${result.rounds} attaches at each size: medians`;
   const [first] = result.levels;
   const last = result.levels.at(-1);
   const head = ['existing', 'attach ms', 'p95', 'x first', 'detach ms', 'rows', 'fill us/workload', 'heap MiB'];
@@ -57,9 +51,32 @@ export function render(result) {
   ]);
   const perWorkload = (last.heap - first.heap) / Math.max(1, last.existing - first.existing);
   return [
+    title,
+    '',
     ...textTable(head, rows),
     '',
     `with ${last.existing}: open ${result.open.toFixed(1)} ms, compare all with the kernel ${result.observe.toFixed(0)} ms, destroy ${result.destroy.toFixed(0)} ms`,
     `JavaScript heap: ${perWorkload.toFixed(0)} bytes a workload`,
   ];
+}
+
+export function picture({ rounds, levels }) {
+  const points = (values) =>
+    levels.map((level) => ({ x: level.existing, y: median(values(level)), high: quantile(values(level), 0.95) }));
+  const panel = (title, series, values) => ({
+    title,
+    kind: 'lines',
+    unit: 'ms',
+    xLabel: 'workloads that are there already',
+    lines: [{ series, points: points(values) }],
+  });
+  return {
+    head: 'scale: one more workload, and one fewer',
+    note: `medians of ${rounds}; the thin line ends at the 95th percentile`,
+    series: ['attach', 'detach'],
+    panels: [
+      panel('Attach', 'attach', (level) => level.attaches),
+      panel('Detach', 'detach', (level) => level.detaches),
+    ],
+  };
 }

@@ -1,0 +1,64 @@
+/** Rounds of trials: every driver builds the same network, is checked, and tears it down (host.mjs). */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { driverNamed } from './drivers.mjs';
+import { parseSize, sizeName } from './network.mjs';
+import { inPrivateHost } from './private.mjs';
+
+const host = join(dirname(fileURLToPath(import.meta.url)), '..', 'host.mjs');
+
+/** The line of an error that says what happened. */
+export function reasonOf({ error, stderr, status, signal }) {
+  const text = error?.message ?? stderr.trim();
+  return /^(?:\w*Error: )(.*)$/m.exec(text)?.[1] ?? (text || `ended with ${status ?? signal}`);
+}
+
+/** Drivers that can run; the others are named with the reason. */
+export async function present(names) {
+  const usable = [];
+  for (const name of names) {
+    const reason = (await driverNamed(name)).missing();
+    if (reason === undefined) usable.push(name);
+    else process.stdout.write(`SKIPPED ${name}: ${reason}\n`);
+  }
+  if (usable.length === 0) throw new Error('no driver can run');
+  return usable;
+}
+
+/** One trial in a fresh process in a fresh private host. */
+function trial(driver, size, groups) {
+  const dir = mkdtempSync(join(tmpdir(), 'vpcctl-bench-'));
+  try {
+    const result = inPrivateHost([process.execPath, host, driver, sizeName(size), groups, dir]);
+    if (result.status !== 0) return { error: reasonOf(result) };
+    return JSON.parse(result.stdout.trim().split('\n').at(-1));
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** All trials of `sizes` × `rounds` × `drivers`; one that failed has `error` and no times. */
+export function runTrials({ sizes, rounds, groups }, drivers, say) {
+  const trials = [];
+  for (const size of sizes.split(',').map(parseSize)) {
+    for (let round = 0; round < rounds; round += 1) {
+      // A B C, then C B A: what drifts over the minutes falls on all alike.
+      const order = round % 2 === 0 ? drivers : [...drivers].reverse();
+      for (const driver of order) {
+        const outcome = { size: sizeName(size), driver, round, ...trial(driver, size, groups) };
+        trials.push(outcome);
+        const said = outcome.error ?? `build ${outcome.build.toFixed(1)} ms, gone ${outcome.gone.toFixed(1)} ms`;
+        say(`${outcome.size} round ${round + 1}/${rounds} ${driver}: ${said}`);
+      }
+    }
+  }
+  return trials;
+}
+
+export function failuresOf(trials) {
+  return trials
+    .filter(({ error }) => error !== undefined)
+    .map(({ size, driver, round, error }) => `${driver} ${size} round ${round + 1}: ${error}`);
+}
