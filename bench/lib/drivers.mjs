@@ -1,5 +1,5 @@
 /** The drivers, in the order in which a first round runs them. */
-const NAMES = ['steps', 'batch', 'vpcctl'];
+const NAMES = ['steps', 'batch', 'floor', 'vpcctl'];
 
 /**
  * A driver is a module of drivers/: `name`, `about`, `missing()`, `prepare(net, extra, dir)` and perhaps `ownClock`.
