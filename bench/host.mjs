@@ -14,6 +14,8 @@ import { grown, network, parseSize } from './lib/network.mjs';
 import { median } from './lib/stats.mjs';
 
 const GONE_TIMEOUT_MS = 60_000;
+const MOST_WITNESSES = 32;
+const WITNESS = 'witness';
 const [driverName, sizeText, groups, dir] = process.argv.slice(2);
 
 function run(program, args, input) {
@@ -67,39 +69,46 @@ function clock({ spawned, exited, stdout }, own, shell) {
 }
 
 /**
- * The kernel destroys namespaces later, in a queue of its own, one batch after the other. The canary, a namespace with
- * one end of a veth whose other end is here, is dropped last: when that end has vanished, the devices of everything
- * dropped before have too. That no namespace is kept alive by something else is asked of the kernel's list of namespace
- * ids, which forgets an id when the namespace dies.
+ * The kernel destroys namespaces later, in a queue of its own. Witnesses tell when it has: before the teardown, some namespaces,
+ * spread evenly over all, get one end of a veth whose other end is here. It vanishes here when the devices there do.
  */
-function armCanary() {
-  run('ip', ['netns', 'add', 'canary']);
-  run('ip', ['link', 'add', 'canary', 'type', 'veth', 'peer', 'name', 'c', 'netns', 'canary']);
+function armWitnesses(found) {
+  const step = Math.max(1, (found.length - 1) / (MOST_WITNESSES - 1));
+  const chosen = new Set(
+    Array.from({ length: Math.ceil(found.length / step) }, (_, at) => found[Math.round(at * step)]),
+  );
+  const lines = [...chosen].map((ns, at) => `link add ${WITNESS}${at} type veth peer name ${WITNESS} netns ${ns}\n`);
+  run('ip', ['-batch', '-'], lines.join(''));
 }
 
-function numberNamespaces() {
-  // A namespace that a link of the host leads to has an id already: EEXIST, hence -force.
-  const lines = namespaces().map((name) => `netns set ${name} auto\n`);
-  spawnSync('ip', ['-force', '-batch', '-'], { input: lines.join('') });
-  const numbered = livingIds();
-  if (numbered < lines.length) throw new Error(`only ${numbered} of ${lines.length} namespaces have an id`);
+/** With a number of its own here, a namespace is in the host's list as long as anything keeps it alive. */
+function numberNamespaces(found) {
+  // One that a link of the host leads to has a number already: EEXIST, hence -force.
+  spawnSync('ip', ['-force', '-batch', '-'], { input: found.map((name) => `netns set ${name} auto\n`).join('') });
+  const numbered = run('ip', ['netns', 'list']).match(/\(id: \d+\)/g) ?? [];
+  if (numbered.length < found.length)
+    throw new Error(`only ${numbered.length} of ${found.length} namespaces have a number`);
 }
 
-function livingIds() {
-  return run('ip', ['netns', 'list-id'])
-    .split('\n')
-    .filter((line) => line.startsWith('nsid')).length;
+/** Whether a numbered namespace lives. The list ends after 134, which says how many, not whether. */
+function anyAlive() {
+  return run('ip', ['netns', 'list-id']).includes('nsid');
+}
+
+async function waitWhile(condition, complaint) {
+  const deadline = Date.now() + GONE_TIMEOUT_MS;
+  while (condition()) {
+    if (Date.now() > deadline) throw new Error(`check: ${complaint}`);
+    await sleep(1);
+  }
 }
 
 async function waitUntilGone() {
-  const deadline = Date.now() + GONE_TIMEOUT_MS;
-  run('ip', ['netns', 'del', 'canary']);
-  const canarySings = () => readFileSync('/proc/self/net/dev', 'utf8').includes('canary:');
-  while (canarySings() || livingIds() > 0) {
-    if (Date.now() > deadline) throw new Error(`check: ${livingIds()} namespaces are still alive after teardown`);
-    await sleep(1);
-  }
-  return process.hrtime.bigint();
+  const watching = () => readFileSync('/proc/self/net/dev', 'utf8').includes(WITNESS);
+  await waitWhile(watching, 'devices are still there after teardown');
+  const goneAt = process.hrtime.bigint();
+  await waitWhile(anyAlive, 'namespaces are still alive after teardown');
+  return goneAt;
 }
 
 const driver = await driverNamed(driverName);
@@ -108,13 +117,14 @@ const net = network(size, groups);
 const { extra, net: larger } = grown(net);
 const commands = driver.prepare(net, extra, dir);
 const shell = await shellStart();
-armCanary();
 
 const up = await phase(commands.up);
 if (size.workloads === 1) await phase(commands.grow);
 const checked = await check(size.workloads === 1 ? larger : net);
 if (size.workloads === 1) await phase(commands.shrink);
-numberNamespaces();
+const standing = namespaces();
+numberNamespaces(standing);
+armWitnesses(standing);
 const down = await phase(commands.down);
 const goneAt = await waitUntilGone();
 const left = namespaces();

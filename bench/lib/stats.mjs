@@ -16,24 +16,34 @@ export function quantile(values, share) {
 export const METRICS = ['build', 'buildProcess', 'teardown', 'teardownProcess', 'gone'];
 
 /**
- * One row for each size and driver: per metric the median, the extremes and the median of the per-round ratios to
- * `baseline` (absent where no round has both).
+ * One row for each size and driver: per metric the median, the extremes and `ratios`: to each of `baselines`, the median of the
+ * per-round ratios (absent where no round has both).
  */
-export function summarize(trials, baseline) {
+export function summarize(trials, baselines) {
   const good = trials.filter((trial) => trial.error === undefined);
+  const of = (size, driver) => good.filter((trial) => trial.size === size && trial.driver === driver);
   const keys = [...new Set(good.map((trial) => `${trial.size} ${trial.driver}`))];
   return keys.map((key) => {
     const [size, driver] = key.split(' ');
-    const mine = good.filter((trial) => trial.size === size && trial.driver === driver);
-    const theirs = new Map(
-      good.filter((trial) => trial.size === size && trial.driver === baseline).map((trial) => [trial.round, trial]),
-    );
+    const mine = of(size, driver);
+    const rivals = baselines.map((baseline) => [
+      baseline,
+      new Map(of(size, baseline).map((trial) => [trial.round, trial])),
+    ]);
     const metrics = METRICS.map((metric) => {
       const values = mine.map((trial) => trial[metric]);
-      const ratios = mine.filter((t) => theirs.has(t.round)).map((t) => t[metric] / theirs.get(t.round)[metric]);
+      const ratios = rivals.map(([baseline, theirs]) => {
+        const both = mine.filter(({ round }) => theirs.has(round));
+        return [baseline, median(both.map((trial) => trial[metric] / theirs.get(trial.round)[metric]))];
+      });
       return [
         metric,
-        { median: median(values), min: Math.min(...values), max: Math.max(...values), ratio: median(ratios) },
+        {
+          median: median(values),
+          min: Math.min(...values),
+          max: Math.max(...values),
+          ratios: Object.fromEntries(ratios.filter(([, value]) => value !== undefined)),
+        },
       ];
     });
     return { size, driver, rounds: mine.length, ...Object.fromEntries(metrics) };

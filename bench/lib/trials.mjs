@@ -6,7 +6,11 @@ import { fileURLToPath } from 'node:url';
 import { driverNamed } from './drivers.mjs';
 import { parseSize, sizeName } from './network.mjs';
 import { inPrivateHost } from './private.mjs';
+import { summarize } from './stats.mjs';
 
+/** What ratios are to: what an expert writes, and the limit. */
+export const BASELINES = ['batch', 'floor'];
+const OURS = 'vpcctl';
 const host = join(dirname(fileURLToPath(import.meta.url)), '..', 'host.mjs');
 
 /** The line of an error that says what happened. */
@@ -16,7 +20,7 @@ export function reasonOf({ error, stderr, status, signal }) {
 }
 
 /** Drivers that can run; the others are named with the reason. */
-export async function present(names) {
+async function present(names) {
   const usable = [];
   for (const name of names) {
     const reason = (await driverNamed(name)).missing();
@@ -40,7 +44,7 @@ function trial(driver, size, groups) {
 }
 
 /** All trials of `sizes` × `rounds` × `drivers`; one that failed has `error` and no times. */
-export function runTrials({ sizes, rounds, groups }, drivers, say) {
+function runTrials({ sizes, rounds, groups }, drivers, say) {
   const trials = [];
   for (const size of sizes.split(',').map(parseSize)) {
     for (let round = 0; round < rounds; round += 1) {
@@ -57,8 +61,65 @@ export function runTrials({ sizes, rounds, groups }, drivers, say) {
   return trials;
 }
 
-export function failuresOf(trials) {
-  return trials
+/** What a suite of trials measures: the drivers that could run, every trial, and the summary. */
+export async function measure(asked, say) {
+  const drivers = await present(asked.drivers);
+  const trials = runTrials(asked, drivers, say);
+  const failures = trials
     .filter(({ error }) => error !== undefined)
     .map(({ size, driver, round, error }) => `${driver} ${size} round ${round + 1}: ${error}`);
+  return { drivers, baselines: BASELINES, summary: summarize(trials, BASELINES), trials, failures };
+}
+
+export function titleOf({ suite, groups, rounds }) {
+  return `${suite}, ${groups} groups, ${rounds} rounds: medians; x is the median of the per-round ratios`;
+}
+
+/** A picture with one panel a metric, one group of bars a size. */
+export function bars({ groups, rounds, drivers, summary }, head, metrics) {
+  if (summary.length === 0) return undefined;
+  const baseline = [...BASELINES].reverse().find((name) => summary.some(({ driver }) => driver === name));
+  const sizes = [...new Set(summary.map(({ size }) => size))];
+  const panels = metrics.map(({ metric, title }) => ({
+    title,
+    kind: 'bars',
+    unit: 'ms',
+    log: true,
+    groups: sizes.map((size) => ({
+      label: size.replace('x', ' × '),
+      bars: summary.filter((row) => row.size === size).map((row) => bar(row.driver, row[metric], baseline)),
+    })),
+  }));
+  const below = baseline === undefined ? '' : `; below: × ${baseline}, median of the per-round ratios`;
+  return {
+    head,
+    note: `medians of ${rounds} rounds, ${groups} groups, logarithmic${below}`,
+    series: drivers.filter((driver) => summary.some((row) => row.driver === driver)),
+    panels,
+  };
+}
+
+function bar(series, { median, min, max, ratios }, baseline) {
+  const times = series === baseline ? undefined : ratios[baseline];
+  return {
+    series,
+    value: median,
+    low: min,
+    high: max,
+    ...(times === undefined ? {} : { under: `${times.toFixed(1)}×` }),
+  };
+}
+
+/** Our ratios to each baseline, by names as `provision 1x10 build / batch`. */
+export function guardedRatios({ suite, summary }, metrics) {
+  const ours = summary.filter(({ driver }) => driver === OURS);
+  const named = ours.flatMap((row) =>
+    metrics.flatMap((metric) =>
+      Object.entries(row[metric].ratios).map(([baseline, value]) => [
+        `${suite} ${row.size} ${metric} / ${baseline}`,
+        value,
+      ]),
+    ),
+  );
+  return Object.fromEntries(named);
 }
