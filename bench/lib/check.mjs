@@ -93,6 +93,17 @@ export async function withListener(ns, body) {
   }
 }
 
+/** A workload is reached from another one of its VPC on a port that its rules admit, and not on one that they do not. */
+export async function checkOne(from, namespace, ip) {
+  await withListener(namespace, () => {
+    const [allowed] = ALLOWED_PORTS;
+    const [denied] = DENIED_PORTS;
+    const outcome = connect(from, ip, [allowed, denied]);
+    const right = outcome[allowed] === 'open' && outcome[denied] === 'silent';
+    demand(right, `${from} → ${ip}: ${JSON.stringify(outcome)}`);
+  });
+}
+
 /**
  * Every workload exists and is complete; in the first and in the last VPC, the first workload reaches the last one on
  * the allowed ports and is met with silence on a denied port that has a listener, also past the router; with several

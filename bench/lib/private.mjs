@@ -1,10 +1,10 @@
 /** A private host: own network and mount namespace, empty /run, loopback up; nothing outlives it. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { PATH } from './machine.mjs';
 
-const TIMEOUT_MS = 600_000;
+const TIMEOUT_MS = 900_000;
 
-export function inPrivateHost(command) {
+function entering(command) {
   const flags = [
     '--net',
     '--mount',
@@ -13,7 +13,20 @@ export function inPrivateHost(command) {
     ...(process.getuid() === 0 ? [] : ['--map-root-user']),
   ];
   const enter = 'mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up && exec "$@"';
-  const args = [...flags, '--', 'sh', '-c', enter, 'enter', ...command];
-  const env = { ...process.env, PATH };
-  return spawnSync('unshare', args, { encoding: 'utf8', env, timeout: TIMEOUT_MS, maxBuffer: 2 ** 26 });
+  return [...flags, '--', 'sh', '-c', enter, 'enter', ...command];
+}
+
+function environment() {
+  return { ...process.env, PATH };
+}
+
+/** Runs a command in a private host to its end. */
+export function inPrivateHost(command) {
+  const options = { encoding: 'utf8', env: environment(), timeout: TIMEOUT_MS, maxBuffer: 2 ** 26 };
+  return spawnSync('unshare', entering(command), options);
+}
+
+/** Starts a command in a private host; its standard input and output are pipes. */
+export function startInPrivateHost(command) {
+  return spawn('unshare', entering(command), { env: environment(), stdio: ['pipe', 'pipe', 'pipe'] });
 }

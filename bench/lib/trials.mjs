@@ -6,18 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { driverNamed } from './drivers.mjs';
 import { parseSize, sizeName } from './network.mjs';
 import { inPrivateHost } from './private.mjs';
+import { reasonOf } from './reason.mjs';
 import { summarize } from './stats.mjs';
 
 /** What ratios are to: what an expert writes, and the limit. */
 export const BASELINES = ['batch', 'floor'];
 const OURS = 'vpcctl';
 const host = join(dirname(fileURLToPath(import.meta.url)), '..', 'host.mjs');
-
-/** The line of an error that says what happened. */
-export function reasonOf({ error, stderr, status, signal }) {
-  const text = error?.message ?? stderr.trim();
-  return /^(?:\w*Error: )(.*)$/m.exec(text)?.[1] ?? (text || `ended with ${status ?? signal}`);
-}
 
 /** Drivers that can run; the others are named with the reason. */
 async function present(names) {

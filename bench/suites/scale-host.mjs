@@ -4,8 +4,8 @@
  */
 import { performance } from 'node:perf_hooks';
 import { open } from '../../dist/index.js';
-import { connect, withListener } from '../lib/check.mjs';
-import { ALLOWED_PORTS, DENIED_PORTS, RULES } from '../lib/network.mjs';
+import { checkOne } from '../lib/check.mjs';
+import { RULES } from '../lib/network.mjs';
 
 const [state, levelText, repeatText] = process.argv.slice(2);
 const levels = levelText.split(',').map(Number);
@@ -42,15 +42,9 @@ async function fill(count) {
   }
 }
 
-/** The new workload is reached on a port that its group admits, and not on one that it does not. */
 async function proves(index) {
   const { ip, namespace } = vpcctl.instance(VPC, { instance: `w${index}` });
-  const from = vpcctl.instance(VPC, { instance: 'probe' }).namespace;
-  await withListener(namespace, () => {
-    const outcome = connect(from, ip, [ALLOWED_PORTS[0], DENIED_PORTS[0]]);
-    const right = outcome[ALLOWED_PORTS[0]] === 'open' && outcome[DENIED_PORTS[0]] === 'silent';
-    if (!right) throw new Error(`check: w${index} at ${ip}: ${JSON.stringify(outcome)}`);
-  });
+  await checkOne(vpcctl.instance(VPC, { instance: 'probe' }).namespace, namespace, ip);
 }
 
 async function level(existing) {

@@ -6,10 +6,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseRising } from '../lib/network.mjs';
 import { inPrivateHost } from '../lib/private.mjs';
+import { reasonOf } from '../lib/reason.mjs';
 import { median, quantile } from '../lib/stats.mjs';
 import { textTable } from '../lib/table.mjs';
-import { reasonOf } from '../lib/trials.mjs';
 
 const script = join(dirname(fileURLToPath(import.meta.url)), 'scale-host.mjs');
 
@@ -19,10 +20,7 @@ export const rounding = 'attaches at each size';
 export const defaults = { sizes: '0,100,1000', rounds: 30 };
 
 export function run({ sizes, rounds }) {
-  const levels = sizes.split(',').map(Number);
-  if (levels.some((level, at) => !Number.isInteger(level) || level < 0 || level <= (levels[at - 1] ?? -1))) {
-    throw new Error(`--sizes ${sizes}: expected rising numbers of workloads, as ${defaults.sizes}`);
-  }
+  const levels = parseRising(sizes);
   const dir = mkdtempSync(join(tmpdir(), 'vpcctl-bench-'));
   try {
     const argv = [process.execPath, '--expose-gc', script, join(dir, 'state'), levels.join(','), String(rounds)];
