@@ -9,6 +9,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ALLOWED_PORTS, DENIED_PORTS } from './network.mjs';
+import { Resident } from './resident.mjs';
 
 const probe = join(dirname(fileURLToPath(import.meta.url)), '..', 'probe.mjs');
 const NETNS_DIR = '/run/netns';
@@ -91,6 +92,13 @@ export async function withListener(ns, body) {
     child.stdin.end();
     await exited;
   }
+}
+
+/** A probe that stays (probe.mjs), in a namespace; its first line is awaited. */
+export async function startProbe(ns, ...words) {
+  const resident = new Resident(spawn('ip', ['netns', 'exec', ns, process.execPath, probe, ...words]));
+  await resident.ask();
+  return resident;
 }
 
 /** A workload is reached from another one of its VPC on a port that its rules admit, and not on one that they do not. */

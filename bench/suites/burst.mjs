@@ -1,15 +1,10 @@
 /** The suite burst: many attaches over many VPCs, one after the other, all at once in one process, and all at once in four. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { runScript } from '../lib/host-script.mjs';
 import { parseSize, sizeName } from '../lib/network.mjs';
-import { inPrivateHost } from '../lib/private.mjs';
-import { reasonOf } from '../lib/reason.mjs';
 import { median } from '../lib/stats.mjs';
 import { ms, ratio, textTable } from '../lib/table.mjs';
 
-const script = fileURLToPath(new URL('burst-host.mjs', import.meta.url));
 const MODES = ['sequence', 'at-once', 'four'];
 const WORDS = { sequence: 'one after the other', 'at-once': 'at once, one process', four: 'at once, four processes' };
 
@@ -17,25 +12,21 @@ export const about = 'many attaches over many VPCs at once, in one process and i
 export const sizing = 'VPCSxWORKLOADS,…';
 export const defaults = { sizes: '50x20', rounds: 3 };
 
-function trial(mode, { vpcs, workloads }) {
-  const dir = mkdtempSync(join(tmpdir(), 'vpcctl-bench-'));
+async function trial(mode, { vpcs, workloads }) {
   try {
-    const argv = [process.execPath, script, mode, join(dir, 'state'), String(vpcs), String(workloads)];
-    const result = inPrivateHost(argv);
-    if (result.status !== 0) return { failures: [reasonOf(result)] };
-    return JSON.parse(result.stdout.trim().split('\n').at(-1));
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
+    return await runScript('burst-host.mjs', (dir) => [mode, join(dir, 'state'), vpcs, workloads]);
+  } catch (error) {
+    return { failures: [error.message] };
   }
 }
 
-export function run({ sizes, rounds }, say) {
+export async function run({ sizes, rounds }, say) {
   const trials = [];
   for (const size of sizes.split(',').map(parseSize)) {
     for (let round = 0; round < rounds; round += 1) {
       const order = round % 2 === 0 ? MODES : [...MODES].reverse();
       for (const mode of order) {
-        const outcome = { size: sizeName(size), mode, round, ...trial(mode, size) };
+        const outcome = { size: sizeName(size), mode, round, ...(await trial(mode, size)) };
         trials.push(outcome);
         say(
           `${outcome.size} round ${round + 1}/${rounds} ${mode}: ${outcome.ms?.toFixed(0)} ms, ${outcome.failures.length} failed`,

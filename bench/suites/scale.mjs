@@ -2,17 +2,11 @@
  * The suite scale: what one attach costs where none, a hundred, a thousand workloads are already; and what it takes to open, to compare everything
  * with the kernel, and to destroy everything.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { runScript } from '../lib/host-script.mjs';
 import { parseRising } from '../lib/network.mjs';
-import { inPrivateHost } from '../lib/private.mjs';
-import { reasonOf } from '../lib/reason.mjs';
 import { median, quantile } from '../lib/stats.mjs';
 import { textTable } from '../lib/table.mjs';
-
-const script = join(dirname(fileURLToPath(import.meta.url)), 'scale-host.mjs');
 
 export const about = 'what one attach costs where so many workloads are already';
 export const sizing = 'existing workloads, rising';
@@ -21,15 +15,7 @@ export const defaults = { sizes: '0,100,1000', rounds: 30 };
 
 export function run({ sizes, rounds }) {
   const levels = parseRising(sizes);
-  const dir = mkdtempSync(join(tmpdir(), 'vpcctl-bench-'));
-  try {
-    const argv = [process.execPath, '--expose-gc', script, join(dir, 'state'), levels.join(','), String(rounds)];
-    const { status, stdout, stderr, error, signal } = inPrivateHost(argv);
-    if (status !== 0) throw new Error(reasonOf({ error, status, stderr, signal }));
-    return JSON.parse(stdout.trim().split('\n').at(-1));
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
+  return runScript('scale-host.mjs', (dir) => [join(dir, 'state'), levels.join(','), rounds], ['--expose-gc']);
 }
 
 export function render(result) {
