@@ -25,8 +25,9 @@ function run(program, args, input) {
   return stdout;
 }
 
-/** The line of a failed program's words that says why: Node prints a source line first, `ip` and `nft` begin with it. */
-function reason(stderr) {
+/** What of a failed program's words says why: Node prints a source line first, `ip` and `nft` begin with it, CNI's plugins print JSON. */
+function reason({ stdout, stderr }) {
+  if (stderr === '') return stdout.trim().replace(/\s+/g, ' ');
   return /^\w*Error.*: .*$/m.exec(stderr)?.[0] ?? stderr.trim().split('\n')[0];
 }
 
@@ -44,7 +45,7 @@ async function phase([program, ...args]) {
   const [code, signal] = await once(child, 'exit');
   const exited = process.hrtime.bigint();
   await closed;
-  if (code !== 0) throw new Error(`${driverName}: ${program} ended with ${code ?? signal}: ${reason(output.stderr)}`);
+  if (code !== 0) throw new Error(`${driverName}: ${program} ended with ${code ?? signal}: ${reason(output)}`);
   return { spawned, exited, stdout: output.stdout };
 }
 
@@ -129,7 +130,7 @@ const shell = await shellStart();
 
 const up = await phase(commands.up);
 if (size.workloads === 1) await phase(commands.grow);
-const checked = await check(size.workloads === 1 ? larger : net);
+const checked = await check(size.workloads === 1 ? larger : net, driver.policy);
 if (size.workloads === 1) await phase(commands.shrink);
 const standing = namespaces();
 numberNamespaces(standing);

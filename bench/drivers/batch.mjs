@@ -29,11 +29,24 @@ function portLines({ j, name: ns }) {
   ];
 }
 
+/** What a router needs beside its links, as pairs: below /proc/sys/net, and the value. */
+export const ROUTER_SYSCTLS = [
+  ['ipv4/ip_forward', '1'],
+  ['ipv4/conf/br0/proxy_arp_pvlan', '1'],
+  ['ipv4/neigh/br0/proxy_delay', '0'],
+  ['ipv4/conf/all/send_redirects', '0'],
+  ['ipv4/conf/br0/send_redirects', '0'],
+  ['bridge/bridge-nf-call-iptables', '0'],
+];
+
+export function routerMac({ v }) {
+  return `02:00:00:00:00:${v.toString(16).padStart(2, '0')}`;
+}
+
 function routerLines(vpc) {
-  const mac = `02:00:00:00:00:${vpc.v.toString(16).padStart(2, '0')}`;
   return [
     'link set lo up',
-    `link add br0 address ${mac} type bridge mcast_snooping 0 vlan_default_pvid 0`,
+    `link add br0 address ${routerMac(vpc)} type bridge mcast_snooping 0 vlan_default_pvid 0`,
     'link set br0 addrgenmode none up',
     `addr add ${vpc.gateway}/${vpc.prefix} dev br0`,
     ...vpc.workloads.flatMap(portLines),
@@ -63,7 +76,8 @@ function elementsOf(workloads) {
   };
 }
 
-function ruleset(vpc, shared) {
+/** The rules of a VPC as text for `nft -f`. */
+export function ruleset(vpc, shared) {
   const { services, ten, pings } = elementsOf(vpc.workloads);
   const sets = shared
     ? [set('members', 'type ipv4_addr;', pings)]
@@ -95,7 +109,8 @@ function ruleset(vpc, shared) {
   ];
 }
 
-function elementLines(extra, shared) {
+/** What one workload more adds to them. */
+export function elementLines(extra, shared) {
   const { services, ten, pings } = elementsOf([extra]);
   const sets = shared ? { members: pings } : { services, ten, pings };
   return Object.entries(sets).map(([label, list]) => `add element inet vpc ${label} { ${list.join(', ')} }`);
@@ -123,12 +138,7 @@ export function prepare(net, extra, dir) {
   const workloadCommand = (vpc, w) => `ip -n ${w.name} -batch ${file(`${w.name}.batch`, workloadLines(vpc, w))}`;
   const firewallCommand = (vpc) => {
     const path = file(`r${vpc.v}.sh`, [
-      'echo 1 >/proc/sys/net/ipv4/ip_forward',
-      'echo 1 >/proc/sys/net/ipv4/conf/br0/proxy_arp_pvlan',
-      'echo 0 >/proc/sys/net/ipv4/neigh/br0/proxy_delay',
-      'echo 0 >/proc/sys/net/ipv4/conf/all/send_redirects',
-      'echo 0 >/proc/sys/net/ipv4/conf/br0/send_redirects',
-      'f=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $f ] || echo 0 >$f',
+      ...ROUTER_SYSCTLS.map(([key, value]) => `f=/proc/sys/net/${key}; [ ! -e $f ] || echo ${value} >$f`),
       `exec nft -f ${file(`r${vpc.v}.nft`, ruleset(vpc, shared))}`,
     ]);
     return `ip netns exec r${vpc.v} sh ${path}`;

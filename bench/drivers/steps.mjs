@@ -6,6 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasProgram } from '../lib/machine.mjs';
+import { ROUTER_SYSCTLS } from './batch.mjs';
 
 export const name = 'steps';
 export const about = 'one ip or nft process a step, as a script does it';
@@ -19,13 +20,6 @@ const FORWARD = '{ type filter hook forward priority 0; policy drop; }';
 function routerSteps(vpc, shared) {
   const ns = `r${vpc.v}`;
   const nft = `ip netns exec ${ns} nft`;
-  const sysctls = {
-    'ipv4/ip_forward': 1,
-    'ipv4/conf/br0/proxy_arp_pvlan': 1,
-    'ipv4/neigh/br0/proxy_delay': 0,
-    'ipv4/conf/all/send_redirects': 0,
-    'ipv4/conf/br0/send_redirects': 0,
-  };
   const group = "ip daddr '@members'";
   return [
     `ip netns add ${ns}`,
@@ -33,8 +27,9 @@ function routerSteps(vpc, shared) {
     `ip -n ${ns} link add br0 type bridge`,
     `ip -n ${ns} addr add ${vpc.gateway}/${vpc.prefix} dev br0`,
     `ip -n ${ns} link set br0 up`,
-    ...Object.entries(sysctls).map(([key, value]) => `ip netns exec ${ns} sh -c 'echo ${value} >/proc/sys/net/${key}'`),
-    `ip netns exec ${ns} sh -c 'f=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $f ] || echo 0 >$f'`,
+    ...ROUTER_SYSCTLS.map(([key, value]) => {
+      return `ip netns exec ${ns} sh -c 'f=/proc/sys/net/${key}; [ ! -e $f ] || echo ${value} >$f'`;
+    }),
     `${nft} add table inet vpc`,
     `${nft} add chain inet vpc forward '${FORWARD}'`,
     `${nft} add rule inet vpc forward ct state established,related accept`,

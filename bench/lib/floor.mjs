@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { routerMac } from '../drivers/batch.mjs';
 import { hasProgram } from './machine.mjs';
 
 const source = fileURLToPath(new URL('../drivers/floor/floor.c', import.meta.url));
@@ -84,9 +85,8 @@ const routerName = ({ v }) => `r${v}`;
 
 /** A VPC's router with the policy for its workloads, and without these. */
 export function routerLines(vpc, shared) {
-  const mac = `02:00:00:00:00:${vpc.v.toString(16).padStart(2, '0')}`;
   return [
-    `router ${routerName(vpc)} ${vpc.gateway} ${vpc.prefix} ${mac}`,
+    `router ${routerName(vpc)} ${vpc.gateway} ${vpc.prefix} ${routerMac(vpc)}`,
     `nft ${routerName(vpc)} ${document(policy([], shared))}`,
   ];
 }
