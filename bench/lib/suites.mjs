@@ -14,7 +14,7 @@
  *   picture(result)  what plot.mjs draws (lib/chart.mjs), or undefined where there is nothing to draw
  *   ratios(result)   { name: ratio } that the short run holds against expected.json (absent: none)
  */
-const NAMES = ['provision', 'teardown', 'attach', 'burst', 'change', 'scale'];
+const NAMES = ['provision', 'teardown', 'attach', 'burst', 'change', 'scale', 'cli'];
 
 export function suiteNames() {
   return NAMES;
