@@ -11,11 +11,44 @@ import { textTable } from '../lib/table.mjs';
 export const about = 'what one attach costs where so many workloads are already';
 export const sizing = 'existing workloads, rising';
 export const rounding = 'attaches at each size';
-export const defaults = { sizes: '0,100,1000', rounds: 30 };
+export const defaults = { sizes: '0,100,1000', rounds: 30, cycles: '0' };
+export const options = {
+  cycles: {
+    type: 'string',
+    about: 'N: attach and detach so often, and see that no memory is kept (0; 10000 takes minutes)',
+  },
+};
+/** More JavaScript heap than this after the last cycle than after the first tenth of them is a leak. */
+const MOST_GROWTH = 2 ** 20;
 
-export function run({ sizes, rounds }) {
+export async function run({ sizes, rounds, cycles }) {
   const levels = parseRising(sizes);
-  return runScript('scale-host.mjs', (dir) => [join(dir, 'state'), levels.join(','), rounds], ['--expose-gc']);
+  if (!/^\d+$/.test(cycles)) throw new Error(`--cycles ${cycles}: expected a number`);
+  const args = (dir) => [join(dir, 'state'), levels.join(','), rounds, cycles];
+  const result = await runScript('scale-host.mjs', args, ['--expose-gc']);
+  const growth = growthOf(result.turned);
+  const failures = growth > MOST_GROWTH ? [`${growth} bytes of heap were kept over ${cycles} cycles`] : [];
+  return { ...result, failures };
+}
+
+function growthOf(turned) {
+  return turned === undefined ? 0 : turned.looks.at(-1).heap - turned.looks[0].heap;
+}
+
+function renderCycles({ count, ms, looks }) {
+  const mebi = (bytes) => (bytes / 2 ** 20).toFixed(2);
+  const rows = looks.map(({ cycles, heap, resident, descriptors }) => [
+    String(cycles),
+    mebi(heap),
+    mebi(resident),
+    String(descriptors),
+  ]);
+  return [
+    '',
+    `${count} cycles of attach and detach, ${(ms / count).toFixed(2)} ms each, over several VPCs at once`,
+    '',
+    ...textTable(['cycles', 'heap MiB', 'resident MiB', 'descriptors'], rows),
+  ];
 }
 
 export function render(result) {
@@ -41,6 +74,7 @@ export function render(result) {
     '',
     `with ${last.existing}: open ${result.open.toFixed(1)} ms, compare all with the kernel ${result.observe.toFixed(0)} ms, destroy ${result.destroy.toFixed(0)} ms`,
     `JavaScript heap: ${perWorkload.toFixed(0)} bytes a workload`,
+    ...(result.turned === undefined ? [] : renderCycles(result.turned)),
   ];
 }
 
