@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 
 /** Long enough for a busy machine; a packet that the filter drops is silent for ever. */
 const SILENCE_MS = 1000;
+const AFTER_MS = 300;
 const [verb, ...args] = process.argv.slice(2);
 
 function listen(port, serve) {
@@ -18,18 +19,35 @@ function listen(port, serve) {
   });
 }
 
-function attempt(host, port) {
+function attempt(host, port, patience) {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     const finish = (outcome) => {
-      clearTimeout(timer);
       socket.destroy();
       resolve(outcome);
     };
-    const timer = setTimeout(() => finish('silent'), SILENCE_MS);
+    patience.then(() => finish('silent'));
     socket.once('connect', () => finish('open'));
     socket.once('error', (error) => finish(error.code === 'ECONNREFUSED' ? 'refused' : error.code));
   });
+}
+
+/** A connection to each port at once. Once one is open, the others are given AFTER_MS more: the way is there, and so is the answer. */
+async function attemptAll(host, ports) {
+  let giveUp;
+  const patience = new Promise((resolve) => {
+    giveUp = resolve;
+  });
+  const timer = setTimeout(giveUp, SILENCE_MS);
+  const outcomes = await Promise.all(
+    ports.map(async (port) => {
+      const outcome = await attempt(host, Number(port), patience);
+      if (outcome === 'open') setTimeout(giveUp, AFTER_MS);
+      return [port, outcome];
+    }),
+  );
+  clearTimeout(timer);
+  return Object.fromEntries(outcomes);
 }
 
 /** Resolves to whether the line came back. */
@@ -69,6 +87,5 @@ if (verb === 'listen') {
   await talk(...args);
 } else {
   const [host, ...ports] = args;
-  const outcomes = await Promise.all(ports.map(async (port) => [port, await attempt(host, Number(port))]));
-  process.stdout.write(`${JSON.stringify(Object.fromEntries(outcomes))}\n`);
+  process.stdout.write(`${JSON.stringify(await attemptAll(host, ports))}\n`);
 }

@@ -5,7 +5,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { hold, readExpected } from './lib/guard.mjs';
+import { hold, readExpected, writeExpected } from './lib/guard.mjs';
 import { hasProgram, machine } from './lib/machine.mjs';
 import { inPrivateHost } from './lib/private.mjs';
 import { suiteNamed, suiteNames } from './lib/suites.mjs';
@@ -18,6 +18,7 @@ const COMMON = {
   groups: { type: 'string', default: 'own' },
   json: { type: 'string' },
   quick: { type: 'boolean', default: false },
+  record: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 };
 
@@ -55,6 +56,7 @@ function usage() {
     '      --groups KIND  own: a security group a workload (default); shared: one a VPC',
     '      --json FILE    write machine, measurements and summary',
     '      --quick        the short run: exit 1 when a ratio is twice what bench/expected.json has',
+    '      --record       the short run, whose ratios become bench/expected.json',
     '',
   ].join('\n');
 }
@@ -62,7 +64,17 @@ function usage() {
 /** What was asked of a suite, its defaults filled in. */
 function askedOf(name, values, quick) {
   const suite = suites.get(name);
-  const { rounds: roundsText, sizes, drivers: driversText, groups, json: _, quick: __, help: ___, ...own } = values;
+  const {
+    rounds: roundsText,
+    sizes,
+    drivers: driversText,
+    groups,
+    json: _json,
+    quick: _quick,
+    record: _record,
+    help: _help,
+    ...own
+  } = values;
   const defaults = { drivers: suite.drivers, ...suite.defaults, ...(quick ? suite.quick : {}) };
   const rounds = Number(roundsText ?? defaults.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds ${roundsText}: expected a positive number`);
@@ -81,8 +93,10 @@ function options() {
     process.stdout.write(usage());
     process.exit(0);
   }
+  if (values.record && (positionals.length > 0 || values.quick)) throw new Error('--record is a run of its own');
+  const quick = values.quick || values.record;
   if (positionals.length > 1) throw new Error(`one suite, not ${positionals.join(' ')}`);
-  const [name = values.quick ? undefined : 'provision'] = positionals;
+  const [name = quick ? undefined : 'provision'] = positionals;
   const names = name === undefined ? suiteNames().filter((each) => suites.get(each).quick !== undefined) : [name];
   for (const each of names) {
     if (!suites.has(each)) throw new Error(`no suite ${each}`);
@@ -93,12 +107,8 @@ function options() {
       delete values[option];
     }
   }
-  return {
-    names,
-    json: values.json,
-    quick: values.quick,
-    asked: names.map((each) => askedOf(each, values, values.quick)),
-  };
+  const asked = names.map((each) => askedOf(each, values, quick));
+  return { names, json: values.json, quick: values.quick, record: values.record, asked };
 }
 
 function requirePrivateHost() {
@@ -141,5 +151,7 @@ if (request.json !== undefined) {
   writeFileSync(request.json, `${JSON.stringify(written, null, 1)}\n`);
 }
 const failed = results.some(({ failures = [] }) => failures.length > 0);
-const held = request.quick ? hold(results, suites, readExpected(), (line) => process.stdout.write(`${line}\n`)) : true;
+const tell = (line) => process.stdout.write(`${line}\n`);
+if (request.record && !failed) writeExpected(results, suites, tell);
+const held = request.quick ? hold(results, suites, readExpected(), tell) : true;
 process.exitCode = failed || !held ? 1 : 0;

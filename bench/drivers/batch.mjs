@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { hasProgram } from '../lib/machine.mjs';
-import { deal } from '../lib/network.mjs';
+import { deal, ROUTER_SYSCTLS, routerMac } from '../lib/network.mjs';
 
 export const name = 'batch';
 export const about = 'hand-tuned ip -batch and nft -f';
@@ -27,20 +27,6 @@ function portLines({ j, name: ns }) {
     `link set p${j} type bridge_slave isolated on`,
     `link set p${j} up addrgenmode none`,
   ];
-}
-
-/** What a router needs beside its links, as pairs: below /proc/sys/net, and the value. */
-export const ROUTER_SYSCTLS = [
-  ['ipv4/ip_forward', '1'],
-  ['ipv4/conf/br0/proxy_arp_pvlan', '1'],
-  ['ipv4/neigh/br0/proxy_delay', '0'],
-  ['ipv4/conf/all/send_redirects', '0'],
-  ['ipv4/conf/br0/send_redirects', '0'],
-  ['bridge/bridge-nf-call-iptables', '0'],
-];
-
-export function routerMac({ v }) {
-  return `02:00:00:00:00:${v.toString(16).padStart(2, '0')}`;
 }
 
 function routerLines(vpc) {

@@ -5,7 +5,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { hasProgram } from '../lib/machine.mjs';
-import { elementLines, ROUTER_SYSCTLS, routerMac, ruleset } from './batch.mjs';
+import { ROUTER_SYSCTLS, routerMac } from '../lib/network.mjs';
+import { elementLines, ruleset } from './batch.mjs';
 
 /** Debian's own: the package is not there for another one. */
 const PYTHON = '/usr/bin/python3';

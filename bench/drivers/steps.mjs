@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasProgram } from '../lib/machine.mjs';
-import { ROUTER_SYSCTLS } from './batch.mjs';
+import { ROUTER_SYSCTLS } from '../lib/network.mjs';
 
 export const name = 'steps';
 export const about = 'one ip or nft process a step, as a script does it';

@@ -14,6 +14,8 @@ const COLOURS = ['#d55e00', '#0072b2', '#009e73', '#cc79a7', '#e69f00', '#56b4e9
 const BAR = 44;
 const GROUP_GAP = 28;
 const POINT_GAP = 96;
+/** Of a panel of lines. */
+const MIN_PANEL = 380;
 const MARGIN = { top: 84, right: 24, bottom: 76, left: 72 };
 const PANEL_GAP = 80;
 const HEIGHT = 240;
@@ -87,11 +89,11 @@ function xsOf({ lines }) {
 }
 
 function widthOf(panel) {
-  const inner = panel.kind === 'lines' ? xsOf(panel).length * POINT_GAP : barsWidth(panel);
+  const inner = panel.kind === 'lines' ? Math.max(MIN_PANEL, xsOf(panel).length * POINT_GAP) : barsWidth(panel);
   return Math.max(inner, panel.title.length * 7);
 }
 
-function drawBars({ groups, unit }, left, base, y, colour) {
+function drawBars({ groups, unit }, left, _width, base, y, colour) {
   const parts = [];
   let x = left + GROUP_GAP / 2;
   for (const { label, bars } of groups) {
@@ -112,15 +114,14 @@ function drawBars({ groups, unit }, left, base, y, colour) {
   return parts;
 }
 
-function drawLines(panel, left, base, y, colour) {
+function drawLines(panel, left, width, base, y, colour) {
   const xs = xsOf(panel);
-  const at = (value) => left + POINT_GAP / 2 + xs.indexOf(value) * POINT_GAP;
+  const gap = width / xs.length;
+  const at = (value) => left + gap / 2 + xs.indexOf(value) * gap;
   const parts = xs.map((value) =>
     text(at(value), base + 18, value.toLocaleString('en'), { 'text-anchor': 'middle', class: 'size' }),
   );
-  parts.push(
-    text(left + (xs.length * POINT_GAP) / 2, base + 36, panel.xLabel, { 'text-anchor': 'middle', class: 'note' }),
-  );
+  parts.push(text(left + width / 2, base + 36, panel.xLabel, { 'text-anchor': 'middle', class: 'note' }));
   panel.lines.forEach(({ series, points, dashed = false }, line) => {
     const path = points.map(({ x, y: value }) => `${at(x).toFixed(1)},${y(value).toFixed(1)}`).join(' ');
     const stroke = {
@@ -153,7 +154,7 @@ function drawPanel(panel, left, width, colour) {
     parts.push(text(left - 8, y(mark) + 4, quantity(mark, panel.unit), { 'text-anchor': 'end' }));
   }
   const draw = panel.kind === 'lines' ? drawLines : drawBars;
-  parts.push(...draw(panel, left, base, y, colour));
+  parts.push(...draw(panel, left, width, base, y, colour));
   parts.push(tag('line', { x1: left, x2: left + width, y1: base, y2: base, class: 'axis' }));
   return parts.join('\n');
 }

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { routerMac } from '../drivers/batch.mjs';
 import { hasProgram } from './machine.mjs';
+import { routerMac } from './network.mjs';
 
 const source = fileURLToPath(new URL('../drivers/floor/floor.c', import.meta.url));
 /** The program that this process, or the one that started it, has compiled. */

@@ -85,6 +85,20 @@ export function grown(net) {
   return { extra, net: { ...net, vpcs: [{ ...first, workloads: [...first.workloads, extra] }, ...rest] } };
 }
 
+/** What a router needs beside its links, as pairs: below /proc/sys/net, and the value. */
+export const ROUTER_SYSCTLS = [
+  ['ipv4/ip_forward', '1'],
+  ['ipv4/conf/br0/proxy_arp_pvlan', '1'],
+  ['ipv4/neigh/br0/proxy_delay', '0'],
+  ['ipv4/conf/all/send_redirects', '0'],
+  ['ipv4/conf/br0/send_redirects', '0'],
+  ['bridge/bridge-nf-call-iptables', '0'],
+];
+
+export function routerMac({ v }) {
+  return `02:00:00:00:00:${v.toString(16).padStart(2, '0')}`;
+}
+
 /** A list dealt out over `lanes` lists. */
 export function deal(list, lanes) {
   return Array.from({ length: lanes }, (_, lane) => list.filter((_, at) => at % lanes === lane)).filter(

@@ -12,7 +12,7 @@
  *                    goes into the JSON, `failures` (texts) among it. An error it throws is one of usage or of the machine
  *   render(result)   the lines of the table
  *   picture(result)  what plot.mjs draws (lib/chart.mjs), or undefined where there is nothing to draw
- *   ratios(result)   { name: ratio } that the short run holds against expected.json (absent: none)
+ *   ratios(result)   { name: { rival: ratio } } that the short run holds against expected.json (absent: none)
  */
 const NAMES = ['provision', 'teardown', 'attach', 'burst', 'change', 'scale', 'cli'];
 

@@ -105,16 +105,10 @@ function bar(series, { median, min, max, ratios }, baseline) {
   };
 }
 
-/** Our ratios to each baseline, by names as `provision 1x10 build / batch`. */
+/** Our ratios to the baselines, by names as `provision 1x10 build`. */
 export function guardedRatios({ suite, summary }, metrics) {
   const ours = summary.filter(({ driver }) => driver === OURS);
-  const named = ours.flatMap((row) =>
-    metrics.flatMap((metric) =>
-      Object.entries(row[metric].ratios).map(([baseline, value]) => [
-        `${suite} ${row.size} ${metric} / ${baseline}`,
-        value,
-      ]),
-    ),
+  return Object.fromEntries(
+    ours.flatMap((row) => metrics.map((metric) => [`${suite} ${row.size} ${metric}`, row[metric].ratios])),
   );
-  return Object.fromEntries(named);
 }

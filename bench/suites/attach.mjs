@@ -26,7 +26,7 @@ export const about = 'attach one workload in a resident process, beside a reside
 export const sizing = 'existing workloads, rising';
 export const rounding = 'attaches at each size';
 export const defaults = { sizes: '0,100,1000', rounds: 100, gap: '20' };
-export const quick = { sizes: '0', rounds: 40 };
+export const quick = { sizes: '0', rounds: 20 };
 export const options = {
   pool: { type: 'string', about: 'N: ours keeps N namespaces ready (not unless asked)' },
   gap: { type: 'string', about: 'MS: a pause before each attach (20), in which ours may fill its pool' },
@@ -134,13 +134,14 @@ export function picture({ rounds, levels }) {
   const series = ['vpcctl', 'floor'].filter((name) => levels[0][name] !== undefined);
   return {
     head: 'attach: one workload more, in a resident process',
-    note: `medians of ${rounds}; the thin line ends at the 99th percentile`,
+    note: `medians of ${rounds}, logarithmic; the thin line ends at the 99th percentile`,
     series,
     panels: [
       {
         title: 'One attach',
         kind: 'lines',
         unit: 'ms',
+        log: true,
         xLabel: 'workloads that are there already',
         lines: series.map((name) => ({
           series: name,
@@ -156,6 +157,10 @@ export function picture({ rounds, levels }) {
 }
 
 export function ratios({ levels }) {
-  const named = levels.map((found) => [`attach ${found.existing} / floor`, pairRatio(found)]);
-  return Object.fromEntries(named.filter(([, value]) => value !== undefined));
+  const named = levels
+    .filter(({ floor }) => floor !== undefined)
+    .map((found) => {
+      return [`attach ${found.existing}`, { floor: pairRatio(found) }];
+    });
+  return Object.fromEntries(named);
 }

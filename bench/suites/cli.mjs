@@ -82,13 +82,3 @@ export function picture({ rounds, levels }) {
     ],
   };
 }
-
-/** Against a Node that does nothing, in the same rounds. */
-export function ratios({ levels: [{ workloads, times }] }) {
-  return Object.fromEntries(
-    ['--version', 'list', 'add-instance'].map((name) => [
-      `cli ${workloads} ${name} / ${NOTHING}`,
-      pairRatio(times[name], times[NOTHING]),
-    ]),
-  );
-}
