@@ -20,9 +20,9 @@ function environment() {
   return { ...process.env, PATH };
 }
 
-/** Runs a command in a private host to its end. */
-export function inPrivateHost(command) {
-  const options = { encoding: 'utf8', env: environment(), timeout: TIMEOUT_MS, maxBuffer: 2 ** 26 };
+/** Runs a command in a private host to its end. `more`: further options of `spawnSync`. */
+export function inPrivateHost(command, more = {}) {
+  const options = { encoding: 'utf8', env: environment(), timeout: TIMEOUT_MS, maxBuffer: 2 ** 26, ...more };
   return spawnSync('unshare', entering(command), options);
 }
 
