@@ -72,7 +72,7 @@ export async function ours(vpcctl, size) {
 function requireRules(router, size) {
   const { nftables } = JSON.parse(inside(router, 'nft', ['-j', 'list', 'table', 'inet', 'vpcctl']));
   const found = nftables
-    .filter(({ set }) => ['in_port', 'in_net_port'].includes(set?.name))
+    .filter(({ set }) => /^in_(?:port|net.*_port)$/.test(set?.name ?? ''))
     .reduce((sum, { set }) => sum + (set.elem?.length ?? 0), 0);
   if (found !== size) throw new Error(`check: ${router} has ${found} elements for ${size} rules`);
 }

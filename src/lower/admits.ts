@@ -2,7 +2,7 @@
  * What the firewall of a router (firewall.ts) says of a connection, answered from the rows it was filled with. For connections that are tracked
  * already and that the kernel lets pass without asking again.
  */
-import { type Ipv4, toNumber } from '../net/cidr.js';
+import { firstAddress, type Ipv4, networkOf, toNumber } from '../net/cidr.js';
 import type { KernelObject, NftElementRow, NftValue, RouteRow } from '../objects/kernel-object.js';
 import { GATE_SETS, type Gate, type GateSet, SETS } from './firewall.js';
 import { isPortLink, TRANSIT, UPLINK } from './names.js';
@@ -59,12 +59,17 @@ export class Admission {
   }
 
   #passes(gate: Gate, own: number, other: number, address: string, { protocol, port }: Connection): boolean {
+    const block = (length: number) => [firstAddress(networkOf(address as Ipv4, length)), protocol, port];
     const asked: Readonly<Record<GateSet, readonly (string | number | undefined)[]>> = {
       all: [],
       proto: [protocol],
       port: [protocol, port],
       group: [other],
       group_proto: [other, protocol],
+      net32_port: block(32),
+      net24_port: block(24),
+      net16_port: block(16),
+      net8_port: block(8),
       group_port: [other, protocol, port],
       net: [address, protocol],
       net_port: [address, protocol, port],

@@ -5,6 +5,7 @@
  * A packet between workloads passes two gates, in the sender's and the receiver's router: `egress` of the sender, which only returns or drops, then
  * `ingress` of the receiver, which alone accepts. Marks: ct mark is the sender's profile, meta mark the receiver's.
  */
+import { fromNumber } from '../net/cidr.js';
 import type { NftChainRow, NftFamily, NftRow, NftSetRow } from '../objects/kernel-object.js';
 import { NFT_TABLE } from '../objects/kernel-object.js';
 import { EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, PORTS, ROUTER_LINKS, TRANSIT, UPLINK } from './names.js';
@@ -73,9 +74,11 @@ const nat = (hook: string, prio: number) => ({ type: 'nat', hook, prio, policy: 
 /** The two directions a profile's elements are for. */
 export type Gate = 'in' | 'out';
 
+const BLOCK_PORT = ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'] as const;
+
 /**
- * The sets of one gate. Key: the own profile's mark, then what is asked of the other side. `net` and `net_port` hold boxes (intervals); the
- * others are hashed and cost the same at any size.
+ * The sets of one gate. Key: the own profile's mark, then what is asked of the other side. `net` and `net_port` hold boxes (intervals), and a new
+ * connection pays for each element of its profile there (6 ns); the others are hashed and cost the same at any size.
  */
 export const GATE_SETS = {
   all: { type: ['mark'] },
@@ -83,6 +86,10 @@ export const GATE_SETS = {
   port: { type: ['mark', 'inet_proto', 'inet_service'] },
   group: { type: ['mark', 'mark'] },
   group_proto: { type: ['mark', 'mark', 'inet_proto'] },
+  net32_port: { type: BLOCK_PORT },
+  net24_port: { type: BLOCK_PORT },
+  net16_port: { type: BLOCK_PORT },
+  net8_port: { type: BLOCK_PORT },
   group_port: { type: ['mark', 'mark', 'inet_proto', 'inet_service'], interval: true },
   net: { type: ['mark', 'ipv4_addr', 'inet_proto'], interval: true },
   net_port: { type: ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'], interval: true },
@@ -90,18 +97,37 @@ export const GATE_SETS = {
 
 export type GateSet = keyof typeof GATE_SETS;
 
+/** Sets of blocks of one length, of which they hold the first address: the packet's is cut to that length before it is looked up. */
+export const BLOCK_SETS = [
+  { set: 'net32_port', length: 32 },
+  { set: 'net24_port', length: 24 },
+  { set: 'net16_port', length: 16 },
+  { set: 'net8_port', length: 8 },
+] as const satisfies readonly { set: GateSet; length: number }[];
+
+/** As `nft -n` lists a mask; of a whole address it lists none. */
+function cut(address: Expr, length: number): Expr {
+  const mask = fromNumber(2 ** 32 - 2 ** (32 - length));
+  return length === 32 ? address : { '&': [address, mask] };
+}
+
 function gateSets(gate: Gate): Omit<NftSetRow, 'kind' | 'ns' | 'family' | 'table'>[] {
   return Object.entries(GATE_SETS).map(([name, shape]) => ({ set: `${gate}_${name}`, ...shape }));
 }
 
 function gateRules(gate: Gate, own: Expr, other: Expr, address: Expr, verdict: Expr): Expr[][] {
   const proto = meta('l4proto');
+  const block = (length: number) => concat(own, cut(address, length), proto, dport);
   const keys: Readonly<Record<GateSet, Expr>> = {
     all: own,
     proto: concat(own, proto),
     port: concat(own, proto, dport),
     group: concat(own, other),
     group_proto: concat(own, other, proto),
+    net32_port: block(32),
+    net24_port: block(24),
+    net16_port: block(16),
+    net8_port: block(8),
     group_port: concat(own, other, proto, dport),
     net: concat(own, address, proto),
     net_port: concat(own, address, proto, dport),

@@ -7,7 +7,7 @@ import { otherVpc, peeredCidrs, peeringsOf } from '../model/verbs.js';
 import { type Cidr, fromNumber, hostCidr, rangeOf, rangeToCidrs } from '../net/cidr.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue } from '../objects/kernel-object.js';
 import { ALL_ADDRESSES, ALL_PORTS, ALL_PROTOCOLS, type Box, firstMatch, isAll, type Range, union } from './boxes.js';
-import { GATE_SETS, type Gate, type GateSet } from './firewall.js';
+import { BLOCK_SETS, GATE_SETS, type Gate, type GateSet } from './firewall.js';
 import { blockValue, routerNs, TRANSIT } from './names.js';
 
 /** What one gate of a profile admits: boxes by address, and by the other side's group. */
@@ -43,11 +43,12 @@ function lowerGate(reader: Reader, profile: Profile, gate: Gate): NftElementRow[
 
 type Add = (set: GateSet, key: readonly NftValue[]) => void;
 
-/** Takes what needs no interval (any address, one protocol or all, one port or all): hashed sets. Returns the rest, made disjoint. */
+/** Takes what needs no interval (any address, or a block that has a set; one protocol or all, one port or all). Returns the rest, made disjoint. */
 function simple(boxes: readonly Box[], add: Add): Box[] {
   const rest: Box[] = [];
   for (const box of boxes) {
     const { protocol, port } = box;
+    if (addBlock(box, add)) continue;
     if (!isAll(box.address, ALL_ADDRESSES)) rest.push(box);
     else if (isAll(protocol, ALL_PROTOCOLS)) add('all', []);
     else if (protocol.from !== protocol.to) rest.push(box);
@@ -56,6 +57,15 @@ function simple(boxes: readonly Box[], add: Add): Box[] {
     else rest.push(box);
   }
   return union(rest);
+}
+
+/** Adds one port of one protocol from a block that has a hashed set; false when the box is anything else. */
+function addBlock({ address, protocol, port }: Box, add: Add): boolean {
+  const size = address.to - address.from + 1;
+  const found = BLOCK_SETS.find(({ length }) => size === 2 ** (32 - length) && address.from % size === 0);
+  if (found === undefined || protocol.from !== protocol.to || port.from !== port.to) return false;
+  add(found.set, [fromNumber(address.from), protocol.from, port.from]);
+  return true;
 }
 
 function addBox({ address, protocol, port }: Box, add: Add): void {

@@ -3,10 +3,11 @@ import { assertNever } from '../errors.js';
 import { getKind, type Reader } from '../model/reader.js';
 import { describe, ids, type Profile, type Resource } from '../model/resources.js';
 import { otherVpc } from '../model/verbs.js';
+import { type Ipv4, networkOf } from '../net/cidr.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
 import type { Gate } from './firewall.js';
-import { SETS } from './firewall.js';
-import { EDGE_NS, PUBLIC_TABLE, routerNs } from './names.js';
+import { BLOCK_SETS, SETS } from './firewall.js';
+import { blockValue, EDGE_NS, PUBLIC_TABLE, routerNs } from './names.js';
 import { lowerProfile } from './profile.js';
 
 /** `whose`: the resource; `what`: which part of it. */
@@ -177,7 +178,9 @@ function gateRule(row: NftElementRow, other: string | undefined): string {
   const [, ...rest] = row.key;
   const party = set.startsWith('group') || set.startsWith('net') ? rest.shift() : undefined;
   const [protocol, port] = rest;
-  const whom = other ?? (party === undefined ? '0.0.0.0/0' : String(party));
+  const length = BLOCK_SETS.find((one) => one.set === set)?.length;
+  const block = length === undefined ? party : blockValue(networkOf(party as Ipv4, length));
+  const whom = other ?? String(block ?? '0.0.0.0/0');
   return `rule ${protocolWord(protocol)}${port === undefined ? '' : `/${port}`} ${gateOf(row) === 'in' ? 'from' : 'to'} ${whom}`;
 }
 

@@ -38,6 +38,10 @@ function holds(value: NftValue, point: number): boolean {
   return first <= point && point <= last;
 }
 
+function masked(address: string, mask: number): number {
+  return (toNumber(address as Ipv4) & mask) >>> 0;
+}
+
 /** As the gate's rules look packets up; ports only where the header has them. */
 function admits(elements: readonly NftElementRow[], gate: 'in' | 'out', own: number, packet: Packet): boolean {
   const { address, protocol, port, mark } = packet;
@@ -48,6 +52,10 @@ function admits(elements: readonly NftElementRow[], gate: 'in' | 'out', own: num
     group: [own, mark],
     group_proto: [own, mark, protocol],
     group_port: [own, mark, protocol, port],
+    net32_port: [own, toNumber(address as Ipv4), protocol, port],
+    net24_port: [own, masked(address, 0xffffff00), protocol, port],
+    net16_port: [own, masked(address, 0xffff0000), protocol, port],
+    net8_port: [own, masked(address, 0xff000000), protocol, port],
     net: [own, toNumber(address as Ipv4), protocol],
     net_port: [own, toNumber(address as Ipv4), protocol, port],
   };

@@ -159,6 +159,8 @@ function expression(expr: unknown): string {
       return `${String(body.protocol)} ${String(body.field)}`;
     case 'concat':
       return (body as unknown as unknown[]).map(say).join(' . ');
+    case '&':
+      return (body as unknown as unknown[]).map(say).join(' & ');
     case 'mangle':
       return `${say(body.key)} set ${say(body.value)}`;
     case 'map':
