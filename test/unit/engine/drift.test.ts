@@ -108,6 +108,26 @@ describe('what is missing', () => {
     expect((await vpcctl.drift()).every(({ repairable }) => repairable)).toBe(true);
   });
 
+  test('of a rule that names a block says which, as the rule does', async () => {
+    const { vpcctl, kernel, row } = await withSpec({
+      vpcs: {
+        a: {
+          cidr: '10.0.0.0/16',
+          subnets: { s: { cidr: '10.0.1.0/24' } },
+          securityGroups: {
+            g: { ingress: ['10.2.3.0/24', '10.2.3.4'].map((from) => ({ port: 80, protocol: 'tcp', from })) },
+          },
+          instances: { i: { subnet: 's', securityGroups: ['g'] } },
+        },
+      },
+    });
+    for (const length of [24, 32]) kernel.tamper(row(`nft-element|vpc.a|inet|vpcctl|in_net${length}_port`));
+    expect((await told(vpcctl)).toSorted()).toEqual([
+      'security group a/g: rule tcp/80 from 10.2.3.0/24 is missing from the kernel',
+      'security group a/g: rule tcp/80 from 10.2.3.4 is missing from the kernel',
+    ]);
+  });
+
   test('of a rule between groups names both', async () => {
     const { vpcctl, kernel, row } = await withSpec({
       vpcs: {
