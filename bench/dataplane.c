@@ -6,15 +6,14 @@
  *   dataplane KIND ADDRESS PORT MS        one slice of MS milliseconds; prints one line of JSON
  *
  * KIND: `roundtrip`, one byte there and back on one TCP connection; `connect`, a TCP connection, one byte there and back,
- * closed, then the next; `stream`, one TCP connection, as much as it takes; `packets`, UDP datagrams of 64 bytes.
+ * closed, then the next; `packets`, UDP datagrams of 64 bytes, 64 at a time; `stream`, one TCP connection, as much as it takes.
  *
- * Round trips and connections have both ends on one processor, so that waking the other end costs the same each time. What is
- * sent one way has its receiver on another, where there is one.
+ * Both ends are on one processor, so that waking the other end costs the same each time; the receiver of a stream is on another,
+ * where there is one.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
@@ -29,12 +28,21 @@
 #include <unistd.h>
 
 /* Slices begin with this long that does not count: neighbours are found, windows and caches grow. */
-enum { WARM_UP_MS = 40, DATAGRAM = 64, CHUNK = 1 << 17, MAX_SAMPLES = 1 << 22 };
+enum { WARM_UP_MS = 40, DATAGRAM = 64, WINDOW = 64, CHUNK = 1 << 17, STRETCH = 1 << 20, MAX_SAMPLES = 1 << 22 };
 
 static const char SINK = 's';
 static const char ECHO = 'e';
-static const char BEGIN = 'b';
-static const char END = 'x';
+
+/* A datagram asks for the number of those that arrived since the last BEGIN, or is one of those. A question may be sent twice, and be late. */
+enum { COUNTED, BEGIN, END };
+struct question {
+  uint64_t id;
+  char kind;
+};
+struct answer {
+  uint64_t id;
+  uint64_t arrived;
+};
 
 static void die(const char *what) {
   fprintf(stderr, "Error: %s: %s\n", what, strerror(errno));
@@ -114,31 +122,25 @@ static void serve_tcp(int listener) {
   }
 }
 
-/* Datagrams that reached the socket: the ones that it had no room for are the receiver's matter, not the path's. */
-static uint64_t refused(int fd) {
-  uint32_t info[SK_MEMINFO_VARS];
-  socklen_t size = sizeof info;
-  checked(getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size), "SO_MEMINFO");
-  return info[SK_MEMINFO_DROPS];
-}
-
 static void serve_udp(int fd) {
-  uint64_t taken = 0, refused_before = 0;
-  pin(0);
+  uint64_t taken = 0, begun = 0;
   for (;;) {
     char data[DATAGRAM];
     struct sockaddr_in from;
+    struct question asked;
     socklen_t size = sizeof from;
     checked((int)recvfrom(fd, data, sizeof data, 0, (struct sockaddr *)&from, &size), "recvfrom");
-    if (data[0] == BEGIN) {
-      taken = 0;
-      refused_before = refused(fd);
-    } else if (data[0] != END) {
+    memcpy(&asked, data, sizeof asked);
+    if (asked.kind == COUNTED) {
       taken += 1;
       continue;
     }
-    const uint64_t arrived = taken + refused(fd) - refused_before;
-    sendto(fd, &arrived, sizeof arrived, 0, (struct sockaddr *)&from, size);
+    if (asked.kind == BEGIN && asked.id != begun) {
+      begun = asked.id;
+      taken = 0;
+    }
+    const struct answer answer = {.id = asked.id, .arrived = taken};
+    sendto(fd, &answer, sizeof answer, 0, (struct sockaddr *)&from, size);
   }
 }
 
@@ -175,14 +177,23 @@ static int compare(const void *a, const void *b) {
 
 static double microseconds(double share) { return samples[(size_t)((double)(sampled - 1) * share)] / 1e3; }
 
-static void print_samples(uint64_t elapsed) {
+static void sort_samples(void) {
   if (sampled == 0) {
     errno = ETIMEDOUT;
-    die("nothing came back");
+    die("the slice is too short");
   }
   qsort(samples, sampled, sizeof samples[0], compare);
-  printf("{\"count\": %zu, \"perSecond\": %.1f, \"median\": %.3f, \"p99\": %.3f}\n", sampled,
-         (double)sampled * 1e9 / (double)elapsed, microseconds(0.5), microseconds(0.99));
+}
+
+static void print_latency(void) {
+  sort_samples();
+  printf("{\"count\": %zu, \"median\": %.3f, \"p99\": %.3f}\n", sampled, microseconds(0.5), microseconds(0.99));
+}
+
+/* The rate of the median stretch: a processor that others use for a while falls on few of them. */
+static void print_rate(const char *name, double amount) {
+  sort_samples();
+  printf("{\"count\": %zu, \"%s\": %.0f}\n", sampled, name, amount * 1e6 / microseconds(0.5));
 }
 
 /* A path that swallows packets is an error, not a wait. */
@@ -213,7 +224,7 @@ static void roundtrip(const struct sockaddr_in *to, uint64_t start, uint64_t end
     after = now();
     if (before >= start) sample(after - before);
   }
-  print_samples(now() - start);
+  print_latency();
 }
 
 static void connections(const struct sockaddr_in *to, uint64_t start, uint64_t end) {
@@ -224,61 +235,65 @@ static void connections(const struct sockaddr_in *to, uint64_t start, uint64_t e
     after = now();
     if (before >= start) sample(after - before);
   }
-  print_samples(now() - start);
+  print_latency();
 }
 
 static void stream(const struct sockaddr_in *to, uint64_t start, uint64_t end) {
   static char buffer[CHUNK];
   const int fd = connected(to);
-  uint64_t sent = 0, began = 0, at;
   if (send(fd, &SINK, 1, MSG_NOSIGNAL) != 1) die("send");
-  while ((at = now()) < end) {
-    if (began == 0 && at >= start) began = at, sent = 0;
-    const ssize_t more = send(fd, buffer, sizeof buffer, MSG_NOSIGNAL);
-    if (more < 0) die("send");
-    sent += (uint64_t)more;
+  for (uint64_t before = now(), after; before < end; before = after) {
+    for (size_t sent = 0; sent < STRETCH;) {
+      const ssize_t more = send(fd, buffer, sizeof buffer, MSG_NOSIGNAL);
+      if (more < 0) die("send");
+      sent += (size_t)more;
+    }
+    after = now();
+    if (before >= start) sample(after - before);
   }
-  printf("{\"bytes\": %llu, \"bitsPerSecond\": %.0f}\n", (unsigned long long)sent,
-         (double)sent * 8e9 / (double)(at - began));
+  print_rate("bitsPerSecond", STRETCH * 8.0);
 }
 
-/* Sends `kind` until the number comes back: of datagrams that have arrived since the last BEGIN. */
+/* Asks until the answer to this very question comes. */
 static uint64_t ask(int fd, char kind) {
-  char data[DATAGRAM] = {kind};
-  for (int attempt = 0; attempt < 100; attempt += 1) {
-    uint64_t arrived;
+  const struct question question = {.id = now(), .kind = kind};
+  char data[DATAGRAM] = {0};
+  memcpy(data, &question, sizeof question);
+  for (int attempt = 0; attempt < 200; attempt += 1) {
+    struct answer answer;
     struct pollfd readable = {.fd = fd, .events = POLLIN};
     if (send(fd, data, sizeof data, 0) < 0) die("send");
-    if (poll(&readable, 1, 20) == 1 && recv(fd, &arrived, sizeof arrived, 0) == sizeof arrived) return arrived;
+    while (poll(&readable, 1, 20) == 1) {
+      if (recv(fd, &answer, sizeof answer, 0) == sizeof answer && answer.id == question.id) return answer.arrived;
+    }
   }
   errno = ETIMEDOUT;
   die("no answer to a datagram");
   return 0;
 }
 
-static uint64_t blast(int fd, uint64_t end) {
-  const char data[DATAGRAM] = {0};
-  uint64_t sent = 0;
-  /* The clock is looked at seldom: it would be a part of what is measured. */
-  for (; sent % 64 != 0 || now() < end; sent += 1) {
-    if (send(fd, data, sizeof data, 0) < 0) die("send");
-  }
-  return sent;
-}
-
-/* An answer to the first datagram makes the connection an established one for whoever tracks it. */
+/*
+ * A window full of datagrams, then the next when they have been taken: none is lost to a queue that is full. An answer to the first one
+ * makes the connection an established one for whoever tracks it.
+ */
 static void packets(const struct sockaddr_in *to, uint64_t start, uint64_t end) {
+  const char data[DATAGRAM] = {0};
   const int fd = checked(socket(AF_INET, SOCK_DGRAM, 0), "socket");
   checked(connect(fd, (const struct sockaddr *)to, sizeof *to), "connect");
-  ask(fd, BEGIN);
-  blast(fd, start);
-  ask(fd, BEGIN);
-  const uint64_t began = now();
-  const uint64_t sent = blast(fd, end);
-  const uint64_t took = now() - began;
-  const uint64_t arrived = ask(fd, END);
-  printf("{\"sent\": %llu, \"arrived\": %llu, \"perSecond\": %.0f}\n", (unsigned long long)sent,
-         (unsigned long long)arrived, (double)arrived * 1e9 / (double)took);
+  uint64_t sent = 0, arrived = ask(fd, BEGIN);
+  for (uint64_t before = now(), after; before < end; before = after) {
+    for (int at = 0; at < WINDOW; at += 1, sent += 1) {
+      if (send(fd, data, sizeof data, 0) < 0) die("send");
+    }
+    arrived = ask(fd, END);
+    after = now();
+    if (before >= start) sample(after - before);
+  }
+  if (arrived != sent) {
+    fprintf(stderr, "Error: %llu of %llu datagrams arrived\n", (unsigned long long)arrived, (unsigned long long)sent);
+    exit(1);
+  }
+  print_rate("perSecond", WINDOW);
 }
 
 static const struct {

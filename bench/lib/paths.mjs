@@ -203,9 +203,10 @@ function iptables(size, first, last = []) {
     ...rules(size).map(line),
     ...last,
   ];
-  return (router) => inside(router, 'iptables-restore', [], `${list.join('\n')}\nCOMMIT\n`);
+  return (router) => inside(router, IPTABLES, [], `${list.join('\n')}\nCOMMIT\n`);
 }
 
+const IPTABLES = 'iptables-restore';
 const ESTABLISHED = ['-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT'];
 const ANSWERS = ['udp', 'tcp'].map(
   (protocol) => `-A FORWARD -p ${protocol} -m ${protocol} --sport ${ALLOWED} -j ACCEPT`,
@@ -218,12 +219,12 @@ export const RIVALS = {
   bridge: { build: () => bridged('bridge') },
   'routed, masqueraded': { build: () => routed('masquerade', nft(CONNTRACK_RULE + MASQUERADE_RULE)) },
   iptables: {
-    needs: 'iptables-restore',
+    needs: IPTABLES,
     sized: true,
     build: (size) => routed('iptables', iptables(size, ESTABLISHED), { size, filters: true }),
   },
   'iptables, no state': {
-    needs: 'iptables-restore',
+    needs: IPTABLES,
     sized: true,
     build: (size) => routed('iptables-every', iptables(size, [], ANSWERS), { size, filters: true }),
   },
@@ -233,4 +234,9 @@ export const RIVALS = {
 export function missing(name) {
   const { needs } = RIVALS[name];
   return needs === undefined || hasProgram(needs) ? undefined : `no \`${needs}\``;
+}
+
+/** What loads the list of iptables, and by which of its two ways; undefined without it. */
+export function iptablesVersion() {
+  return hasProgram(IPTABLES) ? run(IPTABLES, ['--version']).trim() : undefined;
 }

@@ -8,7 +8,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { open } from '../../dist/index.js';
 import { connect } from '../lib/check.mjs';
-import { ALLOWED, DENIED, makeInternet, missing, ours, oursToInternet, RIVALS, sysctl } from '../lib/paths.mjs';
+import {
+  ALLOWED,
+  DENIED,
+  iptablesVersion,
+  makeInternet,
+  missing,
+  ours,
+  oursToInternet,
+  RIVALS,
+  sysctl,
+} from '../lib/paths.mjs';
 
 const KINDS = ['roundtrip', 'connect', 'packets', 'stream'];
 const [dir] = process.argv.slice(2);
@@ -94,6 +104,7 @@ async function main() {
   await vpcctl.close();
   return {
     skipped,
+    iptables: iptablesVersion(),
     paths: paths.map(({ label, name, size }) => ({ label, name, ...(size === undefined ? {} : { size }) })),
     checked: Object.fromEntries(checked),
     slices,

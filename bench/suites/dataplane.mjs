@@ -3,10 +3,10 @@
  * iptables.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { withDirectory } from '../lib/host-script.mjs';
 import { hasProgram } from '../lib/machine.mjs';
 import { MAX_RULES } from '../lib/paths.mjs';
 import { inPrivateHost } from '../lib/private.mjs';
@@ -34,7 +34,13 @@ const METRICS = {
   roundtrip: { title: 'Round trip', unit: 'us', value: (slice) => slice.median },
   p99: { title: 'Round trip, 99th percentile', unit: 'us', kind: 'roundtrip', value: (slice) => slice.p99 },
   connect: { title: 'New connection', unit: 'us', value: (slice) => slice.median },
-  connections: { title: 'New connections', unit: '/s', kind: 'connect', rate: true, value: (slice) => slice.perSecond },
+  connections: {
+    title: 'New connections',
+    unit: '/s',
+    kind: 'connect',
+    rate: true,
+    value: (slice) => 1e6 / slice.median,
+  },
   packets: { title: 'Packets', unit: 'k/s', rate: true, value: (slice) => slice.perSecond / 1e3 },
   stream: { title: 'Throughput', unit: 'Gbit/s', rate: true, value: (slice) => slice.bitsPerSecond / 1e9 },
 };
@@ -62,8 +68,7 @@ export function run(asked, say) {
     say(`SKIPPED dataplane: no \`${COMPILER}\`, which compiles the traffic's program`);
     return { skipped: [{ name: 'dataplane', reason: `no \`${COMPILER}\`` }], paths: [], slices: [], summary: [] };
   }
-  const dir = mkdtempSync(join(tmpdir(), 'vpcctl-bench-'));
-  try {
+  return withDirectory((dir) => {
     compile(dir);
     writeFileSync(join(dir, 'asked.json'), JSON.stringify({ sizes, rounds: asked.rounds, milliseconds }));
     const { status, stdout, error, signal } = inPrivateHost([process.execPath, join(here, 'dataplane-host.mjs'), dir], {
@@ -73,9 +78,7 @@ export function run(asked, say) {
     if (status !== 0) throw new Error(error?.message ?? `ended with ${status ?? signal}; it said why above`);
     const measured = JSON.parse(stdout.trim().split('\n').at(-1));
     return { ...measured, summary: summarize(measured) };
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
+  });
 }
 
 /** One row a path: per metric the median, the extremes, and how many times slower it is than each baseline, median over the rounds. */
@@ -102,10 +105,21 @@ function number(value) {
   return value.toFixed(value < 10 ? 2 : value < 1000 ? 1 : 0);
 }
 
-export function render({ rounds, seconds, skipped, summary, tools }) {
+export function render({ rounds, seconds, skipped, summary, iptables }) {
   if (summary.length === 0) return skipped.map(({ name, reason }) => `SKIPPED ${name}: ${reason}`);
   const head = [
-    ...['path', 'rules', 'round trip us', 'p99', 'x', 'connection us', 'per s', 'x', 'kpackets/s', 'x', 'Gbit/s', 'x'],
+    'path',
+    'rules',
+    'round trip us',
+    'p99',
+    'x',
+    'connection us',
+    'per s',
+    'x',
+    'kpackets/s',
+    'x',
+    'Gbit/s',
+    'x',
   ];
   const rows = summary.map((row) => {
     const cell = (metric) => number(row[metric].median);
@@ -120,7 +134,7 @@ export function render({ rounds, seconds, skipped, summary, tools }) {
   });
   return [
     `dataplane, ${rounds} rounds of ${seconds} s: medians; x: times as slow as ${ROUTED}, median of the per-round ratios`,
-    ...(tools === undefined ? [] : [tools]),
+    ...(iptables === undefined ? [] : [iptables]),
     '',
     ...textTable(head, rows, 1),
     '',
