@@ -24,7 +24,6 @@ const TIMEOUT_MS = 3_600_000;
 export const about = 'throughput, round trips and new connections, with few rules and many';
 export const sizing = 'numbers of rules, rising';
 export const defaults = { sizes: '10,1000,10000', rounds: 9, seconds: '0.2' };
-export const quick = { sizes: '10,1000', rounds: 3, seconds: '0.1' };
 export const options = {
   seconds: { type: 'string', about: `SECONDS  how long each slice of traffic lasts (${defaults.seconds})` },
 };
@@ -155,15 +154,6 @@ function conclusions(summary) {
     `${OURS}, ${last.size} rules, against ${baseline}: ${say((metric) => last[metric].slower[baseline])}`;
   const growth = (metric) => last[metric].slower[SAME_SHAPE] / own[0][metric].slower[SAME_SHAPE];
   return [...BASELINES.map(against), `${OURS}, ${last.size} rules, against ${own[0].size}: ${say(growth)}`];
-}
-
-/** Held by the short run: the most rules against the shape of our own router without our firewall. */
-export function ratios({ summary }) {
-  const last = summary.findLast(({ name }) => name === OURS);
-  if (last === undefined) return {};
-  return Object.fromEntries(
-    ['roundtrip', 'connect'].map((metric) => [`dataplane ${metric}`, last[metric].slower[SAME_SHAPE]]),
-  );
 }
 
 /** Drawn: what has a bar in the picture. */
