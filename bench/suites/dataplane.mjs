@@ -162,15 +162,15 @@ const DRAWN = [OURS, ...BASELINES, 'bridge', 'iptables', 'iptables, no state'];
 export function picture({ rounds, seconds, summary }) {
   if (summary.length === 0) return undefined;
   const drawn = summary.filter(({ name }) => DRAWN.includes(name));
-  const sizes = [...new Set(drawn.map(({ size }) => size))].sort((a, b) => (a ?? 0) - (b ?? 0));
-  const panels = ['roundtrip', 'connect', 'packets', 'stream'].map((metric) => ({
+  const sizes = [...new Set(drawn.map(({ size = 0 }) => size))].sort((a, b) => a - b);
+  const panels = ['roundtrip', 'connect', 'stream'].map((metric) => ({
     title: METRICS[metric].title,
     kind: 'bars',
     unit: METRICS[metric].unit,
     log: true,
     groups: sizes.map((size) => ({
-      label: size === undefined ? 'no rules to count' : `${size.toLocaleString('en')} rules`,
-      bars: drawn.filter((row) => row.size === size).map((row) => bar(row, row[metric])),
+      label: size === 0 ? 'no rules to count' : `${size.toLocaleString('en')} rules`,
+      bars: drawn.filter((row) => (row.size ?? 0) === size).map((row) => bar(row, row[metric])),
     })),
   }));
   return {
