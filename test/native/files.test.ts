@@ -34,7 +34,16 @@ describe('sysctl', () => {
       { op: 'netns-delete', path: A },
     ]);
     expect(results.map(({ errno }) => errno)).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
-    expect(results.map(({ value }) => value)).toEqual([undefined, undefined, undefined, '1', '0', undefined, undefined, undefined]);
+    expect(results.map(({ value }) => value)).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      '1',
+      '0',
+      undefined,
+      undefined,
+      undefined,
+    ]);
   });
 
   it('may be one that can only be written', async () => {
