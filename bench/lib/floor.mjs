@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { hasProgram } from './machine.mjs';
-import { routerMac } from './network.mjs';
 
 const source = fileURLToPath(new URL('../drivers/floor/floor.c', import.meta.url));
 /** The program that this process, or the one that started it, has compiled. */
@@ -86,7 +85,7 @@ const routerName = ({ v }) => `r${v}`;
 /** A VPC's router with the policy for its workloads, and without these. */
 export function routerLines(vpc, shared) {
   return [
-    `router ${routerName(vpc)} ${vpc.gateway} ${vpc.prefix} ${routerMac(vpc)}`,
+    `router ${routerName(vpc)} ${vpc.gateway} ${vpc.prefix}`,
     `nft ${routerName(vpc)} ${document(policy([], shared))}`,
   ];
 }

@@ -2,9 +2,9 @@
  * The floor: what the kernel takes for the network of the suites, and nothing else. No checks, no undo, no state; one thread; the
  * fewest calls that were found. What to do comes as lines, from a file or, with the file `-`, from standard input:
  *
- *   router NAME GATEWAY PREFIX MAC        a namespace with a bridge that has the gateway's address and routes
+ *   router NAME GATEWAY PREFIX            a namespace whose loopback has the gateway's address
  *   known NAME GATEWAY PREFIX             the same, made by another process
- *   workload ROUTER NAME INDEX IP         a namespace with eth0; its port is p INDEX, isolated, at the router's bridge
+ *   workload ROUTER NAME INDEX IP         a namespace with eth0; its port in the router's is p INDEX, with a route to it
  *   nft ROUTER DOCUMENT                   a document of libnftables, in JSON, in the router's namespace
  *   drop NAME                             the namespace, with all in it
  *   go                                    ends a transaction: ports come up, dropped namespaces go
@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
-#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/ip.h>
 #include <linux/neighbour.h>
@@ -40,8 +39,8 @@
 #include <unistd.h>
 
 enum {
-  BRIDGE = 10,       /* index of a router's bridge; below it is what the kernel itself may put there */
-  ETH0 = 10,         /* index of a workload's eth0 */
+  LOOPBACK = 1,
+  ETH0 = 10,         /* index of a workload's eth0; below it is what the kernel itself may put there */
   FIRST_PORT = 100,  /* index of port p0 */
   MOST_ROUTERS = 256,
   MOST_DROPPED = 16384,
@@ -289,61 +288,16 @@ static void set_sysctl(const char* path, const char* value) {
   close(file);
 }
 
-static void bridge_itself(struct batch* batch, const char* mac) {
-  unsigned char octets[6];
-  if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", octets, octets + 1, octets + 2, octets + 3, octets + 4, octets + 5) != 6)
-    die(mac, "no MAC address");
-  link_message(batch, NLM_F_CREATE | NLM_F_EXCL, BRIDGE, 0);
-  word(batch, IFLA_IFNAME, "br0");
-  attribute(batch, IFLA_ADDRESS, octets, sizeof octets);
-  struct rtattr* info = nest(batch, IFLA_LINKINFO);
-  word(batch, IFLA_INFO_KIND, "bridge");
-  struct rtattr* data = nest(batch, IFLA_INFO_DATA);
-  uint16_t no_vlan = 0;
-  number8(batch, IFLA_BR_MCAST_SNOOPING, 0);
-  attribute(batch, IFLA_BR_VLAN_DEFAULT_PVID, &no_vlan, sizeof no_vlan);
-  close_nest(batch, data);
-  close_nest(batch, info);
-}
-
-/* Settings of the bridge go by netlink, in the buffer that makes it: a file of /proc/sys costs far more. */
-static void bridge_settings(struct batch* batch) {
-  link_message(batch, 0, BRIDGE, IFF_UP);
-  struct rtattr* families = nest(batch, IFLA_AF_SPEC);
-  struct rtattr* v4 = nest(batch, AF_INET);
-  struct rtattr* settings = nest(batch, IFLA_INET_CONF);
-  number(batch, IPV4_DEVCONF_FORWARDING, 1);
-  number(batch, IPV4_DEVCONF_PROXY_ARP_PVLAN, 1);
-  number(batch, IPV4_DEVCONF_SEND_REDIRECTS, 0);
-  close_nest(batch, settings);
-  close_nest(batch, v4);
-  no_ipv6(batch);
-  close_nest(batch, families);
-
-  struct ndtmsg* table = message(batch, RTM_SETNEIGHTBL, 0, sizeof *table);
-  table->ndtm_family = AF_INET;
-  word(batch, NDTA_NAME, "arp_cache");
-  struct rtattr* parameters = nest(batch, NDTA_PARMS);
-  uint64_t no_delay = 0;
-  number(batch, NDTPA_IFINDEX, BRIDGE);
-  attribute(batch, NDTPA_PROXY_DELAY, &no_delay, sizeof no_delay);
-  close_nest(batch, parameters);
-}
-
-static void make_router(const char* name, uint32_t gateway, uint8_t prefix, const char* mac) {
+static void make_router(const char* name, uint32_t gateway, uint8_t prefix) {
   static struct batch batch;
-  static const char* bridged = "/proc/sys/net/bridge/bridge-nf-call-iptables";
   make_namespace(name);
   struct router* router = open_router(name);
   router->gateway = gateway;
   router->prefix = prefix;
-  link_up(&batch, 1);
-  bridge_itself(&batch, mac);
-  bridge_settings(&batch);
-  address(&batch, BRIDGE, gateway, prefix);
+  link_up(&batch, LOOPBACK);
+  address(&batch, LOOPBACK, gateway, 32);
   send_batch(router->socket, &batch, name);
   set_sysctl("/proc/sys/net/ipv4/conf/all/send_redirects", "0");
-  if (access(bridged, F_OK) == 0) set_sysctl(bridged, "0");
   enter(host);
 }
 
@@ -359,14 +313,13 @@ static void know_router(const char* name, uint32_t gateway, uint8_t prefix) {
   enter(host);
 }
 
-/* The pair is born in place: the port in the router's namespace, at its bridge; eth0 in the one we are in. */
+/* The pair is born in place: the port in the router's namespace; eth0 in the one we are in. */
 static void pair(struct batch* batch, const struct router* router, int index) {
   char name[IFNAMSIZ];
   snprintf(name, sizeof name, "p%d", index);
   link_message(batch, NLM_F_CREATE | NLM_F_EXCL, FIRST_PORT + index, 0);
   word(batch, IFLA_IFNAME, name);
   number(batch, IFLA_NET_NS_FD, (uint32_t)router->namespace);
-  number(batch, IFLA_MASTER, BRIDGE);
   one_queue(batch);
   struct rtattr* info = nest(batch, IFLA_LINKINFO);
   word(batch, IFLA_INFO_KIND, "veth");
@@ -381,18 +334,47 @@ static void pair(struct batch* batch, const struct router* router, int index) {
   close_nest(batch, info);
 }
 
-/* Isolation needs a message of its own, after the one that joins the port to the bridge; it raises the port too. */
-static void raise_port(struct batch* batch, int index) {
-  link_message(batch, 0, FIRST_PORT + index, IFF_UP);
+/* Settings go by netlink, in the buffer that raises: a file of /proc/sys costs far more. */
+static void port_settings(struct batch* batch, int port) {
+  link_message(batch, 0, port, 0);
   struct rtattr* families = nest(batch, IFLA_AF_SPEC);
+  struct rtattr* v4 = nest(batch, AF_INET);
+  struct rtattr* settings = nest(batch, IFLA_INET_CONF);
+  number(batch, IPV4_DEVCONF_FORWARDING, 1);
+  number(batch, IPV4_DEVCONF_PROXY_ARP, 1);
+  number(batch, IPV4_DEVCONF_SEND_REDIRECTS, 0);
+  close_nest(batch, settings);
+  close_nest(batch, v4);
   no_ipv6(batch);
   close_nest(batch, families);
-  struct rtattr* info = nest(batch, IFLA_LINKINFO);
-  word(batch, IFLA_INFO_SLAVE_KIND, "bridge");
-  struct rtattr* data = nest(batch, IFLA_INFO_SLAVE_DATA);
-  number8(batch, IFLA_BRPORT_ISOLATED, 1);
-  close_nest(batch, data);
-  close_nest(batch, info);
+
+  struct ndtmsg* table = message(batch, RTM_SETNEIGHTBL, 0, sizeof *table);
+  table->ndtm_family = AF_INET;
+  word(batch, NDTA_NAME, "arp_cache");
+  struct rtattr* parameters = nest(batch, NDTA_PARMS);
+  uint64_t no_delay = 0;
+  number(batch, NDTPA_IFINDEX, (uint32_t)port);
+  attribute(batch, NDTPA_PROXY_DELAY, &no_delay, sizeof no_delay);
+  close_nest(batch, parameters);
+}
+
+static void host_route(struct batch* batch, uint32_t ip, int port) {
+  struct rtmsg* route = message(batch, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof *route);
+  route->rtm_family = AF_INET;
+  route->rtm_dst_len = 32;
+  route->rtm_table = RT_TABLE_MAIN;
+  route->rtm_protocol = RTPROT_STATIC;
+  route->rtm_scope = RT_SCOPE_LINK;
+  route->rtm_type = RTN_UNICAST;
+  number(batch, RTA_DST, ip);
+  number(batch, RTA_OIF, (uint32_t)port);
+}
+
+static void raise_port(struct batch* batch, int index, uint32_t ip) {
+  int port = FIRST_PORT + index;
+  port_settings(batch, port);
+  link_message(batch, 0, port, IFF_UP);
+  host_route(batch, ip, port);
 }
 
 static void make_workload(struct router* router, const char* name, int index, uint32_t ip) {
@@ -400,14 +382,14 @@ static void make_workload(struct router* router, const char* name, int index, ui
   make_namespace(name);
   int fd = route_socket();
   pair(&batch, router, index);
-  link_up(&batch, 1);
+  link_up(&batch, LOOPBACK);
   link_up(&batch, ETH0);
   address(&batch, ETH0, ip, router->prefix);
   default_route(&batch, router->gateway);
   send_batch(fd, &batch, name);
   close(fd);
   enter(host);
-  raise_port(&router->ports, index);
+  raise_port(&router->ports, index, ip);
   if (router->ports.used > ENOUGH) send_batch(router->socket, &router->ports, router->name);
 }
 
@@ -463,7 +445,7 @@ static void do_line(char* line) {
     uint32_t gateway = parse_ip(next_word(&rest));
     uint8_t prefix = (uint8_t)atoi(next_word(&rest));
     if (verb[0] == 'k') know_router(name, gateway, prefix);
-    else make_router(name, gateway, prefix, next_word(&rest));
+    else make_router(name, gateway, prefix);
   } else if (strcmp(verb, "workload") == 0) {
     struct router* router = find_router(name);
     const char* workload = next_word(&rest);
