@@ -1,6 +1,7 @@
 #include "firewall.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -64,12 +65,32 @@ std::mutex& oneAtATime() {
  * The library ends the process when it cannot open its socket; and glibc ends it when the library waits by select(2) for
  * a socket with a number that select does not know. The number that this one gets is the next one's too, about.
  */
-sys::Status checkSocket() {
+sys::Status checkSocket(int* next) {
   constexpr int kRoom = 32;
   const sys::UniqueFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
   if (!socket.valid()) return sys::Status::fromErrno("socket");
   if (socket.get() >= FD_SETSIZE - kRoom) return {EMFILE, "libnftables"};
+  *next = socket.get();
   return {};
+}
+
+/*
+ * The library's socket outlives an exec: whatever program the process started would have a socket of the router's firewall, and keep its namespace
+ * alive. It does not tell the number, which is the lowest that was free, unless another thread has taken that in between.
+ */
+void closeOnExec(int from) {
+  for (int fd = from; fd < FD_SETSIZE; fd += 1) {
+    int protocol = 0;
+    socklen_t size = sizeof protocol;
+    int domain = 0;
+    socklen_t domainSize = sizeof domain;
+    if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domainSize) != 0 || domain != AF_NETLINK) continue;
+    if (::getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 || protocol != NETLINK_NETFILTER) continue;
+    const int flags = ::fcntl(fd, F_GETFD);
+    if (flags < 0 || (flags & FD_CLOEXEC) != 0) continue;
+    ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+    return;
+  }
 }
 
 }  // namespace
@@ -102,9 +123,11 @@ sys::Status Firewall::find(int netns, nft_ctx** context) {
     *context = kept_.front().context;
     return {};
   }
-  if (sys::Status status = checkSocket(); !status.ok()) return status;
+  int next = 0;
+  if (sys::Status status = checkSocket(&next); !status.ok()) return status;
   nft_ctx* made = library().create(0);
   if (made == nullptr) return {ENOMEM, "nft_ctx_new"};
+  closeOnExec(next);
   if (library().bufferOutput(made) != 0 || library().bufferError(made) != 0) {
     library().destroy(made);
     return {ENOMEM, "nft_ctx_buffer_output"};

@@ -1,5 +1,6 @@
 /** nftables through libnftables, beside another program. */
 import { spawnSync } from 'node:child_process';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { LANES, loadNative, type NativeOp } from '../../src/kernel/native.js';
 import { must, nft } from '../harness/witness.js';
@@ -10,6 +11,14 @@ const EBADMSG = 74;
 const EMFILE = 24;
 const A = '/run/netns/a';
 const B = '/run/netns/b';
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
 
 const remove = (path: string): NativeOp => ({ op: 'netns-delete', path });
 const create = (path: string): NativeOp => ({ op: 'netns-create', path });
@@ -50,6 +59,17 @@ describe.runIf(native.hasNftables())('a document', () => {
     expect(refused).toMatchObject({ errno: EBADMSG, where: 'nft', value: expect.stringMatching(/File exists/) });
     expect(rest).toEqual([]);
     expect(await tables('a')).toEqual(['one']);
+  });
+
+  it('leaves no socket to programs that are started meanwhile', async () => {
+    await native.run([document(A, add('one')), document(B, add('two'))], false, LANES.firewall);
+    const kept = readdirSync('/proc/self/fd').filter((fd) => /^socket:/.test(link(`/proc/self/fd/${fd}`)));
+    expect(kept.length).toBeGreaterThanOrEqual(2);
+    const { stdout } = spawnSync('ls', ['-l', '/proc/self/fd'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    expect(stdout.split('\n').filter((line) => / (?!1 )[0-9]+ -> socket:/.test(line))).toEqual([]);
   });
 
   it('that is only checked changes nothing, and is refused as it would be', async () => {
