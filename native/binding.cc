@@ -195,6 +195,10 @@ bool readOp(const Reader& read, const Napi::Object& from, const std::string& at,
     op->kind = Op::Kind::kSpareDrop;
     return readSpare(read, from, at, true, &op->spare);
   }
+  if (kind == "netns-living") {
+    op->kind = Op::Kind::kNetnsLiving;
+    return read.bytes(from, at, "data", &op->data) && read.flag(from, at, "release", &op->release);
+  }
   if (kind == "netlink") {
     op->kind = Op::Kind::kNetlink;
     return readProtocol(read, from, at, &op->protocol) && read.text(from, at, "netns", &op->netns) && read.bytes(from, at, "data", &op->data) &&

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <initializer_list>
 
 namespace vpcctl::msg {
 namespace {
@@ -170,25 +171,37 @@ bool patch(uint8_t* data, const std::vector<Extent>& extents, size_t offset, uin
   return true;
 }
 
-std::vector<uint8_t> nsidRequest(int fd, int32_t nsid) {
+namespace {
+
+std::vector<uint8_t> nsidMessage(uint16_t type, std::initializer_list<std::pair<int, int32_t>> attrs) {
   constexpr size_t kBody = kHeader + align4(sizeof(rtgenmsg));
   constexpr size_t kAttr = sizeof(nlattr) + sizeof(uint32_t);
-  std::vector<uint8_t> bytes(kBody + 2 * kAttr, 0);
+  std::vector<uint8_t> bytes(kBody + attrs.size() * kAttr, 0);
   nlmsghdr header{};
   header.nlmsg_len = static_cast<uint32_t>(bytes.size());
-  header.nlmsg_type = RTM_NEWNSID;
+  header.nlmsg_type = type;
   header.nlmsg_flags = NLM_F_REQUEST;
   store(bytes.data(), header);
   uint8_t* at = bytes.data() + kBody;
-  for (const auto& [type, value] : {std::pair{NETNSA_FD, fd}, std::pair{NETNSA_NSID, nsid}}) {
+  for (const auto& [kind, value] : attrs) {
     nlattr head{};
     head.nla_len = kAttr;
-    head.nla_type = static_cast<uint16_t>(type);
+    head.nla_type = static_cast<uint16_t>(kind);
     store(at, head);
     store(at + sizeof head, value);
     at += kAttr;
   }
   return bytes;
+}
+
+}  // namespace
+
+std::vector<uint8_t> nsidRequest(int fd, int32_t nsid) {
+  return nsidMessage(RTM_NEWNSID, {{NETNSA_FD, fd}, {NETNSA_NSID, nsid}});
+}
+
+std::vector<uint8_t> nsidQuery(int32_t nsid) {
+  return nsidMessage(RTM_GETNSID, {{NETNSA_NSID, nsid}});
 }
 
 AckCollector::AckCollector(uint32_t first, size_t count)

@@ -66,6 +66,9 @@ bool inPayload(const std::vector<Extent>& extents, size_t offset);
 /** RTM_NEWNSID: the namespace of this descriptor gets this number in the namespace of the socket. */
 std::vector<uint8_t> nsidRequest(int fd, int32_t nsid);
 
+/** RTM_GETNSID: asks for the namespace of this number; ENOENT from the moment when nobody holds it. */
+std::vector<uint8_t> nsidQuery(int32_t nsid);
+
 /** Gathers the acks of messages numbered consecutively from `first`, and any other answers to them. */
 class AckCollector {
  public:

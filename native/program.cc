@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -28,11 +29,6 @@ constexpr size_t kPartialBytes = 1 << 20;
  */
 constexpr size_t kMostOpen = 8;
 
-struct Socket {
-  sys::UniqueFd fd;
-  uint32_t seq = 1;
-};
-
 struct Netns {
   sys::UniqueFd fd;
   Socket route;
@@ -42,11 +38,12 @@ struct Netns {
 /* What one program keeps open, and where its thread is. */
 class Session {
  public:
-  Session(int home, std::vector<uint8_t>* buffer, Firewall* firewall, Spares* spares, bool keepGoing)
+  Session(int home, std::vector<uint8_t>* buffer, Firewall* firewall, Spares* spares, Register* numbers, bool keepGoing)
       : home_(home),
         buffer_(*buffer),
         firewall_(*firewall),
         spares_(*spares),
+        register_(*numbers),
         keepGoing_(keepGoing),
         current_(&atHome_) {}
 
@@ -56,6 +53,8 @@ class Session {
         return op.spare ? adopt(op) : create(op);
       case Op::Kind::kNetnsDelete:
         return remove(op);
+      case Op::Kind::kNetnsLiving:
+        return living(op);
       case Op::Kind::kNetlink:
         return netlink(op);
       case Op::Kind::kDump:
@@ -131,6 +130,10 @@ class Session {
   }
 
   sys::Status connect(const Op& op, Socket** out) {
+    if (op.netns == kRegister) {
+      *out = &register_.socket;
+      return register_.open() ? sys::Status{} : sys::Status{EBADF, "register"};
+    }
     Netns* netns = nullptr;
     if (sys::Status status = find(op.netns, &netns); !status.ok()) return status;
     const bool route = op.protocol == msg::Protocol::kRoute;
@@ -192,7 +195,10 @@ class Session {
     return result;
   }
 
-  /* Whatever this program still holds of the namespace goes too, or it would outlive its name. */
+  /*
+   * Whatever this program still holds of the namespace goes too, or it would outlive its name. Does it for other reasons, the result's value is
+   * its number in the register and its inode; a number of -1: it may, and nothing can be asked.
+   */
   Result remove(const Op& op) {
     const auto held = known_.find(op.netns);
     if (held != known_.end()) {
@@ -201,7 +207,63 @@ class Session {
       }
       known_.erase(held);
     }
-    return failure(sys::deleteNetns(op.netns));
+    sys::UniqueFd fd;
+    /* What is no namespace, deleteNetns() judges. */
+    if (!sys::openNetns(op.netns, &fd).ok()) return failure(sys::deleteNetns(op.netns));
+    uint64_t inode = 0;
+    if (sys::Status status = sys::inodeOf(fd.get(), &inode); !status.ok()) return failure(std::move(status));
+    int32_t nsid = -1;
+    if (!number(fd.get(), &nsid).ok()) nsid = -1;
+    fd.reset();
+    Result result = failure(sys::deleteNetns(op.netns));
+    if (!result.status.ok()) return result;
+    const sys::Status lives = ask(msg::nsidQuery(nsid));
+    if (nsid >= 0 && lives.error == ENOENT) return result;
+    if (!lives.ok()) nsid = -1;
+    if (nsid >= 0) register_.lingering.insert(nsid);
+    result.value = std::to_string(nsid) + " " + std::to_string(inode);
+    return result;
+  }
+
+  /* Gives a namespace the next number of the register. */
+  sys::Status number(int fd, int32_t* nsid) {
+    if (!register_.open()) {
+      if (sys::Status status = sys::enterUnnamedNetns(); !status.ok()) return status;
+      current_ = nullptr;
+      sys::Status status = sys::openNetlink(NETLINK_ROUTE, &register_.socket.fd);
+      if (sys::Status home = goHome(); !home.ok()) return home;
+      if (!status.ok()) return status;
+    }
+    const int32_t next = register_.next++;
+    sys::Status status = ask(msg::nsidRequest(fd, next));
+    if (status.ok()) *nsid = next;
+    return status;
+  }
+
+  sys::Status ask(std::vector<uint8_t> request) {
+    if (!register_.open()) return {EBADF, "register"};
+    Socket& socket = register_.socket;
+    const uint32_t seq = socket.seq++;
+    msg::requestAck(request.data(), {0, request.size()}, seq);
+    msg::AckCollector collector(seq, 1);
+    if (sys::Status status = transact(socket, request.data(), request.size(), &collector); !status.ok()) return status;
+    return {collector.acks()[0].error, "nsid"};
+  }
+
+  /* Which of these numbers still have their namespace. */
+  Result living(const Op& op) {
+    if (op.data.size() % sizeof(int32_t) != 0) return failure({EINVAL, "nsids"});
+    if (!register_.open()) return failure({EBADF, "register"});
+    Result result;
+    result.data.emplace();
+    for (size_t at = 0; at < op.data.size(); at += sizeof(int32_t)) {
+      int32_t nsid = 0;
+      std::memcpy(&nsid, op.data.data() + at, sizeof nsid);
+      const bool alive = ask(msg::nsidQuery(nsid)).ok();
+      if (alive) result.data->insert(result.data->end(), op.data.begin() + at, op.data.begin() + at + sizeof nsid);
+      if (!alive || op.release) register_.lingering.erase(nsid);
+    }
+    return result;
   }
 
   Result netlink(Op& op) {
@@ -389,6 +451,7 @@ class Session {
   std::vector<uint8_t>& buffer_;
   Firewall& firewall_;
   Spares& spares_;
+  Register& register_;
   bool keepGoing_;
   Netns atHome_;
   std::unordered_map<std::string, std::unique_ptr<Netns>> known_;
@@ -425,7 +488,7 @@ sys::Status Executor::begin() {
 std::vector<Result> Executor::run(std::vector<Op>& ops, bool keepGoing, const std::atomic<bool>& stop) {
   std::vector<Result> results;
   results.reserve(ops.size());
-  Session session(home_.get(), &buffer_, &firewall_, &spares_, keepGoing);
+  Session session(home_.get(), &buffer_, &firewall_, &spares_, &register_, keepGoing);
   for (Op& op : ops) {
     if (stop.load(std::memory_order_relaxed)) break;
     results.push_back(session.run(op));

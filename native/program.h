@@ -5,7 +5,11 @@
  * that sits in a namespace keeps it alive. During a program it goes where an operation needs it: to create a namespace,
  * to open a socket, to open a sysctl. A netlink socket stays in the namespace it was opened in, so the thread enters a
  * namespace seldom and keeps descriptors and sockets of a few of them, until the program ends. Nothing outlives the program but
- * the contexts of libnftables (firewall.h), which rest() closes.
+ * the contexts of libnftables (firewall.h), which rest() closes, and the register.
+ *
+ * Whether a namespace lives on without its name is asked by number. Numbers (RTM_NEWNSID) are given in a namespace of our own
+ * that has no name, the register; they hold nothing, and nobody else sees them. The kernel finds a namespace by its number exactly as long as
+ * somebody holds it: not from the moment when the last one lets go, though its end comes later.
  */
 #ifndef VPCCTL_PROGRAM_H_
 #define VPCCTL_PROGRAM_H_
@@ -14,6 +18,7 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -36,6 +41,7 @@ struct Op {
   enum class Kind {
     kNetnsCreate,
     kNetnsDelete,
+    kNetnsLiving,
     kNetlink,
     kDump,
     kSysctlWrite,
@@ -46,7 +52,7 @@ struct Op {
     kSpareDrop
   };
   Kind kind;
-  /** Path of the namespace that is created, deleted, or worked in; empty is home. */
+  /** Path of the namespace that is created, deleted, or worked in; empty is home, kRegister the register. */
   std::string netns;
   /** The spare that is made, dropped, or to become the namespace that is created. */
   std::optional<size_t> spare;
@@ -62,6 +68,28 @@ struct Op {
   bool check = false;
   /** A dump of what somebody changes and fills as he likes. */
   bool partial = false;
+  /** Numbers that are not asked for again. */
+  bool release = false;
+};
+
+/** No path of a namespace: messages to it name theirs by number (IFLA_TARGET_NETNSID). */
+constexpr char kRegister[] = "#register";
+
+struct Socket {
+  sys::UniqueFd fd;
+  uint32_t seq = 1;
+};
+
+/** A socket in a namespace without a name, which lives by it, and the numbers given there. */
+struct Register {
+  Socket socket;
+  int32_t next = 0;
+  /** Of namespaces that were deleted and lived on, until they are released or found dead: the numbers must stay. */
+  std::set<int32_t> lingering;
+
+  bool open() const { return socket.fd.valid(); }
+  /** Numbers of another socket would mean nothing. */
+  void close() { *this = Register{}; }
 };
 
 struct Result {
@@ -103,8 +131,11 @@ class Executor {
   std::vector<Result> run(std::vector<Op>& ops, bool keepGoing, const std::atomic<bool>& stop);
 
   /** Closes what programs left for the next one; nothing is left when resting(). */
-  void rest() { firewall_.rest(); }
-  bool resting() const { return firewall_.resting(); }
+  void rest() {
+    firewall_.rest();
+    if (register_.lingering.empty()) register_.close();
+  }
+  bool resting() const { return firewall_.resting() && !(register_.open() && register_.lingering.empty()); }
 
   /** The thread could not return home: it must not be used again. */
   bool lost() const { return lost_; }
@@ -114,6 +145,7 @@ class Executor {
   sys::UniqueFd home_;
   std::vector<uint8_t> buffer_;
   Firewall firewall_;
+  Register register_;
   bool lost_ = false;
 };
 

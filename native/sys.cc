@@ -181,6 +181,13 @@ Status openNetns(const std::string& path, UniqueFd* out) {
   return {};
 }
 
+Status inodeOf(int fd, uint64_t* inode) {
+  struct stat file {};
+  if (::fstat(fd, &file) != 0) return Status::fromErrno("fstat");
+  *inode = file.st_ino;
+  return {};
+}
+
 /*
  * CLONE_NEWNET asks for CAP_SYS_ADMIN over the namespace and in the caller's own user namespace, nothing else: unlike
  * CLONE_NEWNS it does not mind that the thread shares its fs_struct with all others, so the thread never unshares

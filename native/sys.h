@@ -59,6 +59,9 @@ Status openThreadNetns(UniqueFd* out);
 /** Opens a pinned network namespace; EINVAL when the file is something else. */
 Status openNetns(const std::string& path, UniqueFd* out);
 
+/** The inode number of an open file: of a namespace, what the links below /proc/PID/ns name it by. */
+Status inodeOf(int fd, uint64_t* inode);
+
 /** Moves the calling thread. A failure leaves it where it was. */
 Status enterNetns(int fd, const std::string& path);
 

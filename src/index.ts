@@ -18,6 +18,7 @@ export type { DeployApp, ExecOptions, ExecResult } from './engine/apps.js';
 export type { Check } from './engine/check.js';
 export { type DoctorOptions, type DoctorReport, doctor } from './engine/doctor.js';
 export type { Drift } from './engine/drift.js';
+export type { HeldView } from './engine/engine.js';
 export { describeFix, type FileFix, type Fix, type RuleFix, type SysctlFix, type Undone } from './engine/fixes.js';
 export type { RepairResult } from './engine/repair.js';
 export type { RestoreEvent, RestoreFailure, RestoreResult } from './engine/restore.js';
@@ -43,7 +44,7 @@ export {
 } from './engine/vpcctl.js';
 export type { WatchEvent, WatchOptions } from './engine/watch.js';
 export { type ErrorCode, type ErrorFacts, EXIT_CODES, VpcctlError } from './errors.js';
-export type { Kernel, KernelWatch, OnChange } from './kernel/kernel.js';
+export type { HeldNamespace, Holder, Kernel, KernelWatch, Lingering, OnChange } from './kernel/kernel.js';
 export type { Machine } from './kernel/machine.js';
 export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';

@@ -1,5 +1,14 @@
 /** Plans and drift as text. */
-import type { Drift, PlannedChange, PlanView, RepairResult, RestoreResult, WatchEvent } from '../index.js';
+import type {
+  Drift,
+  HeldView,
+  Holder,
+  PlannedChange,
+  PlanView,
+  RepairResult,
+  RestoreResult,
+  WatchEvent,
+} from '../index.js';
 import { type Colors, count, formatValue, oneLine } from './text.js';
 
 const GLYPHS = { create: '+', update: '~', delete: '-' } as const;
@@ -119,6 +128,28 @@ export function restoreText({ restored, failed }: Pick<RestoreResult, 'restored'
     ...(failed.length === 0 ? [] : [`not restored: ${failed.map(({ what }) => what).join(', ')}`]),
   ];
   return parts.length === 0 ? 'nothing to restore' : parts.join('; ');
+}
+
+/** How many of those who hold a namespace are named. */
+const NAMED = 5;
+
+/** What was deleted and lives on, and who holds it. */
+export function heldText({ what, holders }: HeldView): string {
+  const named = holders.slice(0, NAMED).map(holderText);
+  const more = holders.length > NAMED ? [`${holders.length - NAMED} more`] : [];
+  const by = holders.length === 0 ? 'nobody that can be seen (a socket, or a connection that is closing)' : '';
+  return `${what}: its namespace lives on, without its links: held by ${by}${[...named, ...more].join(', ')}`;
+}
+
+function holderText(holder: Holder): string {
+  switch (holder.by) {
+    case 'process':
+      return `${holder.command} (pid ${holder.pid})`;
+    case 'descriptor':
+      return `${holder.command} (pid ${holder.pid}, descriptor ${holder.descriptor})`;
+    case 'mount':
+      return `a mount at ${holder.path} (seen by ${holder.command}, pid ${holder.pid})`;
+  }
 }
 
 /** An event of a watch, each line with its time. */

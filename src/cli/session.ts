@@ -1,10 +1,19 @@
 /** One run of the command: its global options, what it prints, and the library once it is open. */
 import { resolve } from 'node:path';
-import type { Format, ParsedSpec, PlanView, Spec, Transaction, TransactionResult, VpcctlEvent } from '../index.js';
+import type {
+  Format,
+  HeldView,
+  ParsedSpec,
+  PlanView,
+  Spec,
+  Transaction,
+  TransactionResult,
+  VpcctlEvent,
+} from '../index.js';
 import { UsageError } from './failure.js';
 import { nameOf, readText } from './files.js';
 import type { Host, Library } from './host.js';
-import { isEmpty, planText, restoreText } from './plan-text.js';
+import { heldText, isEmpty, planText, restoreText } from './plan-text.js';
 import { type Colors, colors, count, oneLine } from './text.js';
 
 /** Options that every command takes. */
@@ -36,6 +45,7 @@ export class Session {
   #globals: Globals = {};
   #library: Library | undefined;
   #progress: Progress | undefined;
+  readonly #held: HeldView[] = [];
   /** A document of `--json` takes one line: there are several. */
   jsonLines = false;
   /** What the command ends with. */
@@ -90,7 +100,10 @@ export class Session {
     const progress = this.#progress;
     this.#library = await this.#host.open({
       ...(state === undefined ? {} : { state }),
-      onEvent: (event) => progress.on(event),
+      onEvent: (event) => {
+        if (event.type === 'held') this.#held.push(viewOf(event));
+        progress.on(event);
+      },
     });
     return this.#library;
   }
@@ -115,10 +128,15 @@ export class Session {
   /** Reports a change, or what it would be. */
   reportChange(plan: PlanView, dryRun: boolean, done?: { text: readonly string[]; json?: object }): void {
     const { changes, kernel } = plan;
-    const json = { unchanged: isEmpty(plan), dryRun, changes, kernel, ...done?.json };
+    const json = { unchanged: isEmpty(plan), dryRun, changes, kernel, ...this.held(), ...done?.json };
     const text = (): readonly string[] => done?.text ?? [...this.planText(plan), 'dry run: nothing was changed'];
     if (dryRun) this.print({ json, text });
     else this.report({ json, text });
+  }
+
+  /** For a document: what was deleted and lives on; nothing where there is nothing. */
+  held(): { readonly held?: readonly HeldView[] } {
+    return this.#held.length === 0 ? {} : { held: this.#held };
   }
 
   planText(plan: PlanView): string[] {
@@ -242,6 +260,10 @@ function locate(parsed: ParsedSpec, path: string): { line: number; column: numbe
   return parsed.locate(path.split('.').map((step) => (/^(0|[1-9]\d{0,8})$/.test(step) ? Number(step) : step)));
 }
 
+function viewOf({ what, namespace, holders }: HeldView): HeldView {
+  return { what, namespace, holders };
+}
+
 /** `vpc a, b`; nothing for the installation's own scope. */
 function vpcsOf(scopes: readonly string[]): string {
   const vpcs = scopes.filter((scope) => scope !== '');
@@ -273,6 +295,9 @@ export class Progress {
         return;
       case 'cut':
         this.#line(`ended ${count(event.connections, 'connection')} that nothing admits any more`);
+        return;
+      case 'held':
+        this.#line(`vpcctl: ${heldText(event)}`);
         return;
       case 'fix-kept':
         this.#line(`vpcctl: ${event.error.toLine()}`);

@@ -7,9 +7,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VpcctlError } from '../errors.js';
-import type { HostView, Kernel, StageFailure } from '../kernel/kernel.js';
+import type { Holder, HostView, Kernel, Lingering, StageFailure } from '../kernel/kernel.js';
 import { lower } from '../lower/lower.js';
 import { HOST_LINK } from '../lower/names.js';
+import { namespaceWords } from '../lower/words.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
 import { EDGE_ID, INSTALLATION_SCOPE, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
@@ -39,15 +40,32 @@ export type EngineEvent =
   | { readonly type: 'rollback'; readonly stage: string; readonly reason: string }
   /** Everything is done, but for this: what `doctor --fix` did could not be taken back. `doctor --undo` tries again. */
   | { readonly type: 'fix-kept'; readonly error: VpcctlError }
+  | HeldEvent
   | { readonly type: 'recovered'; readonly what: 'undone' | 'finished'; readonly scopes: readonly string[] }
   /** What a dead process began in these scopes could not be ended: they stay as they are, and cannot be changed, until that is possible. */
   | { readonly type: 'unrecovered'; readonly scopes: readonly string[]; readonly error: VpcctlError };
+
+/** A namespace that was deleted lives on, without name and links of ours, because somebody holds it. */
+export interface HeldEvent extends HeldView {
+  readonly type: 'held';
+}
+
+export interface HeldView {
+  /** `instance a/web-1`, `vpc a` (its router), `edge`. */
+  readonly what: string;
+  /** The name that it had. */
+  readonly namespace: string;
+  /** None: nobody that can be seen. */
+  readonly holders: readonly Holder[];
+}
 
 export interface EngineOptions {
   readonly signal?: AbortSignal;
   /** End tracked connections that are no longer admitted. */
   readonly cut?: boolean;
   readonly onEvent?: (event: EngineEvent) => void;
+  /** Takes what a teardown left alive, to {@link Engine.verify} it without locks. Without it, that is done with them. */
+  readonly onLingering?: (found: readonly Lingering[]) => void;
 }
 
 /** A transaction worked out, nothing done yet. */
@@ -286,11 +304,24 @@ export class Engine {
     scopes: readonly string[],
     options: EngineOptions,
   ): Promise<void> {
-    const failure = await this.kernel.apply(teardown.changes, { tolerant: true });
+    const lingering: Lingering[] = [];
+    const onLingering = options.onLingering ?? ((found) => void lingering.push(...found));
+    const failure = await this.kernel.apply(teardown.changes, { tolerant: true, onLingering });
+    await this.verify(lingering, options);
     if (failure !== undefined) throw failure.error;
     const connections = await carryOut(cuts, this.store, this.kernel);
     if (connections > 0) options.onEvent?.({ type: 'cut', connections });
     await this.#finish(journal, scopes, options);
+  }
+
+  /** Waits a moment for what was deleted to end, and tells who holds what does not. */
+  async verify(lingering: readonly Lingering[], { onEvent }: Pick<EngineOptions, 'onEvent'>): Promise<HeldView[]> {
+    const held = lingering.length === 0 ? [] : ((await this.kernel.verify?.(lingering)) ?? []);
+    return held.map(({ ns, holders }) => {
+      const view = { what: namespaceWords(ns), namespace: ns, holders };
+      onEvent?.({ type: 'held', ...view });
+      return view;
+    });
   }
 
   /**

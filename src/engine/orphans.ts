@@ -1,5 +1,5 @@
 /** What is marked ours in the kernel and recorded nowhere: left by a state file that was lost. */
-import type { Kernel } from '../kernel/kernel.js';
+import type { Kernel, Lingering } from '../kernel/kernel.js';
 import { workloadNs } from '../lower/names.js';
 import { type KernelObject, NFT_TABLE, OWNER_MARK, rowKey } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
@@ -34,11 +34,17 @@ export async function findOrphans(kernel: Kernel, recorded: readonly KernelObjec
   );
 }
 
-/** Deletes them. Settings of the host's own links stay as they are: nobody knows what they were. */
-export async function removeOrphans(kernel: Kernel, orphans: readonly KernelObject[]): Promise<void> {
+/**
+ * Deletes them, and tells `onLingering` of what lives on. Settings of the host's own links stay as they are: nobody knows what they were.
+ */
+export async function removeOrphans(
+  kernel: Kernel,
+  orphans: readonly KernelObject[],
+  onLingering: (found: readonly Lingering[]) => void,
+): Promise<void> {
   const { forward, teardown } = plan(diff(orphans, []));
   for (const { changes } of [...forward, teardown]) {
-    const failure = await kernel.apply(changes, { tolerant: true });
+    const failure = await kernel.apply(changes, { tolerant: true, onLingering });
     if (failure !== undefined) throw failure.error;
   }
 }

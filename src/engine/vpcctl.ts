@@ -1,6 +1,6 @@
 /** The library's face: everything the CLI does, it does through this. */
 import { VpcctlError } from '../errors.js';
-import type { Kernel } from '../kernel/kernel.js';
+import type { Kernel, Lingering } from '../kernel/kernel.js';
 import type { NftTransport } from '../kernel/nft.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind, getKind } from '../model/reader.js';
@@ -26,7 +26,7 @@ import {
 } from './apps.js';
 import { missingParts, needsRestore, noteBoot } from './boot.js';
 import type { Drift } from './drift.js';
-import { Engine, type EngineEvent, type Prepared } from './engine.js';
+import { Engine, type EngineEvent, type EngineOptions, type HeldView, type Prepared } from './engine.js';
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
 import { keepReady, poolOf } from './pool.js';
@@ -69,8 +69,8 @@ export interface OpenOptions {
 }
 
 /**
- * Progress: a stage begins; a stage is being undone; what a dead process had begun was undone or finished; a part is being brought back after
- * the machine was started anew, or all parts were.
+ * Progress: a stage begins; a stage is being undone; what a dead process had begun was undone or finished; what was deleted is held by somebody; a part
+ * is being brought back after the machine was started anew, or all parts were.
  */
 export type VpcctlEvent = EngineEvent | RestoreEvent;
 
@@ -107,6 +107,8 @@ export interface TransactionResult<T> extends PlanView {
   readonly value: T;
   /** Nothing was different. */
   readonly unchanged: boolean;
+  /** Namespaces that were deleted and live on, without links of ours, because somebody holds them. */
+  readonly held: readonly HeldView[];
 }
 
 /** The verbs of a transaction. Each edits a draft; nothing is done until the function returns. Errors: see each verb's rule. */
@@ -198,6 +200,15 @@ function viewPlan(prepared: Prepared<unknown>): PlanView {
   };
 }
 
+function resultOf<T>(prepared: Prepared<T>, held: readonly HeldView[]): TransactionResult<T> {
+  return {
+    ...viewPlan(prepared),
+    value: prepared.result,
+    unchanged: prepared.edits.length === 0 && prepared.changes.length === 0,
+    held,
+  };
+}
+
 /** An installation: its state, and the kernel objects made from it. */
 export class Vpcctl {
   readonly #store: Store;
@@ -237,8 +248,10 @@ export class Vpcctl {
         await rehearse(kernel.rehearsal());
       }
       if (missingParts(store, kernel) !== 'all') {
-        await engine.recoverAll(vpcctl.#options({}));
-        await vpcctl.#sweepApps(store.apps());
+        await vpcctl.#verified({}, async (own) => {
+          await engine.recoverAll(own);
+          await vpcctl.#sweepApps(store.apps());
+        });
       }
       if (vpcctl.#pool > 0) await keepReady(kernel, vpcctl.#pool);
     } catch (error) {
@@ -305,22 +318,34 @@ export class Vpcctl {
   }
 
   async #carryOut<T>(edit: (draft: Draft) => T, options: RunOptions): Promise<TransactionResult<T>> {
-    if (options.dryRun !== true) await this.#bringBack(options);
-    const prepared =
-      options.dryRun === true
-        ? await this.#engine.prepare(edit)
-        : await this.#engine.transact(edit, this.#options(options));
-    if (options.dryRun !== true) {
+    if (options.dryRun === true) return resultOf(await this.#engine.prepare(edit), []);
+    await this.#bringBack(options);
+    const { done, held } = await this.#verified(options, async (own) => {
+      const prepared = await this.#engine.transact(edit, own);
       for (const { before, after } of prepared.edits) {
         if (before?.kind === 'instance' && after === undefined)
           await this.#sweepApps(this.#store.apps(before.vpc, before.name));
       }
+      return prepared;
+    });
+    return resultOf(done, held);
+  }
+
+  /** Runs `work`; then, without locks and when our own programs have ended, sees whether what it deleted has gone. */
+  async #verified<T>(
+    options: RunOptions,
+    work: (own: EngineOptions & RestoreOptions) => Promise<T>,
+  ): Promise<{ readonly done: T; readonly held: readonly HeldView[] }> {
+    const lingering: Lingering[] = [];
+    const own = this.#options(options);
+    let held: readonly HeldView[] = [];
+    let done: T;
+    try {
+      done = await work({ ...own, onLingering: (found) => void lingering.push(...found) });
+    } finally {
+      held = await this.#engine.verify(lingering, own);
     }
-    return {
-      ...viewPlan(prepared),
-      value: prepared.result,
-      unchanged: prepared.edits.length === 0 && prepared.changes.length === 0,
-    };
+    return { done, held };
   }
 
   /** What {@link apply} would do. */
@@ -489,7 +514,7 @@ export class Vpcctl {
   async removeOrphans(): Promise<KernelObject[]> {
     return this.#working(async () => {
       const orphans = await findOrphans(this.#kernel, this.recorded());
-      await removeOrphans(this.#kernel, orphans);
+      await this.#verified({}, ({ onLingering = () => {} }) => removeOrphans(this.#kernel, orphans, onLingering));
       return orphans;
     });
   }

@@ -31,6 +31,36 @@ export interface ApplyOptions {
    * errors and returns the first that is neither.
    */
   readonly tolerant?: boolean;
+  /**
+   * Hears of namespaces that were deleted and live on, because somebody holds them. Their links that are ours are gone when {@link Kernel.apply} returns. Each is to
+   * be given to {@link Kernel.verify}, once. Without this nobody is told.
+   */
+  readonly onLingering?: (found: readonly Lingering[]) => void;
+}
+
+/** A namespace that has lost its name and lived on when it was last looked at. */
+export interface Lingering {
+  readonly ns: string;
+  /** The kernel's own, to find it by. */
+  readonly token: string;
+}
+
+/** Who keeps a namespace alive: a process in it, one with a descriptor of it, or one that sees it mounted. */
+export type Holder = {
+  readonly pid: number;
+  /** Its name, as in /proc/PID/comm. */
+  readonly command: string;
+} & (
+  | { readonly by: 'process' }
+  | { readonly by: 'descriptor'; readonly descriptor: number }
+  | { readonly by: 'mount'; readonly path: string }
+);
+
+/** A namespace that was deleted and lives on. */
+export interface HeldNamespace {
+  readonly ns: string;
+  /** None: nobody that can be seen, as a socket that a process outside of it has, or connections that the kernel is closing. */
+  readonly holders: readonly Holder[];
 }
 
 export interface ObserveOptions {
@@ -69,6 +99,8 @@ export interface Kernel {
   readonly machine?: Machine;
   /** Carries out the changes of one stage. Undefined when all took effect; never throws for a refusal of the kernel. */
   apply(changes: readonly Change[], options?: ApplyOptions): Promise<StageFailure | undefined>;
+  /** Waits a while for these to end, and says who keeps alive those that do not. */
+  verify?(lingering: readonly Lingering[]): Promise<HeldNamespace[]>;
   /** These changes, as this very array, are likely to be applied next: prepares what can be prepared. Touches nothing. */
   foresee?(changes: readonly Change[]): void;
   /**

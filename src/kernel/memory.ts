@@ -30,9 +30,12 @@ import {
 import type {
   ApplyOptions,
   Flow,
+  HeldNamespace,
+  Holder,
   HostView,
   Kernel,
   KernelWatch,
+  Lingering,
   ObserveOptions,
   OnChange,
   StageFailure,
@@ -184,6 +187,7 @@ export class MemoryKernel implements Kernel {
   readonly #foreign: ReadonlySet<string>;
   readonly #onChange: MemoryKernelOptions['onChange'];
   readonly #watches = new Set<MemoryWatch>();
+  readonly #held = new Map<string, Holder>();
   #failAt: number | undefined;
   #bootId: string;
   #changes = 0;
@@ -263,6 +267,22 @@ export class MemoryKernel implements Kernel {
     this.#tell([row]);
   }
 
+  /** Somebody sits in a namespace, or is to: deleted, it lives on until {@link letGo}. */
+  hold(ns: string, holder: Holder = { pid: 1, command: 'init', by: 'process' }): void {
+    this.#held.set(ns, holder);
+  }
+
+  letGo(ns: string): void {
+    this.#held.delete(ns);
+  }
+
+  async verify(lingering: readonly Lingering[]): Promise<HeldNamespace[]> {
+    return lingering.flatMap(({ ns }) => {
+      const holder = this.#held.get(ns);
+      return holder === undefined ? [] : [{ ns, holders: [holder] }];
+    });
+  }
+
   watch(onChange: OnChange): KernelWatch {
     const end = (): boolean => this.#watches.delete(watch);
     const watch = new MemoryWatch((ns) => this.#namespaces.get(ns), onChange, end);
@@ -296,8 +316,14 @@ export class MemoryKernel implements Kernel {
   }
 
   /** Namespaces; then links and the rest, and beside them the firewall: a refusal of the one does not stop the other. */
-  async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
+  async apply(
+    changes: readonly Change[],
+    { tolerant = false, onLingering }: ApplyOptions = {},
+  ): Promise<StageFailure | undefined> {
     const applied: Change[] = [];
+    const doomed = changes.flatMap(({ op, row }) =>
+      op === 'delete' && row.kind === 'netns' && this.#namespaces.has(row.ns) ? [row.ns] : [],
+    );
     const births = changes.filter(isBirth);
     const rest = changes.filter((change) => !isNftRow(change.row) && !isBirth(change));
     const firewall = changes.filter(({ row }) => isNftRow(row));
@@ -306,6 +332,8 @@ export class MemoryKernel implements Kernel {
     const refused = await this.#applyNetlink(rest, tolerant, applied);
     const alsoRefused = await this.#applyFirewall(firewall, tolerant, applied);
     const error = unborn ?? refused ?? alsoRefused;
+    const lingering = doomed.filter((ns) => this.#held.has(ns) && !this.#namespaces.has(ns));
+    if (lingering.length > 0) onLingering?.(lingering.map((ns) => ({ ns, token: '' })));
     this.#tell(changes.map(({ row }) => row));
     return error === undefined ? undefined : { error, applied };
   }

@@ -43,11 +43,27 @@ export interface SpareDropOp {
   readonly spare: number;
 }
 
-/** Unpins: lazy unmount and unlink. ENOENT when the file is not there. A plain file left by a crash is unlinked. */
+/**
+ * Unpins: lazy unmount and unlink. ENOENT when the file is not there. A plain file left by a crash is unlinked. A namespace that somebody holds lives on:
+ * then the result's value is `NUMBER INODE`, its number in the lane's {@link REGISTER} (-1: it could not be numbered, so that nobody knows) and its inode.
+ */
 export interface NetnsDeleteOp {
   readonly op: 'netns-delete';
   readonly path: string;
 }
+
+/**
+ * Which of these numbers (32 bits each, the machine's order) still have their namespace: the result's data. Numbers of what lives on are kept, until they are
+ * found dead or given with `release`. To be run on the lane that gave them.
+ */
+export interface NetnsLivingOp {
+  readonly op: 'netns-living';
+  readonly data: Uint8Array;
+  readonly release?: boolean;
+}
+
+/** In place of a namespace's path: messages that name theirs by number (IFLA_TARGET_NETNSID), for what {@link NetnsDeleteOp} left without a name. */
+export const REGISTER = '#register';
 
 /**
  * Sends `count` netlink messages (NETLINK_ROUTE, or with `conntrack` ctnetlink's) in `netns`, each with NLM_F_ACK set, and matches the acks by
@@ -113,6 +129,7 @@ export interface NftRestOp {
 export type NativeOp =
   | NetnsCreateOp
   | NetnsDeleteOp
+  | NetnsLivingOp
   | NetlinkOp
   | DumpOp
   | SysctlWriteOp

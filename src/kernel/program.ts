@@ -9,6 +9,7 @@ import { addRoute, deleteRoute, replaceRoute } from '../netlink/route.js';
 import { addRule, deleteRule } from '../netlink/rule.js';
 import type { Change } from '../objects/change.js';
 import { type KernelObject, type LinkRow, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
+import type { Lingering } from './kernel.js';
 import type { NativeOp, NativeResult } from './native.js';
 import { confOf, isLinkUpdate, updateLink } from './relink.js';
 
@@ -37,6 +38,8 @@ type PlannedOp =
 /** The result of a program in terms of changes. */
 export interface Outcome {
   readonly applied: Change[];
+  /** Namespaces that were deleted and live on. */
+  readonly lingering: readonly Lingering[];
   readonly error?: VpcctlError;
 }
 
@@ -77,6 +80,7 @@ export class Program {
 
   outcome(results: readonly NativeResult[], tolerant: boolean, errnoName: (errno: number) => string): Outcome {
     const applied = new Set<Change>();
+    const lingering: Lingering[] = [];
     let error: VpcctlError | undefined;
     const fail = (author: Author, errno: number, where: string | undefined, extack: string | undefined): void => {
       if (author.effect === 'may fail') return;
@@ -91,6 +95,9 @@ export class Program {
       if (planned.kind === 'plain') {
         if (result.errno === 0) applied.add(planned.author.change);
         else fail(planned.author, result.errno, result.where, undefined);
+        if (planned.op.op === 'netns-delete' && result.value !== undefined) {
+          lingering.push({ ns: planned.author.change.row.ns, token: result.value });
+        }
         continue;
       }
       if (result.errno !== 0 && planned.authors[0] !== undefined) {
@@ -104,7 +111,7 @@ export class Program {
         } else if (errnoName(ack.errno) !== 'ECANCELED') fail(author, ack.errno, undefined, ack.extack);
       }
     }
-    return { applied: [...withTwins(applied, this.#planned)], ...(error === undefined ? {} : { error }) };
+    return { applied: [...withTwins(applied, this.#planned)], lingering, ...(error === undefined ? {} : { error }) };
   }
 }
 

@@ -16,14 +16,17 @@ import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-
 import type {
   ApplyOptions,
   Flow,
+  HeldNamespace,
   HostView,
   Kernel,
   KernelWatch,
+  Lingering,
   ObserveOptions,
   OnChange,
   StageFailure,
   Stock,
 } from './kernel.js';
+import { cutLinks, release, verify } from './lingering.js';
 import { type Machine, RealMachine } from './machine.js';
 import { LANES, type Lane, loadNative, type Native, type NativeOp, type NativeResult } from './native.js';
 import { type Nft, type NftTransport, nftErrno, nftOf, preloadNft } from './nft.js';
@@ -104,11 +107,24 @@ export class RealKernel implements Kernel {
     await this.#spares.keep(new Map([...wanted].filter(([, count]) => count > 0)));
   }
 
-  async apply(changes: readonly Change[], { tolerant = false }: ApplyOptions = {}): Promise<StageFailure | undefined> {
-    return this.#spares.beside(() => this.#carryOut(changes, tolerant));
+  async apply(changes: readonly Change[], options: ApplyOptions = {}): Promise<StageFailure | undefined> {
+    const { tolerant = false, onLingering } = options;
+    return this.#spares.beside(async () => {
+      const { error, applied, lingering } = together(await this.#carryOut(changes, tolerant));
+      if (lingering.length > 0) {
+        await cutLinks(this.#native, lingering);
+        if (onLingering === undefined) await release(this.#native, lingering);
+        else onLingering(lingering);
+      }
+      return error === undefined ? undefined : { error, applied };
+    });
   }
 
-  async #carryOut(changes: readonly Change[], tolerant: boolean): Promise<StageFailure | undefined> {
+  async verify(lingering: readonly Lingering[]): Promise<HeldNamespace[]> {
+    return verify(this.#native, lingering);
+  }
+
+  async #carryOut(changes: readonly Change[], tolerant: boolean): Promise<Outcome[]> {
     // What is kept open for nftables would keep namespaces alive.
     const dying = changes.flatMap(({ op, row }) => (op === 'delete' && row.kind === 'netns' ? [row.ns] : []));
     if (dying.length > 0) await this.nft.release(dying);
@@ -120,9 +136,7 @@ export class RealKernel implements Kernel {
     if (readied !== undefined && second.length === 0) {
       // Hardly anything is left of births: not worth a way to the thread and back.
       const { encoded } = readied;
-      return failureOf(
-        await allDone([this.#applyNetlink(encoded, false, born), this.#applyFirewall(encoded.firewalls, false)]),
-      );
+      return allDone([this.#applyNetlink(encoded, false, born), this.#applyFirewall(encoded.firewalls, false)]);
     }
     const births = [
       this.#run([born], tolerant, tolerant),
@@ -145,7 +159,7 @@ export class RealKernel implements Kernel {
       const sum = together(done);
       return sum.error !== undefined && !tolerant ? sum : together([sum, await this.#applyNetlink(encoded, tolerant)]);
     });
-    return failureOf(await allDone([links, firewall]));
+    return allDone([links, firewall]);
   }
 
   /** Spares for the namespaces that are made, as far as there are any; of a firewall that is in force in one, only the elements are left to do. */
@@ -208,7 +222,7 @@ export class RealKernel implements Kernel {
       else if (!(tolerant && isMoot(refused))) error ??= refused;
       else error ??= await this.#oneByOne(firewall);
     });
-    return { applied, ...(error === undefined ? {} : { error }) };
+    return { applied, lingering: [], ...(error === undefined ? {} : { error }) };
   }
 
   /**
@@ -421,17 +435,16 @@ export class RealKernel implements Kernel {
   }
 }
 
-const NOTHING: Outcome = { applied: [] };
-
-function failureOf(outcomes: readonly Outcome[]): StageFailure | undefined {
-  const { error, applied } = together(outcomes);
-  return error === undefined ? undefined : { error, applied };
-}
+const NOTHING: Outcome = { applied: [], lingering: [] };
 
 /** One outcome of several; the first error. */
 function together(outcomes: readonly Outcome[]): Outcome {
   const error = outcomes.find((outcome) => outcome.error !== undefined)?.error;
-  return { applied: outcomes.flatMap(({ applied }) => applied), ...(error === undefined ? {} : { error }) };
+  return {
+    applied: outcomes.flatMap(({ applied }) => applied),
+    lingering: outcomes.flatMap(({ lingering }) => lingering),
+    ...(error === undefined ? {} : { error }),
+  };
 }
 
 /** What makes namespaces, for two threads, which are half as fast again as one; those with a firewall for the second, which makes it. */

@@ -60,6 +60,13 @@ function placeOf(ns: string): string {
   return instance === undefined ? ` in the router of ${vpc}` : '';
 }
 
+/** Whose a namespace of ours is: `edge`, `vpc a` (its router), `instance a/web-1`. The resource itself need not be there any more. */
+export function namespaceWords(ns: string): string {
+  if (ns === EDGE_NS) return 'edge';
+  const [, vpc = '', instance] = ns.split('.');
+  return instance === undefined ? `vpc ${vpc}` : `instance ${vpc}/${instance}`;
+}
+
 function linkWords(owner: Resource, ns: string, name: string): string {
   switch (owner.kind) {
     case 'instance':

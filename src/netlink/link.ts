@@ -43,6 +43,7 @@ const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
 const IFLA_LINK_NETNSID = 37;
+const IFLA_TARGET_NETNSID = 46;
 const IFLA_PROP_LIST = 52;
 // … inside IFLA_PROP_LIST
 const IFLA_ALT_IFNAME = 53;
@@ -211,9 +212,18 @@ export function deleteLinkGroup(batch: Batch, group: number): void {
   });
 }
 
-/** The request for all links of a namespace, without their counters. */
-export function dumpLinks(): Uint8Array {
-  return dumpRequest(RTM_GETLINK, IFINFOMSG_LENGTH, [[IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS]]);
+/** Deletes the link of this index in the namespace of this number, as the namespace where the message is sent numbers it. */
+export function deleteLinkIn(batch: Batch, nsid: number, index: number): void {
+  batch.message(RTM_DELLINK, 0, () => {
+    ifinfomsg(batch, undefined, index);
+    batch.attrU32(IFLA_TARGET_NETNSID, nsid);
+  });
+}
+
+/** The request for all links of a namespace, without their counters: of the one of this number, if one is given. */
+export function dumpLinks(nsid?: number): Uint8Array {
+  const target: readonly [number, number][] = nsid === undefined ? [] : [[IFLA_TARGET_NETNSID, nsid]];
+  return dumpRequest(RTM_GETLINK, IFINFOMSG_LENGTH, [[IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS], ...target]);
 }
 
 /** Decodes the answer to {@link dumpLinks}; AF_BRIDGE messages, which describe ports and not links, are passed over. */
@@ -343,11 +353,11 @@ function linkMessage(
   });
 }
 
-function ifinfomsg(batch: Batch, up?: boolean): void {
+function ifinfomsg(batch: Batch, up?: boolean, index = 0): void {
   batch.u8(AF_UNSPEC);
   batch.u8(0);
   batch.u16(0); // ifi_type: the kernel's choice
-  batch.u32(0); // ifi_index: by IFLA_IFNAME
+  batch.u32(index); // ifi_index; 0: by IFLA_IFNAME
   batch.u32(up === true ? IFF_UP : 0); // ifi_flags
   batch.u32(up === undefined ? 0 : IFF_UP); // ifi_change: which flags count
 }

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Kernel } from '../../src/kernel/kernel.js';
+import type { Kernel, Lingering } from '../../src/kernel/kernel.js';
 import { type Change, invert } from '../../src/objects/change.js';
 import {
   type AddrRow,
@@ -32,6 +32,8 @@ export interface ContractHost {
   readonly hostSetting: string;
   /** Somebody else's doing: a bridge in a namespace, down. */
   bridge(ns: string, name: string): Promise<void>;
+  /** Somebody goes to sit in a namespace, and leaves it when told to. */
+  hold(ns: string): Promise<{ readonly pid: number; leave(): Promise<void> }>;
   close(): Promise<void>;
 }
 
@@ -381,6 +383,36 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
         // Made anew it is empty, and may be another.
         const anew = create(table, set('s', { interval: true }), element('s', ['10.0.0.0/8'], { interval: true }));
         expect(await outcome(anew)).toBe('done');
+      });
+    });
+
+    describe('tells what lives on without its name', () => {
+      const deleteAll = async (): Promise<readonly Lingering[]> => {
+        const found: Lingering[] = [];
+        const onLingering = (some: readonly Lingering[]) => void found.push(...some);
+        expect(await kernel.apply(remove(netns(N), netns(M)), { tolerant: true, onLingering })).toBeUndefined();
+        return found;
+      };
+
+      test('nothing, where nobody is', async () => {
+        await given(...UP);
+        expect((await kernel.verify?.(await deleteAll())) ?? []).toEqual([]);
+        expect(await kernel.pinned([N, M])).toEqual([]);
+      });
+
+      test('that in which somebody sits, and who; until he leaves', async () => {
+        await given(...UP);
+        const one = await host.hold(N);
+        const other = await host.hold(M);
+        const found = await deleteAll();
+        expect(found.map(({ ns }) => ns).sort()).toEqual([M, N]);
+        await other.leave();
+        const held = await kernel.verify?.(found);
+        expect(held).toEqual([{ ns: N, holders: [expect.objectContaining({ pid: one.pid, by: 'process' })] }]);
+        expect(await kernel.pinned([N, M])).toEqual([]);
+        await given(...UP);
+        await one.leave();
+        expect((await kernel.verify?.(await deleteAll())) ?? []).toEqual([]);
       });
     });
 

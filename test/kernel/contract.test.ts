@@ -3,6 +3,7 @@ import { RealKernel } from '../../src/kernel/real.js';
 import { kernelContract } from '../contract/kernel-contract.js';
 import { TestHost, UPLINK } from '../harness/host.js';
 import { ipDo } from '../harness/witness.js';
+import { sitIn } from '../harness/sitter.js';
 
 let host: TestHost;
 const kernel = new RealKernel();
@@ -21,5 +22,6 @@ kernelContract('the kernel of this machine', async () => ({
   hostLink: UPLINK,
   hostSetting: `net/ipv4/conf/${UPLINK}/forwarding`,
   bridge: (ns, name) => ipDo(['link', 'add', name, 'type', 'bridge'], ns),
+  hold: sitIn,
   close: async () => {},
 }));

@@ -1,5 +1,7 @@
 import {
+  closeSync,
   existsSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -8,8 +10,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { loadNative, type NativeOp } from '../../src/kernel/native.js';
+import { LANES, loadNative, type NativeOp, REGISTER } from '../../src/kernel/native.js';
+import { decodeLinks, dumpLinks } from '../../src/netlink/link.js';
 import { ip, ipDo, must } from '../harness/witness.js';
 import { EEXIST, EINVAL, ENOENT, threadNamespaces } from './wire.js';
 
@@ -95,6 +99,44 @@ describe('netns-delete', () => {
     expect(readFileSync(path('link'), 'utf8')).toBe('data');
     rmSync(path('link'));
     rmSync('/run/precious');
+  });
+});
+
+describe('a namespace that is deleted while somebody holds it', () => {
+  const LANE = LANES.teardown;
+  const living = async (nsids: readonly number[], release = false): Promise<number[]> => {
+    const data = new Uint8Array(Int32Array.from(nsids).buffer);
+    const [result] = await native.run([{ op: 'netns-living', data, release }], true, LANE);
+    expect(result?.errno).toBe(0);
+    return [...new Int32Array(result?.data?.slice().buffer ?? new ArrayBuffer(0))];
+  };
+
+  it('is told of by number and inode, and lives until he lets go, however long that takes', async () => {
+    await native.run([create('a'), create('b')]);
+    const { ino } = statSync(path('a'));
+    const fd = openSync(path('a'), 'r');
+    const results = await native.run([remove('a'), remove('b')], true, LANE);
+    expect(results).toEqual([{ errno: 0, value: expect.stringMatching(`^[0-9]+ ${ino}$`) }, { errno: 0 }]);
+    const nsid = Number.parseInt(results[0]?.value ?? '', 10);
+    // Longer than the thread keeps what nobody needs.
+    await sleep(400);
+    expect(await living([nsid, nsid + 1])).toEqual([nsid]);
+    const [dump] = await native.run([{ op: 'dump', netns: REGISTER, data: dumpLinks(nsid) }], true, LANE);
+    expect(decodeLinks(dump?.data ?? new Uint8Array()).map(({ name }) => name)).toEqual(['lo']);
+    closeSync(fd);
+    expect(await living([nsid])).toEqual([]);
+  });
+
+  it('is forgotten when nobody asks any more; then nothing is kept', async () => {
+    await native.run([create('a')]);
+    const fd = openSync(path('a'), 'r');
+    const [result] = await native.run([remove('a')], true, LANE);
+    const nsid = Number.parseInt(result?.value ?? '', 10);
+    expect(await living([nsid], true)).toEqual([nsid]);
+    closeSync(fd);
+    await sleep(400);
+    const [asked] = await native.run([{ op: 'netns-living', data: new Uint8Array(4) }], true, LANE);
+    expect(asked).toMatchObject({ where: 'register' });
   });
 });
 

@@ -137,5 +137,8 @@ async function destroyOrphans(session: Session, { dryRun = false, yes }: DryRun 
   const question = 'Delete these? If another state directory records them, they are not orphans.';
   if (!(await session.confirm(question, yes, what))) return;
   await library.removeOrphans();
-  session.report({ text: () => [`deleted ${count(orphans.length, 'kernel object')} that had no record`], json });
+  session.report({
+    text: () => [`deleted ${count(orphans.length, 'kernel object')} that had no record`],
+    json: { ...json, ...session.held() },
+  });
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { driftText, isEmpty, planText, sumText } from '../../../src/cli/plan-text.js';
+import { driftText, heldText, isEmpty, planText, sumText } from '../../../src/cli/plan-text.js';
 import { colors } from '../../../src/cli/text.js';
-import type { PlanView } from '../../../src/index.js';
+import type { Holder, PlanView } from '../../../src/index.js';
 import { EMPTY_PLAN } from './support.js';
 
 const plain = colors(false);
@@ -148,4 +148,17 @@ foreign  vpc a: link x\\u{1b}[2J is not ours
   test('says when there is none', () => {
     expect(driftText([], plain)).toEqual(['no drift: the kernel has what was recorded']);
   });
+});
+
+test.each([
+  [[], 'nobody that can be seen (a socket, or a connection that is closing)'],
+  [[{ pid: 1, command: 'sh', by: 'process' }], 'sh (pid 1)'],
+  [[{ pid: 2, command: 'sh', by: 'mount', path: '/mnt' }], 'a mount at /mnt (seen by sh, pid 2)'],
+  [
+    Array.from({ length: 7 }, (_, pid) => ({ pid, command: 'x', by: 'process' })),
+    'x (pid 0), x (pid 1), x (pid 2), x (pid 3), x (pid 4), 2 more',
+  ],
+] as [Holder[], string][])('a namespace held by %j', (holders, words) => {
+  const text = heldText({ what: 'instance a/w', namespace: 'vpc.a.w', holders });
+  expect(text).toBe(`instance a/w: its namespace lives on, without its links: held by ${words}`);
 });

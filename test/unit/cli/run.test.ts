@@ -56,7 +56,7 @@ function transacting(plan: PlanView, answers: Readonly<Record<string, unknown>> 
   const library: Partial<Library> = {
     transaction: async (edit, given = {}) => {
       options.push(given);
-      return { ...plan, value: edit(tx), unchanged: plan === EMPTY_PLAN };
+      return { ...plan, value: edit(tx), unchanged: plan === EMPTY_PLAN, held: [] };
     },
     inspect: () => VPC_A,
     list: () => ({
@@ -339,6 +339,23 @@ describe('what was done is told', () => {
     expect(JSON.parse(stdout)).toEqual({ unchanged: false, dryRun: false, ...CREATED, vpc: VPC_A });
   });
 
+  test('with --json, what was deleted and lives on', async () => {
+    const { library } = transacting(CREATED, { deleteVpc: true });
+    const view = {
+      what: 'vpc x',
+      namespace: 'vpc.x',
+      holders: [{ pid: 12, command: 'sh', by: 'descriptor', descriptor: 3 }] as const,
+    };
+    const outcome = await vpcctl(['delete-vpc', '--name', 'x', '--json'], {
+      library,
+      events: [{ type: 'held', ...view }],
+    });
+    expect(JSON.parse(outcome.stdout)).toMatchObject({ deleted: true, held: [view] });
+    expect(outcome.stderr).toBe(
+      'vpcctl: vpc x: its namespace lives on, without its links: held by sh (pid 12, descriptor 3)\n',
+    );
+  });
+
   test('not with --quiet', async () => {
     expect((await vpcctl([...create, '--quiet'], { library: transacting(CREATED).library })).stdout).toBe('');
   });
@@ -529,7 +546,7 @@ describe('asking', () => {
     const runs: (boolean | undefined)[] = [];
     const act = async (_spec: Spec | undefined, { dryRun }: RunOptions = {}) => {
       runs.push(dryRun);
-      return { ...plan, value: undefined, unchanged: plan === EMPTY_PLAN };
+      return { ...plan, value: undefined, unchanged: plan === EMPTY_PLAN, held: [] };
     };
     const { list } = transacting(EMPTY_PLAN).library;
     return { runs, library: { apply: act, destroy: act, ...(list === undefined ? {} : { list }) } };

@@ -2,7 +2,7 @@
 import { PassThrough, Readable } from 'node:stream';
 import type { Host, Library } from '../../../src/cli/host.js';
 import { run } from '../../../src/cli/program.js';
-import type { OpenOptions, PlanView, VpcView } from '../../../src/index.js';
+import type { OpenOptions, PlanView, VpcctlEvent, VpcView } from '../../../src/index.js';
 
 export interface Outcome {
   readonly exitCode: number;
@@ -15,6 +15,8 @@ export interface Outcome {
 export interface Setting {
   /** What the command calls; calling anything else fails. Without it, opening the library fails. */
   readonly library?: Partial<Library>;
+  /** What it tells of as soon as it is open. */
+  readonly events?: readonly VpcctlEvent[];
   readonly stdin?: string;
   /** All three streams are terminals. */
   readonly terminal?: boolean;
@@ -49,7 +51,14 @@ function libraryOf(part: Partial<Library>): Library {
 }
 
 export async function vpcctl(argv: readonly string[], setting: Setting = {}): Promise<Outcome> {
-  const { library, stdin = '', terminal = false, env = {}, signal = new AbortController().signal } = setting;
+  const {
+    library,
+    events = [],
+    stdin = '',
+    terminal = false,
+    env = {},
+    signal = new AbortController().signal,
+  } = setting;
   const stdout = new Sink(terminal);
   const stderr = new Sink(terminal);
   const opened: OpenOptions[] = [];
@@ -63,6 +72,7 @@ export async function vpcctl(argv: readonly string[], setting: Setting = {}): Pr
     open: async (options) => {
       opened.push(options);
       if (library === undefined) throw new Error('the command was not to open the library');
+      for (const event of events) options.onEvent?.(event);
       return libraryOf(library);
     },
   };

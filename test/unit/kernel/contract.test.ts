@@ -10,6 +10,10 @@ kernelContract('the kernel in memory', async () => {
     hostLink: 'eth0',
     hostSetting: 'net/ipv4/conf/eth0/forwarding',
     bridge: async (ns, name) => kernel.alter({ ...theirs, ns, name }),
+    hold: async (ns) => {
+      kernel.hold(ns, { pid: 7, command: 'sleep', by: 'process' });
+      return { pid: 7, leave: async () => kernel.letGo(ns) };
+    },
     close: async () => {},
   };
 });

@@ -6,6 +6,7 @@ import {
   decodeLinks,
   deleteLink,
   deleteLinkGroup,
+  deleteLinkIn,
   dumpLinks,
   type LinkChange,
   setLink,
@@ -359,6 +360,21 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0 },
     },
   ]);
+});
+
+it('names another namespace by its number', () => {
+  const { data } = build((batch) => deleteLinkIn(batch, 7, 42));
+  const view = viewOf(data);
+  expect([view.getUint16(4, littleEndianHost), view.getInt32(20, littleEndianHost)]).toEqual([17, 42]);
+  const attrs = (bytes: Uint8Array): number[][] => {
+    const found: number[][] = [];
+    eachAttr(viewOf(bytes), 32, bytes.length, (type, from) =>
+      found.push([type, viewOf(bytes).getInt32(from, littleEndianHost)]),
+    );
+    return found;
+  };
+  expect(attrs(data)).toEqual([[46, 7]]);
+  expect(attrs(dumpLinks(7))).toEqual([...attrs(dumpLinks()), [46, 7]]);
 });
 
 it('setLink of all that is told before a link goes up is one message', () => {
