@@ -115,6 +115,8 @@ export async function verify(native: Native, lingering: readonly Lingering[]): P
     await sleep(pause);
     rest = await living(native, rest);
   }
+  // For which the time with the locks did not suffice.
+  await cutLinks(native, rest);
   await release(native, rest);
   return rest.flatMap((one) => {
     const { nsid, inode } = tokenOf(one);
