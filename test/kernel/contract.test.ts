@@ -2,8 +2,8 @@ import { afterAll, beforeAll } from 'vitest';
 import { RealKernel } from '../../src/kernel/real.js';
 import { kernelContract } from '../contract/kernel-contract.js';
 import { TestHost, UPLINK } from '../harness/host.js';
-import { ipDo } from '../harness/witness.js';
 import { sitIn } from '../harness/sitter.js';
+import { ipDo } from '../harness/witness.js';
 
 let host: TestHost;
 const kernel = new RealKernel();
