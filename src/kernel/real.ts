@@ -520,7 +520,9 @@ function silent(native: Native): Native {
   const answer = (op: NativeOp): NativeResult =>
     op.op === 'netlink'
       ? { errno: 0, acks: Array.from({ length: op.count }, () => ({ errno: 0 })) }
-      : { errno: 0, value: '0' };
+      : op.op === 'sysctl-read'
+        ? { errno: 0, value: '0' }
+        : { errno: 0 };
   return {
     ...native,
     run: async (ops, keepGoing, lane) =>
