@@ -130,7 +130,9 @@ function packed() {
     const wanted = [
       'dist/index.js',
       'dist/index.d.ts',
-      'dist/cli/main.js',
+      'dist/cli/main.cjs',
+      'dist/cli/vpcctl.cjs',
+      'dist/cli/LICENSES.txt',
       'dist/schema.json',
       'binding.gyp',
       'LICENSE',
@@ -142,8 +144,10 @@ function packed() {
     if (!paths.includes(`prebuilds/${ours}/vpcctl-launch`)) missing.push(`prebuilds/${ours}/vpcctl-launch`);
     demand(missing.length === 0, `missing: ${missing.join(', ')}`);
   });
-  check('it holds no tests, tools or sources of the library', () => {
-    const strange = paths.filter((path) => /^(src|test|bench|scripts|build|node_modules|\.ci)\//.test(path));
+  check('it holds no tests, tools, sources of the library or files of this machine', () => {
+    const strange = paths.filter((path) =>
+      /^(src|test|bench|scripts|build|node_modules|\.ci|dist\/cli\/cache)\//.test(path),
+    );
     demand(strange.length === 0, `not wanted: ${strange.slice(0, 10).join(', ')}`);
   });
   return join(temp, tarball.filename);
@@ -194,6 +198,13 @@ function installAndUse(tarball) {
   check('the command says its version', () => {
     const said = run([join(folder, 'node_modules', '.bin', 'vpcctl'), '--version'], inFolder).trim();
     demand(said === version, `it said '${said}', package.json says '${version}'`);
+  });
+  check('the command opens a state, with the addons of the package', () => {
+    const said = run(
+      [join(folder, 'node_modules', '.bin', 'vpcctl'), 'list', '--state', join(folder, 'state')],
+      inFolder,
+    );
+    demand(said === 'no VPCs\n', `it said '${said}'`);
   });
   check('the JSON Schema can be imported', () => {
     const code = `import schema from '${name}/schema.json' with { type: 'json' }; console.log(typeof schema)`;

@@ -1,5 +1,6 @@
 /** What the command knows of the process it runs in; a test gives its own. */
 import type { OpenOptions, Vpcctl } from '../index.js';
+import type { Output } from './output.js';
 
 /** The part of {@link Vpcctl} that the command uses. */
 export type Library = Pick<
@@ -31,8 +32,8 @@ export type Library = Pick<
 export interface Host {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean };
-  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
-  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stdout: Output;
+  readonly stderr: Output;
   /** Fires on the first SIGINT or SIGTERM; its reason is the signal's name. */
   readonly signal: AbortSignal;
   /** Leaves the terminal to a program of the user's: from now on ^C is that program's business. */

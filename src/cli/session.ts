@@ -4,6 +4,7 @@ import type { Format, ParsedSpec, PlanView, Spec, Transaction, TransactionResult
 import { UsageError } from './failure.js';
 import { nameOf, readText } from './files.js';
 import type { Host, Library } from './host.js';
+import type { Output } from './output.js';
 import { isEmpty, planText, restoreText } from './plan-text.js';
 import { type Colors, colors, count, oneLine } from './text.js';
 
@@ -176,12 +177,12 @@ export class Session {
     }
     for (const line of summary) stderr.write(`${line}\n`);
     const { createInterface } = await import('node:readline/promises');
-    const readline = createInterface({ input: stdin, output: stderr });
-    // A terminal in readline's hands turns ^C into an event of its own.
-    readline.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+    // The terminal shows what is typed, and turns ^C into a signal.
+    const readline = createInterface({ input: stdin });
+    stderr.write(`${question} [y/N] `);
     try {
       const closed = new Promise<string>((end) => readline.once('close', () => end('')));
-      const answer = await Promise.race([readline.question(`${question} [y/N] `, { signal: this.signal }), closed]);
+      const answer = await Promise.race([readline.question('', { signal: this.signal }), closed]);
       if (/^y(es)?$/i.test(answer.trim())) return true;
     } catch (error) {
       if (!this.signal.aborted) throw error;
@@ -250,13 +251,13 @@ function vpcsOf(scopes: readonly string[]): string {
 
 /** Lines on standard error: stages of long work on a terminal, and always what was recovered, restored, or left as it was. */
 export class Progress {
-  readonly #stream: NodeJS.WritableStream;
+  readonly #stream: Output;
   readonly #stages: boolean;
   #begun: number | undefined;
   #pending: string | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(stream: NodeJS.WritableStream, stages: boolean) {
+  constructor(stream: Output, stages: boolean) {
     this.#stream = stream;
     this.#stages = stages;
   }

@@ -27,7 +27,7 @@ export const INTERNET_SERVER = '203.0.113.10';
 const NETNS_DIR = '/run/netns';
 const HOST_MAC = '02:00:00:00:02:02';
 const INTERNET_MAC = '02:00:00:00:02:01';
-const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const command = fileURLToPath(new URL('../../dist/cli/main.cjs', import.meta.url));
 
 export interface TestHostOptions {
   /** Build the uplink and what is behind it. Default true. */

@@ -1,0 +1,24 @@
+import { expect, test } from 'vitest';
+import { buildProgram } from '../../../src/cli/program.js';
+import { Session } from '../../../src/cli/session.js';
+
+function built(only?: string) {
+  return buildProgram(new Session({} as never), () => {}, only);
+}
+
+const all = built().commands.filter((command) => command.name() !== 'help');
+
+test.each(all.map((command) => [command.name(), command] as const))(
+  '%s is the same alone as among all',
+  (name, among) => {
+    const program = built(name);
+    const alone = program.commands.find((command) => command.name() === name);
+    expect(alone?.helpInformation()).toBe(among.helpInformation());
+    // What looks at all commands needs them all.
+    if (name !== 'completion') expect(program.commands.length).toBeLessThan(all.length / 2);
+  },
+);
+
+test.each([undefined, 'help', 'no-such-command', '--json'])('%s: all commands are there', (word) => {
+  expect(built(word).commands.length).toBeGreaterThanOrEqual(all.length);
+});
