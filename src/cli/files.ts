@@ -31,11 +31,42 @@ export async function readText(file: string, stdin: NodeJS.ReadableStream, signa
 }
 
 async function readBytes(file: string): Promise<Buffer> {
-  if (file === '') throw await failure('USAGE', 'the name of the file is empty');
-  try {
+  return reading(file, async () => {
     const { size } = await stat(file);
     if (size > LARGEST_BYTES) throw await failure('INVALID', `${file} is too large: ${size} bytes`);
-    return await readFile(file);
+    return readFile(file);
+  });
+}
+
+/** The chunks of a file, or of `stdin` for `-`. Rejects as {@link readText}, and with the reason of the signal when it fires. */
+export async function* readChunks(
+  file: string,
+  stdin: () => NodeJS.ReadableStream,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array | string, void> {
+  const { addAbortSignal, Readable } = await import('node:stream');
+  const stream =
+    file === '-'
+      ? stdin()
+      : (await reading(file, async () => open(file, 'r'))).createReadStream({ highWaterMark: 1 << 16 });
+  if (stream instanceof Readable) addAbortSignal(signal, stream);
+  const chunks = stream[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await reading(file, async () => chunks.next());
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    await chunks.return?.();
+  }
+}
+
+/** Runs `body`, which reads the file; what the system refuses is told in our words. */
+async function reading<T>(file: string, body: () => Promise<T>): Promise<T> {
+  if (file === '') throw await failure('USAGE', 'the name of the file is empty');
+  try {
+    return await body();
   } catch (error) {
     switch (errnoOf(error)) {
       case 'ENOENT':

@@ -1,6 +1,7 @@
 /** The tree of commands, and one run of it: arguments in, exit status out. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
+import { addBatch } from './commands/batch.js';
 import { addCompletion } from './commands/completion.js';
 import { addDeclarative } from './commands/declarative.js';
 import { addGroups } from './commands/groups.js';
@@ -13,7 +14,7 @@ import { addRepairs } from './commands/repair.js';
 import { addSubnets } from './commands/subnet.js';
 import { addVpcs } from './commands/vpc.js';
 import { addWatch } from './commands/watch.js';
-import { describeFailure, UsageError } from './failure.js';
+import { UsageError } from './failure.js';
 import type { Host } from './host.js';
 import { readFilled } from './options.js';
 import { Session } from './session.js';
@@ -51,6 +52,7 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
     [addGroups, 'put-security-group', 'delete-security-group'],
     [addPolicies, 'apply-policy', 'show-policy', 'clear-policy'],
   ],
+  ['Many at once:', [(program, session) => addBatch(program, session, run), 'batch']],
   ['Programs:', [addPrograms, 'deploy-app', 'stop-app', 'exec']],
   [
     'Whole networks from files:',
@@ -144,11 +146,7 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
     return session.exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    const failure = await describeFailure(error instanceof CommanderError ? usageError(error, argv) : error, {
-      debug: (host.env.VPCCTL_DEBUG ?? '') !== '',
-      ...(host.signal.aborted ? { signal: String(host.signal.reason) } : {}),
-      exitCodes: async () => (await import('../index.js')).EXIT_CODES,
-    });
+    const failure = await session.failureOf(error instanceof CommanderError ? usageError(error, argv) : error);
     if (own(argv).includes('--json')) host.stdout.write(session.document({ error: failure.error }));
     for (const line of failure.lines) host.stderr.write(`${line}\n`);
     return failure.exitCode;

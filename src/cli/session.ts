@@ -1,12 +1,13 @@
 /** One run of the command: its global options, what it prints, and the library once it is open. */
 import { resolve } from 'node:path';
 import type { Format, ParsedSpec, PlanView, Spec, Transaction, TransactionResult, VpcctlEvent } from '../index.js';
-import { UsageError } from './failure.js';
-import { nameOf, readText } from './files.js';
-import type { Host, Library } from './host.js';
+import { describeFailure, type Failure, UsageError } from './failure.js';
+import { nameOf, readChunks, readText } from './files.js';
+import { type Host, type Library, SIGNAL_EXIT } from './host.js';
 import type { Output } from './output.js';
 import { isEmpty, planText, restoreText } from './plan-text.js';
 import { type Colors, colors, count, oneLine } from './text.js';
+import { type Run, runWithin, type Within } from './within.js';
 
 /** Options that every command takes. */
 export interface Globals {
@@ -126,6 +127,27 @@ export class Session {
     return isEmpty(plan) ? ['no changes'] : planText(plan, this.colors);
   }
 
+  // --- a command inside this one --------------------------------------------------------------------------------------
+
+  async runWithin(run: Run, argv: readonly string[], library: Library): Promise<Within> {
+    return runWithin(run, argv, this.#host, library);
+  }
+
+  /** How a command that throws this ends. */
+  async failureOf(error: unknown): Promise<Failure> {
+    const { env, signal } = this.#host;
+    return describeFailure(error, {
+      debug: (env.VPCCTL_DEBUG ?? '') !== '',
+      ...(signal.aborted ? { signal: String(signal.reason) } : {}),
+      exitCodes: async () => (await import('../index.js')).EXIT_CODES,
+    });
+  }
+
+  /** The signal that came is what the command ends with. */
+  endBySignal(): void {
+    this.exitCode = SIGNAL_EXIT[String(this.signal.reason)] ?? 1;
+  }
+
   // --- printing ------------------------------------------------------------------------------------------------------
 
   /** What was asked for. */
@@ -200,6 +222,11 @@ export class Session {
 
   async readText(file: string): Promise<string> {
     return readText(file, this.#host.stdin, this.signal);
+  }
+
+  /** What a file holds, or standard input for `-`, as it comes; rejects when `signal` fires. */
+  readChunks(file: string, signal: AbortSignal): AsyncIterable<Uint8Array | string> {
+    return readChunks(file, () => this.#host.stdin, signal);
   }
 
   /** Runs `body`; a rule broken by what `file` says is told with its name. */
