@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { addBatch } from './commands/batch.js';
+import { addBench } from './commands/bench.js';
 import { addCompletion } from './commands/completion.js';
 import { addDeclarative } from './commands/declarative.js';
 import { addGroups } from './commands/groups.js';
@@ -60,6 +61,7 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
   ],
   ['Look:', [addInspection, 'list', 'show', 'inspect', 'doctor']],
   ['Compare and put back:', [addRepairs, 'drift', 'repair', 'restore'], [addWatch, 'watch']],
+  ['This machine:', [addBench, 'bench']],
   ['Help:', [addCompletion, 'completion']],
 ];
 
