@@ -1,5 +1,6 @@
 /** Figures of `bench`: those that are published with this version, and how they stand beside one's own. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { BenchFigures, BenchMachine } from '../index.js';
 import { table } from './text.js';
 
@@ -10,7 +11,7 @@ export interface PublishedFigures extends BenchFigures {
 
 /** The one place where figures are written down. */
 export function publishedFigures(): PublishedFigures {
-  const file = new URL('../../docs/figures.json', import.meta.url);
+  const file = join(import.meta.dirname, '..', '..', 'docs', 'figures.json');
   return JSON.parse(readFileSync(file, 'utf8')) as PublishedFigures;
 }
 

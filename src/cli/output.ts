@@ -13,14 +13,14 @@ export interface Output {
 export type OnLost = (error: NodeJS.ErrnoException) => void;
 
 /**
- * A file or a pipe, written to as Node does it, at once and to the end, without its streams: these take 3 ms to load, which is much for a command that
- * takes 70. Everything else (a terminal, a socket, a pipe that somebody made non-blocking) is left to `stream`.
+ * A file, a pipe or a terminal, written to as Node does it, at once and to the end, without its streams: these take 3 ms to load, which is much for a
+ * command that takes 70. Everything else (a socket, a pipe that somebody made non-blocking) is left to `stream`.
  */
 export class StandardOutput implements Output {
   readonly #fd: number;
   readonly #stream: () => NodeJS.WriteStream;
   readonly #onLost: OnLost;
-  readonly #direct: boolean;
+  readonly #kind: 'plain' | 'terminal' | 'other';
   #handedOver: NodeJS.WriteStream | undefined;
   #lost = false;
 
@@ -28,11 +28,11 @@ export class StandardOutput implements Output {
     this.#fd = fd;
     this.#stream = stream;
     this.#onLost = onLost;
-    this.#direct = isFileOrPipe(fd);
+    this.#kind = kindOf(fd);
   }
 
   get isTTY(): boolean {
-    return !this.#direct && this.#handOver().isTTY === true;
+    return this.#kind === 'other' ? this.#handOver().isTTY === true : this.#kind === 'terminal';
   }
 
   get writable(): boolean {
@@ -40,7 +40,7 @@ export class StandardOutput implements Output {
   }
 
   write(text: string): void {
-    if (!this.#direct || this.#handedOver !== undefined) this.#handOver().write(text);
+    if (this.#kind === 'other' || this.#handedOver !== undefined) this.#handOver().write(text);
     else if (!this.#lost) this.#writeNow(Buffer.from(text));
   }
 
@@ -69,12 +69,18 @@ export class StandardOutput implements Output {
   }
 }
 
-function isFileOrPipe(fd: number): boolean {
+/** Major numbers of devices (admin-guide/devices.txt): memory, /dev/null among it; terminals, consoles and pseudo-terminals. */
+const MEMORY = 1;
+const TERMINALS: ReadonlySet<number> = new Set([4, 5, 136, 137, 138, 139, 140, 141, 142, 143]);
+
+function kindOf(fd: number): 'plain' | 'terminal' | 'other' {
   try {
     const stat = fstatSync(fd);
-    return stat.isFile() || stat.isFIFO();
+    if (stat.isFile() || stat.isFIFO()) return 'plain';
+    const major = stat.isCharacterDevice() ? (stat.rdev >> 8) & 0xfff : 0;
+    return major === MEMORY ? 'plain' : TERMINALS.has(major) ? 'terminal' : 'other';
   } catch {
     // Closed: the stream says so.
-    return false;
+    return 'other';
   }
 }

@@ -1,5 +1,6 @@
 /** The tree of commands, and one run of it: arguments in, exit status out. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { addBatch } from './commands/batch.js';
 import { addBench } from './commands/bench.js';
@@ -36,7 +37,7 @@ Example:
   vpcctl show`;
 
 function version(): string {
-  const file = new URL('../../package.json', import.meta.url);
+  const file = join(import.meta.dirname, '..', '..', 'package.json');
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 

@@ -5,7 +5,6 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { VpcctlError } from '../errors.js';
 
 type Value = string | number | null;
@@ -41,7 +40,7 @@ let addon: object | undefined;
 /** Loads better-sqlite3's addon from where it is installed; its own search takes longer than opening the database. */
 function addonOption(): { readonly nativeBinding?: object } {
   const place = join('node_modules', 'better-sqlite3', 'build', 'Release', 'better_sqlite3.node');
-  for (let dir = dirname(fileURLToPath(import.meta.url)); addon === undefined; dir = dirname(dir)) {
+  for (let dir = import.meta.dirname; addon === undefined; dir = dirname(dir)) {
     const file = join(dir, place);
     if (existsSync(file)) {
       const module = { exports: {} };
@@ -56,7 +55,7 @@ function addonOption(): { readonly nativeBinding?: object } {
 export function openDatabase(path: string): Database {
   const builtin = nodeSqlite();
   if (builtin !== undefined) return new builtin(path);
-  const require = createRequire(import.meta.url);
+  const require = createRequire(import.meta.filename);
   let BetterSqlite: Constructor;
   try {
     BetterSqlite = require('better-sqlite3') as Constructor;

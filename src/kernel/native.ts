@@ -5,8 +5,7 @@
 
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { VpcctlError } from '../errors.js';
 
 /** A 32-bit slot of a message that the addon fills in just before sending. */
@@ -189,7 +188,7 @@ export interface Native {
   errnoName(errno: number): string;
 }
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const root = join(import.meta.dirname, '..', '..');
 let loaded: Native | undefined;
 
 /** The addon where it most often is, in node-gyp-build's order; that one looks at all places, which takes 2 ms. */
@@ -208,7 +207,7 @@ export function loadNative(): Native {
   try {
     const near = nearAddon();
     if (near === undefined)
-      loaded = (createRequire(import.meta.url)('node-gyp-build') as (dir: string) => Native)(root);
+      loaded = (createRequire(import.meta.filename)('node-gyp-build') as (dir: string) => Native)(root);
     else {
       const module = { exports: {} };
       process.dlopen(module, near);

@@ -25,8 +25,22 @@ test('writes to a file at once, without a stream', () => {
   }
 });
 
-test('leaves to a stream what is neither a file nor a pipe', () => {
-  const fd = openSync('/dev/null', 'w');
+test.each([
+  ['/dev/null', 'w', false],
+  ['/dev/ptmx', 'r+', true],
+])('%s needs no stream', (file, flags, isTTY) => {
+  const fd = openSync(file, flags);
+  try {
+    const output = new StandardOutput(fd, noStream, noStream);
+    output.write('text\n');
+    expect([output.isTTY, output.writable]).toEqual([isTTY, true]);
+  } finally {
+    closeSync(fd);
+  }
+});
+
+test('leaves to a stream what is neither a file nor a pipe nor a terminal', () => {
+  const fd = openSync(tmpdir(), 'r');
   try {
     const stream = Object.assign(new PassThrough(), { isTTY: true });
     const output = new StandardOutput(fd, () => stream as unknown as NodeJS.WriteStream, noStream);
