@@ -23,7 +23,7 @@ const HEADER_BYTES = 128;
 /** One start in so many asks how much was compiled that is not in the file, which takes 1 ms; and this much more is worth another file. */
 const ASKING = 8;
 const GROWTH = 1.03;
-/** Commands that answer without running; or several, for which no one file would fit. */
+/** A command's name; with none, the help or the version is asked for. */
 const COMMAND = /^[a-z][a-z-]{1,30}$/;
 
 /** Packages that the build left in files of their own, because few commands need them. */
@@ -107,9 +107,8 @@ function keptCommand(): string | undefined {
   const { NODE_OPTIONS = '', NODE_DISABLE_COMPILE_CACHE = '' } = process.env;
   // Other flags make V8 refuse what was compiled without them.
   if (NODE_OPTIONS !== '' || NODE_DISABLE_COMPILE_CACHE !== '' || process.execArgv.length > 0) return undefined;
-  const word = process.argv[2] ?? 'help';
-  if (/^(--version|--help|-h)$/.test(word)) return 'help';
-  return COMMAND.test(word) ? word : undefined;
+  const argv = process.argv.slice(2);
+  return argv.find((word, at) => COMMAND.test(word) && argv[at - 1] !== '--state') ?? 'help';
 }
 
 const command = keptCommand();

@@ -120,6 +120,11 @@ function own(argv: readonly string[]): readonly string[] {
   return end === -1 ? argv : argv.slice(0, end);
 }
 
+/** The command that is named, if one is. */
+function commandOf(argv: readonly string[]): string | undefined {
+  return argv.find((word, at) => !word.startsWith('-') && argv[at - 1] !== '--state');
+}
+
 /** What commander refused, in our form. */
 function usageError(error: CommanderError, argv: readonly string[]): UsageError {
   if (error.code === 'commander.help') {
@@ -141,7 +146,7 @@ function usageError(error: CommanderError, argv: readonly string[]): UsageError 
 /** Runs the command; never throws. */
 export async function run(argv: readonly string[], host: Host): Promise<number> {
   const session = new Session(host);
-  const program = buildProgram(session, (text) => host.stdout.write(text), argv[0]);
+  const program = buildProgram(session, (text) => host.stdout.write(text), commandOf(argv));
   try {
     // Nothing asked is no mistake: somebody looks for the way in.
     if (argv.length === 0) program.outputHelp();

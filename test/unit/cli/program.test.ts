@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
+import type { Library } from '../../../src/cli/host.js';
 import { buildProgram } from '../../../src/cli/program.js';
 import { Session } from '../../../src/cli/session.js';
+import { vpcctl } from './support.js';
 
 function built(only?: string) {
   return buildProgram(new Session({} as never), () => {}, only);
@@ -18,6 +20,23 @@ test.each(all.map((command) => [command.name(), command] as const))(
     if (name !== 'completion') expect(program.commands.length).toBeLessThan(all.length / 2);
   },
 );
+
+test.each([
+  ['list', '--state', 'x'],
+  ['--json', 'list'],
+  ['--state', 'show', 'list'],
+  ['--state=show', 'list'],
+])('%s %s %s: the command is found', async (...argv) => {
+  const library = { list: () => ({ vpcs: [], peerings: [] }) } as unknown as Partial<Library>;
+  expect(
+    (
+      await vpcctl(
+        argv.filter((word) => word !== undefined),
+        { library },
+      )
+    ).exitCode,
+  ).toBe(0);
+});
 
 test.each([undefined, 'help', 'no-such-command', '--json'])('%s: all commands are there', (word) => {
   expect(built(word).commands.length).toBeGreaterThanOrEqual(all.length);
