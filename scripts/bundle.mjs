@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * After tsc: makes of dist/cli/main.js and all that it imports the one file that dist/cli/main.cjs runs, dist/cli/vpcctl.cjs, and beside it the licences of
+ * After tsc: makes of dist/cli/main.js and all that it imports the one file that dist/cli/main.cjs runs, dist/cli/bundle.cjs, and beside it the licences of
  * the packages in it. One file is found, read and compiled faster than two hundred. What few commands need is in files of its own.
  */
 import { createHash } from 'node:crypto';
@@ -118,6 +118,6 @@ async function bundle(input, name) {
 }
 
 rmSync(join(cli, 'cache'), { recursive: true, force: true });
-const modules = await bundle(join(cli, 'main.js'), 'vpcctl');
+const modules = await bundle(join(cli, 'main.js'), 'bundle');
 for (const name of APART) modules.push(...(await bundle(name, name)));
 writeFileSync(join(cli, 'LICENSES.txt'), licences(modules));

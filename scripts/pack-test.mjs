@@ -131,7 +131,7 @@ function packed() {
       'dist/index.js',
       'dist/index.d.ts',
       'dist/cli/main.cjs',
-      'dist/cli/vpcctl.cjs',
+      'dist/cli/bundle.cjs',
       'dist/cli/LICENSES.txt',
       'dist/schema.json',
       'binding.gyp',

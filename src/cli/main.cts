@@ -1,17 +1,17 @@
 #!/usr/bin/env node
 /**
- * Starts the command from one file: vpcctl.cjs, which the build makes of main.js and all that it imports (scripts/bundle.mjs). What V8 compiled
+ * Starts the command from one file: bundle.cjs, which the build makes of main.js and all that it imports (scripts/bundle.mjs). What V8 compiled
  * of it is kept beside it, in cache/, a file for each command and version of Node, as Python keeps its own beside a module: without it, starting takes
  * twice as long and is no different otherwise.
  *
- * V8 believes what is in such a file, so it is as good as code. Only a file is used that the owner of vpcctl.cjs or root wrote and nobody else can, and
- * that was made of this very vpcctl.cjs; only those two write one.
+ * V8 believes what is in such a file, so it is as good as code. Only a file is used that the owner of bundle.cjs or root wrote and nobody else can, and
+ * that was made of this very bundle.cjs; only those two write one.
  */
 import fs = require('node:fs');
 import path = require('node:path');
 import vm = require('node:vm');
 
-/** What runs the command: module.exports of vpcctl.cjs. */
+/** What runs the command: module.exports of bundle.cjs. */
 interface Program {
   /** The exit status, when all is done; never rejects. */
   readonly finished: Promise<number>;
@@ -146,6 +146,6 @@ const requireFrom: NodeJS.Require = Object.assign((id: string): unknown => {
   return exports;
 }, require);
 
-void (load('vpcctl') as Program).finished.then((exitCode) => {
+void (load('bundle') as Program).finished.then((exitCode) => {
   if (exitCode === 0) for (const keep of keeping) keep();
 });

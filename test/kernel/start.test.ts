@@ -34,8 +34,8 @@ beforeEach(() => {
   cli = join(dir, 'dist', 'cli');
   mkdirSync(cli, { recursive: true });
   copyFileSync(join(root, 'package.json'), join(dir, 'package.json'));
-  for (const file of ['main.cjs', 'vpcctl.cjs']) copyFileSync(join(root, 'dist', 'cli', file), join(cli, file));
-  kept = join(cli, 'cache', `help.vpcctl-${process.version}-${process.arch}`);
+  for (const file of ['main.cjs', 'bundle.cjs']) copyFileSync(join(root, 'dist', 'cli', file), join(cli, file));
+  kept = join(cli, 'cache', `help.bundle-${process.version}-${process.arch}`);
 });
 
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
@@ -70,7 +70,7 @@ test.each([
   ['somebody else wrote it', () => chownSync(kept, SOMEBODY, SOMEBODY)],
   ['others may write it', () => chmodSync(kept, 0o666)],
   ['it has another name, too', () => linkSync(kept, join(dir, 'link'))],
-  ['it is of another build', () => utimesSync(join(cli, 'vpcctl.cjs'), 1, 1)],
+  ['it is of another build', () => utimesSync(join(cli, 'bundle.cjs'), 1, 1)],
   ['it is cut off', () => truncateSync(kept, 1000)],
   ['it is empty', () => truncateSync(kept, 0)],
   ['it is no file of ours', () => writeFileSync(kept, 'x'.repeat(10_000))],
