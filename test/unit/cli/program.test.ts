@@ -5,7 +5,7 @@ import { Session } from '../../../src/cli/session.js';
 import { vpcctl } from './support.js';
 
 function built(only?: string) {
-  return buildProgram(new Session({} as never), () => {}, only);
+  return buildProgram(new Session({ stdout: { writable: true, write: () => {} } } as never), () => {}, only);
 }
 
 const all = built().commands.filter((command) => command.name() !== 'help');
