@@ -28,6 +28,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "errno-name.h"
+
 enum { kFailed = 125, kNotExecutable = 126, kNotFound = 127 };
 
 #define CAP(name) (UINT64_C(1) << (name))
@@ -37,22 +39,6 @@ static const uint64_t kKept = CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_F
                               CAP(CAP_MKNOD) | CAP(CAP_NET_RAW) | CAP(CAP_SETGID) | CAP(CAP_SETUID) | CAP(CAP_SETFCAP) |
                               CAP(CAP_SETPCAP) | CAP(CAP_NET_BIND_SERVICE) | CAP(CAP_SYS_CHROOT) | CAP(CAP_KILL) |
                               CAP(CAP_AUDIT_WRITE);
-
-static const char* errno_name(int error) {
-  switch (error) {
-#define X(name) \
-  case name:    \
-    return #name;
-#define K(name, number) \
-  case number:          \
-    return #name;
-#include "errno.def"
-#undef X
-#undef K
-    default:
-      return "unknown error";
-  }
-}
 
 static int fail(int status, const char* what, const char* object) {
   const int error = errno;

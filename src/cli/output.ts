@@ -4,6 +4,8 @@ import { fstatSync, writeSync } from 'node:fs';
 /** The part of a stream that the command uses. */
 export interface Output {
   readonly isTTY?: boolean;
+  /** Width of the terminal, if it is one. */
+  readonly columns?: number | undefined;
   /** Somebody may still read it. */
   readonly writable: boolean;
   write(text: string): unknown;
@@ -33,6 +35,10 @@ export class StandardOutput implements Output {
 
   get isTTY(): boolean {
     return this.#kind === 'other' ? this.#handOver().isTTY === true : this.#kind === 'terminal';
+  }
+
+  get columns(): number | undefined {
+    return this.isTTY ? this.#stream().columns : undefined;
   }
 
   get writable(): boolean {

@@ -5,6 +5,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { addBatch } from './commands/batch.js';
 import { addBench } from './commands/bench.js';
 import { addCompletion } from './commands/completion.js';
+import { addDaemon } from './commands/daemon.js';
 import { addDeclarative } from './commands/declarative.js';
 import { addGroups } from './commands/groups.js';
 import { addInspection } from './commands/inspect.js';
@@ -63,6 +64,7 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
   ['Look:', [addInspection, 'list', 'show', 'inspect', 'doctor']],
   ['Compare and put back:', [addRepairs, 'drift', 'repair', 'restore'], [addWatch, 'watch']],
   ['This machine:', [addBench, 'bench']],
+  ['Answer commands:', [(program, session) => addDaemon(program, session, run), 'daemon']],
   ['Help:', [addCompletion, 'completion']],
 ];
 
@@ -99,10 +101,15 @@ export function buildProgram(session: Session, write: (text: string) => void, on
     .option('--no-color', 'print without colours (as with NO_COLOR)')
     .exitOverride()
     // Help goes to standard output; what commander would say of errors is said by describeFailure.
-    .configureOutput({ writeOut: write, writeErr: () => {}, outputError: () => {} })
+    .configureOutput({
+      writeOut: write,
+      writeErr: () => {},
+      outputError: () => {},
+      getOutHelpWidth: () => session.width as number,
+    })
     .configureHelp({ showGlobalOptions: true })
     .addHelpText('after', EXIT_CODES_HELP)
-    .hook('preAction', (_program, command) => session.configure(command.optsWithGlobals()));
+    .hook('preAction', (_program, command) => session.configure(command.optsWithGlobals(), command.name()));
   const add = addOnly(only);
   if (add !== undefined) add(program, session);
   else {

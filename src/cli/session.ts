@@ -1,6 +1,15 @@
 /** One run of the command: its global options, what it prints, and the library once it is open. */
 import { resolve } from 'node:path';
-import type { Format, ParsedSpec, PlanView, Spec, Transaction, TransactionResult, VpcctlEvent } from '../index.js';
+import type {
+  Format,
+  OpenOptions,
+  ParsedSpec,
+  PlanView,
+  Spec,
+  Transaction,
+  TransactionResult,
+  VpcctlEvent,
+} from '../index.js';
 import { describeFailure, type Failure, UsageError } from './failure.js';
 import { nameOf, readChunks, readText } from './files.js';
 import { type Host, type Library, SIGNAL_EXIT } from './host.js';
@@ -47,8 +56,10 @@ export class Session {
     this.#host = host;
   }
 
-  configure(globals: Globals): void {
+  /** Before `command` runs. */
+  configure(globals: Globals, command: string): void {
     this.#globals = globals;
+    this.#host.caller?.admit(command);
   }
 
   get json(): boolean {
@@ -62,7 +73,12 @@ export class Session {
   /** The directory that --state names. */
   get state(): string | undefined {
     const { state } = this.#globals;
-    return state === undefined ? undefined : resolve(state);
+    return state === undefined ? undefined : resolve(...this.#cwd, state);
+  }
+
+  get #cwd(): readonly string[] {
+    const { caller } = this.#host;
+    return caller === undefined ? [] : [caller.cwd];
   }
 
   get signal(): AbortSignal {
@@ -83,15 +99,27 @@ export class Session {
     return colors(this.#globals.color !== false && NO_COLOR === '' && TERM !== 'dumb' && stream.isTTY === true);
   }
 
+  /** Columns of the terminal that is printed on. */
+  get width(): number | undefined {
+    const { isTTY, columns } = this.#host.stdout;
+    return isTTY === true ? columns : undefined;
+  }
+
+  /** What follows asks on the terminal, or makes a file as its user's process does: a daemon leaves that to the process of its caller. */
+  needProcess(): void {
+    this.#host.caller?.handBack();
+  }
+
   // --- the library ---------------------------------------------------------------------------------------------------
 
-  async open(): Promise<Library> {
+  async open({ warm = false }: Pick<OpenOptions, 'warm'> = {}): Promise<Library> {
     if (this.#library !== undefined) return this.#library;
     const { state } = this;
     this.#progress = new Progress(this.#host.stderr, this.#host.stderr.isTTY === true && !this.quiet && !this.json);
     const progress = this.#progress;
     this.#library = await this.#host.open({
       ...(state === undefined ? {} : { state }),
+      ...(warm ? { warm } : {}),
       onEvent: (event) => progress.on(event),
     });
     return this.#library;
@@ -197,6 +225,7 @@ export class Session {
         'give --yes, or --dry-run to look only',
       );
     }
+    this.needProcess();
     for (const line of summary) stderr.write(`${line}\n`);
     const { createInterface } = await import('node:readline/promises');
     // The terminal shows what is typed, and turns ^C into a signal.
@@ -221,7 +250,9 @@ export class Session {
   // --- reading files -------------------------------------------------------------------------------------------------
 
   async readText(file: string): Promise<string> {
-    return readText(file, this.#host.stdin, this.signal);
+    const { stdin, caller } = this.#host;
+    if (file === '-' && stdin.isTTY === true) this.needProcess();
+    return readText(file, stdin, this.signal, caller?.files);
   }
 
   /** What a file holds, or standard input for `-`, as it comes; rejects when `signal` fires. */

@@ -180,6 +180,8 @@ export interface Native {
    * it. `free-before`: whether nobody else has one of the bytes before `at`.
    */
   lockByte(fd: number, at: number, action: 'take' | 'release' | 'free-before'): boolean;
+  /** Who connected the other end of a Unix socket, as the kernel noted it then. Throws as Node's system errors. */
+  peerOf(fd: number): { readonly pid: number; readonly uid: number };
   /** Makes `dir` a shared mount as iproute2 does before its first namespace; true when this call changed anything. */
   netnsDirPrepare(dir: string): boolean;
   /** Undoes what {@link netnsDirPrepare} did, when `dir` is empty; true when undone. */
