@@ -120,8 +120,10 @@ static int find_node_arguments(int argc, char** argv) {
 static const char* state_directory(int argc, char** argv) {
   const char* state = getenv("VPCCTL_STATE");
   for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i += 1) {
-    if (strncmp(argv[i], "--state=", 8) == 0) state = argv[i] + 8;
-    if (strcmp(argv[i], "--state") == 0 && i + 1 < argc) state = argv[i + 1];
+    const char* named = NULL;
+    if (strncmp(argv[i], "--state=", 8) == 0) named = argv[i] + 8;
+    if (strcmp(argv[i], "--state") == 0) named = argv[i + 1];
+    if (named != NULL && *named != '\0') state = named;
   }
   if (state == NULL) return kDefaultState;
   return *state == '\0' ? "." : state;
@@ -296,11 +298,10 @@ static void pull(void) {
     input_wanted = 1;
     return;
   }
-  do {
-    input_fd = open(input_path, O_RDONLY | O_CLOEXEC);
+  while ((input_fd = open(input_path, O_RDONLY | O_CLOEXEC)) < 0) {
+    if (errno != EINTR) return tell_errno(errno);
     pass_signals_on();
-  } while (input_fd < 0 && errno == EINTR);
-  if (input_fd < 0) return tell_errno(errno);
+  }
   input_wanted = 1;
 }
 

@@ -1,7 +1,6 @@
 /** One client of a daemon: its command runs here, and everything around it is the client's (wire.ts). */
-import type { Socket } from 'node:net';
 import { constants } from 'node:os';
-import { Readable, Writable } from 'node:stream';
+import { type Duplex, Readable, Writable } from 'node:stream';
 import { getSystemErrorMap } from 'node:util';
 import type { OpenOptions } from '../index.js';
 import { type Caller, type Host, type Library, SIGNAL_EXIT } from './host.js';
@@ -67,7 +66,7 @@ interface Question {
 export class Visit {
   /** Resolves when the client has left and its command has ended. */
   readonly over: Promise<void>;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #daemon: Answering;
   readonly #frames = new Frames();
   readonly #abort = new AbortController();
@@ -78,7 +77,7 @@ export class Visit {
   /** Nothing more is said: the command was handed back, or the client has left. */
   #silent = false;
 
-  constructor(socket: Socket, daemon: Answering) {
+  constructor(socket: Duplex, daemon: Answering) {
     this.#socket = socket;
     this.#daemon = daemon;
     this.#greeting = setTimeout(() => socket.destroy(), GREETING_MS);
@@ -193,7 +192,7 @@ export class Visit {
   #stdin(): Readable {
     const stream = new Readable({
       read: () => {
-        this.#pull('standard input').then(
+        this.#pull('read').then(
           (chunk) => stream.push(chunk.length === 0 ? null : chunk),
           (error: Error) => stream.destroy(error),
         );
@@ -219,7 +218,7 @@ export class Visit {
         readFile: async (path, most) => {
           const chunks: Buffer[] = [];
           for (let size = 0; size <= most; ) {
-            const chunk = await this.#pull(path);
+            const chunk = await this.#pull(chunks.length === 0 ? `open '${path}'` : 'read');
             if (chunk.length === 0) break;
             size += chunk.length;
             chunks.push(chunk);
@@ -230,8 +229,9 @@ export class Visit {
     };
   }
 
-  async #pull(path: string): Promise<Buffer> {
-    return this.#ask(Kind.pull, '', Kind.input, `read '${path}'`);
+  /** `what` a failure is said to be of, as Node says it. */
+  async #pull(what: string): Promise<Buffer> {
+    return this.#ask(Kind.pull, '', Kind.input, what);
   }
 
   async #ask(kind: number, payload: string, expected: number, what: string): Promise<Buffer> {
