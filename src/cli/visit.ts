@@ -150,7 +150,15 @@ export class Visit {
   }
 
   async #run(request: Request): Promise<void> {
-    const exitCode = await this.#daemon.run(request.argv, this.#host(request));
+    let exitCode: number;
+    try {
+      exitCode = await this.#daemon.run(request.argv, this.#host(request));
+    } catch (error) {
+      // It never does; were it to, the others go on.
+      this.#daemon.note(error instanceof Error && error.stack !== undefined ? error.stack : String(error));
+      this.#socket.destroy();
+      return;
+    }
     this.#say(Kind.exit, Buffer.of(exitCode & 0xff));
     this.#silent = true;
     this.#socket.end();

@@ -20,7 +20,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { encodeFrame, type Frame, Frames, Kind, parseRequest, type Request } from '../../src/cli/wire.js';
 import { launcherPath } from '../../src/kernel/native.js';
 
-const client = join(dirname(launcherPath()), 'vpcctl-client');
+const { VPCCTL_PREBUILD } = process.env;
+// scripts/native-sanitize.mjs has one of its own.
+const built = VPCCTL_PREBUILD === undefined ? dirname(launcherPath()) : join(VPCCTL_PREBUILD, 'build', 'Release');
+const client = join(built, 'vpcctl-client');
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
 let temp = '';
