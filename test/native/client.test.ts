@@ -4,9 +4,11 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  copyFileSync,
   mkdirSync,
   mkdtempSync,
   openSync,
+  realpathSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -15,7 +17,6 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { encodeFrame, type Frame, Frames, Kind, parseRequest, type Request } from '../../src/cli/wire.js';
 import { launcherPath } from '../../src/kernel/native.js';
@@ -23,13 +24,19 @@ import { launcherPath } from '../../src/kernel/native.js';
 const { VPCCTL_PREBUILD } = process.env;
 // scripts/native-sanitize.mjs has one of its own.
 const built = VPCCTL_PREBUILD === undefined ? dirname(launcherPath()) : join(VPCCTL_PREBUILD, 'build', 'Release');
-const client = join(built, 'vpcctl-client');
-const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
 let temp = '';
 let state = '';
+let client = '';
+let main = '';
 beforeAll(() => {
-  temp = mkdtempSync(join(tmpdir(), 'vpcctl-client-'));
+  temp = realpathSync(mkdtempSync(join(tmpdir(), 'vpcctl-client-')));
+  // A package of its own, of which it looks for no more.
+  client = join(temp, 'prebuilds', 'any', 'vpcctl-client');
+  main = join(temp, 'dist', 'cli', 'main.js');
+  for (const path of [client, main]) mkdirSync(dirname(path), { recursive: true });
+  copyFileSync(join(built, 'vpcctl-client'), client);
+  writeFileSync(main, '');
   // Another user's daemon must be able to be in it.
   chmodSync(temp, 0o755);
   state = join(temp, 'state');
