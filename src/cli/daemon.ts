@@ -16,10 +16,10 @@ import { type Answering, Visit } from './visit.js';
 /** What is under way when the daemon is to end may be finished in this time; then it is undone. */
 const GRACE_MS = 10_000;
 
-/** Answers clients until a signal ends it. STATE when the state file is exchanged meanwhile. */
-export async function serve(session: Session, run: Answering['run']): Promise<void> {
+/** Answers clients until a signal ends it, with `pool` namespaces kept ready. STATE when the state file is exchanged meanwhile. */
+export async function serve(session: Session, run: Answering['run'], pool: number): Promise<void> {
   const identity = identityOf(fileURLToPath(new URL('main.js', import.meta.url)));
-  const library = await session.open({ warm: true });
+  const library = await session.open({ warm: true, pool });
   await rehearse(run, library);
   const { DEFAULT_STATE_DIR, openDoor, VpcctlError } = await import('../index.js');
   const note = (line: string) => session.note(`vpcctl daemon: ${line}`);

@@ -112,14 +112,14 @@ export class Session {
 
   // --- the library ---------------------------------------------------------------------------------------------------
 
-  async open({ warm = false }: Pick<OpenOptions, 'warm'> = {}): Promise<Library> {
+  async open(further: Pick<OpenOptions, 'warm' | 'pool'> = {}): Promise<Library> {
     if (this.#library !== undefined) return this.#library;
     const { state } = this;
     this.#progress = new Progress(this.#host.stderr, this.#host.stderr.isTTY === true && !this.quiet && !this.json);
     const progress = this.#progress;
     this.#library = await this.#host.open({
       ...(state === undefined ? {} : { state }),
-      ...(warm ? { warm } : {}),
+      ...further,
       onEvent: (event) => progress.on(event),
     });
     return this.#library;

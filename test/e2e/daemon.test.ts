@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { launcherPath } from '../../src/kernel/native.js';
 import { TestHost, type VpcctlOptions } from '../harness/host.js';
 import type { HostState } from '../harness/host-state.mjs';
-import { destroyAll, expectHostAsBefore, expectWitness, isAlive, until, witness } from './support.js';
+import { destroyAll, expectHostAsBefore, expectWitness, isAlive, ownNamespaces, until, witness } from './support.js';
 
 /** A process of its own would end with 127: there is no Node on this PATH. */
 const ANSWERED: VpcctlOptions = { client: true, env: { PATH: '/nowhere' } };
@@ -211,6 +211,7 @@ describe('while a daemon runs', () => {
     const { child } = await begun();
     child.kill('SIGKILL');
     await child;
+    await until('it is undone', () => ownNamespaces().length === 0);
     await expectWitness(before);
     expect((await host.vpcctlOk(['list'], ANSWERED)).stdout).toBe('no VPCs');
   });

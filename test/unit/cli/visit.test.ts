@@ -6,6 +6,7 @@ import { buildProgram } from '../../../src/cli/program.js';
 import { Session } from '../../../src/cli/session.js';
 import { ANSWERED, type Answering, Visit } from '../../../src/cli/visit.js';
 import { encodeFrame, Kind } from '../../../src/cli/wire.js';
+import { vpcctl } from './support.js';
 
 type Run = Answering['run'];
 
@@ -282,4 +283,9 @@ test('every command is either answered or known to need a process of its own', (
   const own = ['completion', 'daemon', 'deploy-app', 'doctor', 'exec', 'watch'];
   expect(names.filter((name) => !ANSWERED.has(name)).sort()).toEqual(own);
   expect([...ANSWERED].filter((name) => !names.includes(name))).toEqual([]);
+});
+
+test.each(['501', '-1', 'x', ''])('a daemon keeps no %j namespaces ready', async (pool) => {
+  const { exitCode, stderr } = await vpcctl(['daemon', `--pool=${pool}`]);
+  expect([exitCode, stderr]).toEqual([2, expect.stringContaining('Expected a number from 0 to 500.')]);
 });
