@@ -4,7 +4,7 @@
  * Theory of operation. The daemon runs the command; this process lends it what is its own: it writes to its descriptors 1
  * and 2 what the daemon says, reads descriptor 0 and files when the daemon asks, passes signals on, and ends with the exit
  * status it is told. Whatever the daemon does not answer (no daemon, another user's, another installation of vpcctl, a command that
- * needs a process or a terminal of its own) becomes `node dist/cli/main.js` in this very process. Until the daemon has
+ * needs a process or a terminal of its own) becomes `node dist/cli/main.cjs` in this very process. Until the daemon has
  * heard kGo it does nothing, so up to then that is safe whatever happened; afterwards the daemon alone knows what was
  * done, and its silence is a failure. src/cli/wire.ts has the other end of the protocol.
  *
@@ -58,7 +58,7 @@ static const char* const kEnvironment[] = {"NO_COLOR", "TERM", "VPCCTL_DEBUG", "
 enum { kPatienceMs = 2000 };
 
 static char** arguments;
-static char main_js[PATH_MAX];
+static char main_cjs[PATH_MAX];
 static int daemon_fd = -1;
 static int signals[2] = {-1, -1};
 static volatile sig_atomic_t signalled;
@@ -96,20 +96,20 @@ _Noreturn static void become_node(void) {
 
 /* Makes `arguments`: those of Node. */
 static int find_node_arguments(int argc, char** argv) {
-  const ssize_t length = readlink("/proc/self/exe", main_js, sizeof main_js - 1);
+  const ssize_t length = readlink("/proc/self/exe", main_cjs, sizeof main_cjs - 1);
   if (length <= 0) return -1;
-  main_js[length] = '\0';
+  main_cjs[length] = '\0';
   for (int up = 0; up < 3; up += 1) {
-    char* slash = strrchr(main_js, '/');
+    char* slash = strrchr(main_cjs, '/');
     if (slash == NULL) return -1;
     *slash = '\0';
   }
-  static const char kMain[] = "/dist/cli/main.js";
-  if (strlen(main_js) + sizeof kMain > sizeof main_js) return -1;
-  strcat(main_js, kMain);
+  static const char kMain[] = "/dist/cli/main.cjs";
+  if (strlen(main_cjs) + sizeof kMain > sizeof main_cjs) return -1;
+  strcat(main_cjs, kMain);
   arguments = calloc((size_t)argc + 2, sizeof *arguments);
   if (arguments == NULL) return -1;
-  arguments[1] = main_js;
+  arguments[1] = main_cjs;
   for (int i = 1; i < argc; i += 1) arguments[i + 1] = argv[i];
   return 0;
 }
@@ -377,7 +377,7 @@ static void add_number(struct Request* request, int number) {
 /* Which installation of vpcctl this is, and that nobody has replaced it since the daemon started. */
 static void add_identity(struct Request* request) {
   struct stat found;
-  if (stat(main_js, &found) != 0) become_node();
+  if (stat(main_cjs, &found) != 0) become_node();
   char text[128];
   const uint64_t changed = (uint64_t)found.st_mtim.tv_sec * 1000000000U + (uint64_t)found.st_mtim.tv_nsec;
   snprintf(text, sizeof text, "%" PRIu64 ":%" PRIu64 ":%" PRIu64 ":%" PRIu64, (uint64_t)found.st_dev,

@@ -135,6 +135,7 @@ function packed() {
     const wanted = [
       'dist/index.js',
       'dist/index.d.ts',
+      'dist/cli/command.cjs',
       'dist/cli/main.cjs',
       'dist/cli/bundle.cjs',
       'dist/cli/LICENSES.txt',

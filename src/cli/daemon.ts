@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Readable, Writable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { OpenOptions } from '../index.js';
@@ -18,7 +18,7 @@ const GRACE_MS = 10_000;
 
 /** Answers clients until a signal ends it, with `pool` namespaces kept ready. STATE when the state file is exchanged meanwhile. */
 export async function serve(session: Session, run: Answering['run'], pool: number): Promise<void> {
-  const identity = identityOf(fileURLToPath(new URL('main.js', import.meta.url)));
+  const identity = identityOf(fileURLToPath(new URL('main.cjs', import.meta.url)));
   const library = await session.open({ warm: true, pool });
   await rehearse(run, library);
   const { DEFAULT_STATE_DIR, openDoor, VpcctlError } = await import('../index.js');
@@ -122,12 +122,12 @@ async function lend(library: Library, { onEvent }: OpenOptions): Promise<Library
 async function rehearse(run: Answering['run'], library: Library): Promise<void> {
   const commands = [['list'], ['--json', 'list'], ['show'], ['plan', '-'], ['help', 'apply']];
   for (const argv of Array.from({ length: 20 }, () => commands).flat()) {
-    const nowhere = () => new Writable({ write: (_chunk, _encoding, done) => done() });
+    const nowhere = { writable: true, write: () => {} };
     await run(argv, {
       env: {},
       stdin: Readable.from(['vpcs: {}\n']),
-      stdout: nowhere(),
-      stderr: nowhere(),
+      stdout: nowhere,
+      stderr: nowhere,
       signal: new AbortController().signal,
       yieldTerminal: () => {},
       open: async (options) => lend(library, options),

@@ -1,9 +1,10 @@
 /** One client of a daemon: its command runs here, and everything around it is the client's (wire.ts). */
 import { constants } from 'node:os';
-import { type Duplex, Readable, Writable } from 'node:stream';
+import { type Duplex, Readable } from 'node:stream';
 import { getSystemErrorMap } from 'node:util';
 import type { OpenOptions } from '../index.js';
 import { type Caller, type Host, type Library, SIGNAL_EXIT } from './host.js';
+import type { Output } from './output.js';
 import { encodeFrame, type Frame, Frames, Kind, parseRequest, type Request } from './wire.js';
 
 /** A client says what it wants at once. */
@@ -11,8 +12,8 @@ const GREETING_MS = 5_000;
 
 /**
  * Commands that a daemon answers. The others need a process of their own: `exec` and `deploy-app` for the terminal, the limits, the
- * control group and the environment of the program they start; `doctor` because it examines what its caller's process has and may; `watch` and
- * `daemon` because they stay; `completion` because nobody waits for it.
+ * control group and the environment of the program they start; `doctor` because it examines what its caller's process has and may; `watch`,
+ * `daemon` and `batch` because they stay; `completion` because nobody waits for it.
  */
 export const ANSWERED: ReadonlySet<string> = new Set([
   'create-vpc',
@@ -178,8 +179,8 @@ export class Visit {
     return {
       env,
       stdin: Object.assign(this.#stdin(), { isTTY: stdin }),
-      stdout: Object.assign(this.#output(Kind.stdout), { isTTY: stdout }, columns === undefined ? {} : { columns }),
-      stderr: Object.assign(this.#output(Kind.stderr), { isTTY: stderr }),
+      stdout: { ...this.#output(Kind.stdout), isTTY: stdout, columns },
+      stderr: { ...this.#output(Kind.stderr), isTTY: stderr },
       signal: this.#abort.signal,
       yieldTerminal: () => {},
       open: async (options) => this.#daemon.open(options, request) ?? this.#handBack(),
@@ -187,14 +188,8 @@ export class Visit {
     };
   }
 
-  #output(kind: number): Writable {
-    return new Writable({
-      decodeStrings: true,
-      write: (chunk: Buffer, _encoding, done) => {
-        this.#say(kind, chunk);
-        done();
-      },
-    });
+  #output(kind: number): Output {
+    return { writable: true, write: (text) => this.#say(kind, text) };
   }
 
   #stdin(): Readable {

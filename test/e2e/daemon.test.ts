@@ -353,7 +353,7 @@ describe('while a daemon runs', () => {
       return spawnSync('/usr/bin/script', ['-qec', program, '/dev/null'], { env, input, encoding: 'utf8' }).stdout;
     };
     const path = `${dirname(process.execPath)}:${process.env.PATH ?? ''}`;
-    const main = `node ${join(dirname(nativeClient), '../../dist/cli/main.js')}`;
+    const main = `node ${join(dirname(nativeClient), '../../dist/cli/main.cjs')}`;
     const shown = onTerminal(`${nativeClient} show`, '/nowhere');
     expect(shown).toContain('\x1b[');
     expect(shown).toBe(onTerminal(`${main} show`, path));

@@ -33,7 +33,7 @@ beforeAll(() => {
   temp = realpathSync(mkdtempSync(join(tmpdir(), 'vpcctl-client-')));
   // A package of its own, of which it looks for no more.
   client = join(temp, 'prebuilds', 'any', 'vpcctl-client');
-  main = join(temp, 'dist', 'cli', 'main.js');
+  main = join(temp, 'dist', 'cli', 'main.cjs');
   for (const path of [client, main]) mkdirSync(dirname(path), { recursive: true });
   copyFileSync(join(built, 'vpcctl-client'), client);
   writeFileSync(main, '');
