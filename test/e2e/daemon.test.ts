@@ -101,6 +101,12 @@ describe('the same as by a process of its own', () => {
     [['add-instance', ...vpc, '--subnet', 'missing', '--name', 'z']],
     [['put-security-group', ...vpc, '--name', 'g', '--rules', '-'], rules],
     [['put-security-group', ...vpc, '--name', 'g', '--rules', '-'], '{"ingress": 1}'],
+    [
+      ['apply-policy', ...vpc, '--subnet', 'web', '--policy', '-'],
+      '{"ingress": [{"protocol": "tcp", "port": 80, "action": "accept"}]}',
+    ],
+    [['show-policy', ...vpc, '--subnet', 'web']],
+    [['clear-policy', ...vpc, '--subnet', 'web']],
     [['plan', 'net.yaml', '--detailed-exitcode']],
     [['plan', './missing.yaml']],
     [['plan', '.']],
