@@ -123,8 +123,7 @@ export class Visit {
     const { kind, payload } = frame;
     if (this.#request === undefined) {
       if (kind !== Kind.request) throw new Error('something before its request');
-      this.#request = parseRequest(payload);
-      this.#say(this.#daemon.answers(this.#request) ? Kind.ready : Kind.handBack);
+      this.#greet(parseRequest(payload));
       return;
     }
     if (this.#running === undefined) {
@@ -144,6 +143,16 @@ export class Visit {
     this.#question = undefined;
     if (question === undefined) throw new Error('something that it was not asked for');
     question.answer(frame);
+  }
+
+  #greet(request: Request): void {
+    if (this.#daemon.answers(request)) {
+      this.#request = request;
+      this.#say(Kind.ready);
+    } else {
+      this.#say(Kind.handBack);
+      this.#socket.end();
+    }
   }
 
   #say(kind: number, payload?: string | Uint8Array): void {

@@ -115,9 +115,14 @@ describe('nothing runs', () => {
   });
 
   test('for another installation', async () => {
-    const client = new FakeClient(telling, { answers: ({ identity }) => identity !== 'this one' });
+    const run = vi.fn(telling);
+    const client = new FakeClient(run, { answers: ({ identity }) => identity !== 'this one' });
     client.request(['list']);
     expect(await client.hear()).toEqual(['B', '']);
+    // Nor when it does not go away.
+    client.say(Kind.go);
+    await sleep(20);
+    expect(run).not.toHaveBeenCalled();
   });
 
   test.each([
