@@ -13,7 +13,7 @@ const GREETING_MS = 5_000;
 /**
  * Commands that a daemon answers. The others need a process of their own: `exec` and `deploy-app` for the terminal, the limits, the
  * control group and the environment of the program they start; `doctor` because it examines what its caller's process has and may; `watch`,
- * `daemon` and `batch` because they stay; `completion` because nobody waits for it.
+ * `daemon`, `batch` and `bench` because they stay; `completion` because nobody waits for it.
  */
 export const ANSWERED: ReadonlySet<string> = new Set([
   'create-vpc',
