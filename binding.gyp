@@ -1,6 +1,8 @@
 {
   'variables': {
-    'static_launcher%': '<!(sh native/can-link-static.sh)',
+    'program_cflags': ['-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+    # Nothing, or what makes a program static.
+    'program_ldflags': ['<!@(sh native/can-link-static.sh)'],
   },
   'targets': [
     {
@@ -20,12 +22,19 @@
       'target_name': 'vpcctl-launch',
       'type': 'executable',
       'sources': ['native/launch.c'],
-      'cflags': ['-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+      'cflags': ['<@(program_cflags)'],
       'cflags_c': ['-std=gnu11'],
       'ldflags!': ['-rdynamic'],
-      'conditions': [
-        ['static_launcher==1', {'ldflags': ['-static', '-Wl,--gc-sections']}],
-      ],
+      'ldflags': ['<@(program_ldflags)'],
+    },
+    {
+      'target_name': 'vpcctl-client',
+      'type': 'executable',
+      'sources': ['native/client.c'],
+      'cflags': ['<@(program_cflags)'],
+      'cflags_c': ['-std=gnu11'],
+      'ldflags!': ['-rdynamic'],
+      'ldflags': ['<@(program_ldflags)'],
     },
   ],
 }

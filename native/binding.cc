@@ -515,6 +515,19 @@ Napi::Value lockByte(const Napi::CallbackInfo& info) {
   return status.ok() ? Napi::Boolean::New(env, done) : throwStatus(env, status);
 }
 
+Napi::Value peerOf(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  size_t fd = 0;
+  if (!Reader(env).natural(info[0], "fd", &fd)) return env.Undefined();
+  sys::Peer peer{};
+  const sys::Status status = sys::peerOf(static_cast<int>(fd), &peer);
+  if (!status.ok()) return throwStatus(env, status);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("pid", peer.pid);
+  result.Set("uid", peer.uid);
+  return result;
+}
+
 Napi::Value netnsDirPrepare(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::string dir;
@@ -549,6 +562,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("run", Napi::Function::New(env, run, "run"));
   exports.Set("flock", Napi::Function::New(env, flock, "flock"));
   exports.Set("lockByte", Napi::Function::New(env, lockByte, "lockByte"));
+  exports.Set("peerOf", Napi::Function::New(env, peerOf, "peerOf"));
   exports.Set("netnsDirPrepare", Napi::Function::New(env, netnsDirPrepare, "netnsDirPrepare"));
   exports.Set("netnsDirRelease", Napi::Function::New(env, netnsDirRelease, "netnsDirRelease"));
   exports.Set("Monitor", MonitorObject::define(env));

@@ -1,7 +1,9 @@
 /*
  * vpcctl-launch [--hold] [--drop-caps] NETNS -- PROGRAM [ARG...]
+ * vpcctl-launch [--hold] [--drop-caps] --private -- PROGRAM [ARG...]
  *
- * Enters the network namespace pinned at NETNS ('' stays where it is) and becomes PROGRAM, which keeps descriptors 0, 1
+ * Enters the network namespace pinned at NETNS ('' stays where it is), or with --private makes a network and a mount namespace with an
+ * empty /run, which end with PROGRAM, as this ends with whoever started it; without root by way of a user namespace. Then becomes PROGRAM, which keeps descriptors 0, 1
  * and 2 and no other. With --drop-caps it keeps at most the capabilities that a container has by default, and can gain
  * none. With --hold it first waits for a byte on descriptor 3, and ends if there comes none: who starts a program records
  * it before it runs, and when that one dies in between there is no program. Exit status: 125 the launcher failed, 126 PROGRAM cannot be executed, 127 PROGRAM was not found; otherwise
@@ -19,9 +21,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "errno-name.h"
 
 enum { kFailed = 125, kNotExecutable = 126, kNotFound = 127 };
 
@@ -32,22 +39,6 @@ static const uint64_t kKept = CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_F
                               CAP(CAP_MKNOD) | CAP(CAP_NET_RAW) | CAP(CAP_SETGID) | CAP(CAP_SETUID) | CAP(CAP_SETFCAP) |
                               CAP(CAP_SETPCAP) | CAP(CAP_NET_BIND_SERVICE) | CAP(CAP_SYS_CHROOT) | CAP(CAP_KILL) |
                               CAP(CAP_AUDIT_WRITE);
-
-static const char* errno_name(int error) {
-  switch (error) {
-#define X(name) \
-  case name:    \
-    return #name;
-#define K(name, number) \
-  case number:          \
-    return #name;
-#include "errno.def"
-#undef X
-#undef K
-    default:
-      return "unknown error";
-  }
-}
 
 static int fail(int status, const char* what, const char* object) {
   const int error = errno;
@@ -62,6 +53,42 @@ static int enter(const char* path) {
   if (fd < 0) return fail(kFailed, "open", path);
   if (setns(fd, CLONE_NEWNET) != 0) return fail(kFailed, "setns", path);
   close(fd);
+  return 0;
+}
+
+static int write_text(const char* path, const char* text) {
+  const int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return fail(kFailed, "open", path);
+  const ssize_t length = (ssize_t)strlen(text);
+  if (write(fd, text, (size_t)length) != length) return fail(kFailed, "write", path);
+  close(fd);
+  return 0;
+}
+
+/* Whoever has no privilege is root in a user namespace of its own. */
+static int become_root(void) {
+  char user[64];
+  char group[64];
+  snprintf(user, sizeof user, "0 %u 1", (unsigned)geteuid());
+  snprintf(group, sizeof group, "0 %u 1", (unsigned)getegid());
+  if (unshare(CLONE_NEWUSER) != 0) return fail(kFailed, "unshare", "a user namespace");
+  int status = write_text("/proc/self/setgroups", "deny");
+  if (status == 0) status = write_text("/proc/self/uid_map", user);
+  if (status == 0) status = write_text("/proc/self/gid_map", group);
+  return status;
+}
+
+/* Nothing that happens in here reaches the machine's mounts, because they are private first. */
+static int make_private(void) {
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return fail(kFailed, "prctl", "PR_SET_PDEATHSIG");
+  if (geteuid() != 0) {
+    const int status = become_root();
+    if (status != 0) return status;
+  }
+  if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) return fail(kFailed, "unshare", "a network and a mount namespace");
+  if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return fail(kFailed, "mount", "/");
+  if (mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") != 0) return fail(kFailed, "mount", "/run");
+  if (mkdir("/run/netns", 0755) != 0) return fail(kFailed, "mkdir", "/run/netns");
   return 0;
 }
 
@@ -121,11 +148,11 @@ int main(int argc, char** argv) {
   const int drop = argc > 1 + hold && strcmp(argv[1 + hold], "--drop-caps") == 0;
   char** rest = argv + 1 + hold + drop;
   if (argc - hold - drop < 4 || strcmp(rest[1], "--") != 0) {
-    fputs("usage: vpcctl-launch [--hold] [--drop-caps] NETNS -- PROGRAM [ARG...]\n", stderr);
+    fputs("usage: vpcctl-launch [--hold] [--drop-caps] NETNS|--private -- PROGRAM [ARG...]\n", stderr);
     return kFailed;
   }
   int status = hold ? wait_for_leave() : 0;
-  if (status == 0) status = enter(rest[0]);
+  if (status == 0) status = strcmp(rest[0], "--private") == 0 ? make_private() : enter(rest[0]);
   if (status == 0 && drop) status = drop_caps();
   if (status == 0) status = close_others();
   if (status != 0) return status;

@@ -396,6 +396,15 @@ Status lockByte(int fd, int64_t at, ByteLock action, bool* done) {
   return {};
 }
 
+Status peerOf(int socket, Peer* out) {
+  struct ucred found {};
+  socklen_t size = sizeof found;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &found, &size) != 0) return Status::fromErrno("getsockopt SO_PEERCRED");
+  if (size != sizeof found || found.uid == UINT32_MAX) return {ENOTCONN, "getsockopt SO_PEERCRED"};
+  *out = {found.pid, found.uid};
+  return {};
+}
+
 /*
  * iproute2's steps before its first namespace (ip/ipnetns.c), so that either may come first: the directory is a shared
  * mount, and an unpinned namespace disappears from all mount namespaces at once. iproute2 takes the same flock, because

@@ -134,6 +134,13 @@ enum class ByteLock { kTake, kRelease, kFreeBefore };
  */
 Status lockByte(int fd, int64_t at, ByteLock action, bool* done);
 
+/** Who connected the other end of a Unix socket, when it did (SO_PEERCRED). */
+struct Peer {
+  int pid;
+  uint32_t uid;
+};
+Status peerOf(int socket, Peer* out);
+
 /** A number that the mount with its root at `dir` alone ever has (kernel 6.8 and later); 0: it cannot be told, or `dir` is no such root. */
 uint64_t mountAt(const std::string& dir);
 

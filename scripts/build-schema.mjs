@@ -6,6 +6,7 @@ const dist = new URL('../dist/', import.meta.url);
 const { specJsonSchema } = await import(new URL('spec/schema.js', dist));
 writeFileSync(new URL('schema.json', dist), `${JSON.stringify(await specJsonSchema(), null, 2)}\n`);
 
-const command = new URL('cli/main.js', dist);
-if (!existsSync(command)) throw new Error('the build has no dist/cli/main.js, which package.json names as the command');
+const command = new URL('cli/main.cjs', dist);
+if (!existsSync(command))
+  throw new Error('the build has no dist/cli/main.cjs, which package.json names as the command');
 chmodSync(command, 0o755);

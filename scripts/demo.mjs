@@ -29,7 +29,7 @@ import { ensureBuilt, ensurePrograms, missingPrograms } from './setup.mjs';
 
 const self = fileURLToPath(import.meta.url);
 const root = join(dirname(self), '..');
-const command = join(root, 'dist', 'cli', 'main.js');
+const command = join(root, 'dist', 'cli', 'main.cjs');
 const library = pathToFileURL(join(root, 'dist', 'index.js')).href;
 
 const SPEC = 'examples/bank.yaml';

@@ -8,7 +8,7 @@
  * The prebuilt binary of better-sqlite3 comes from this checkout instead of its download server, through the door that
  * prebuild-install has for that: the rest of the path is the user's.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -82,6 +82,11 @@ function demand(condition, message) {
   if (!condition) throw new Error(message);
 }
 
+/** @param {() => boolean} condition */
+function waitFor(condition) {
+  for (const end = Date.now() + 20_000; !condition() && Date.now() < end; ) spawnSync('sleep', ['0.1']);
+}
+
 /** @returns {string} a folder with a link to every program in PATH but the compilers */
 function pathWithoutCompiler() {
   const dir = join(temp, 'bin');
@@ -126,11 +131,14 @@ function packed() {
   const [tarball] = listed;
   if (!made || tarball === undefined) return undefined;
   const paths = tarball.files.map((file) => file.path);
-  check('it holds the library, the command, the schema, the addon, the launcher and the licence', () => {
+  check('it holds the library, the command, the schema, the addon, the launcher, the client and the licence', () => {
     const wanted = [
       'dist/index.js',
       'dist/index.d.ts',
-      'dist/cli/main.js',
+      'dist/cli/command.cjs',
+      'dist/cli/main.cjs',
+      'dist/cli/bundle.cjs',
+      'dist/cli/LICENSES.txt',
       'dist/schema.json',
       'binding.gyp',
       'LICENSE',
@@ -139,11 +147,15 @@ function packed() {
     const missing = wanted.filter((path) => !paths.includes(path));
     if (!paths.some((path) => path.startsWith(`prebuilds/${ours}/`) && path.endsWith('.node')))
       missing.push(`prebuilds/${ours}/*.node`);
-    if (!paths.includes(`prebuilds/${ours}/vpcctl-launch`)) missing.push(`prebuilds/${ours}/vpcctl-launch`);
+    for (const program of ['vpcctl-launch', 'vpcctl-client']) {
+      if (!paths.includes(`prebuilds/${ours}/${program}`)) missing.push(`prebuilds/${ours}/${program}`);
+    }
     demand(missing.length === 0, `missing: ${missing.join(', ')}`);
   });
-  check('it holds no tests, tools or sources of the library', () => {
-    const strange = paths.filter((path) => /^(src|test|bench|scripts|build|node_modules|\.ci)\//.test(path));
+  check('it holds no tests, tools, sources of the library or files of this machine', () => {
+    const strange = paths.filter((path) =>
+      /^(src|test|bench|scripts|build|node_modules|\.ci|dist\/cli\/cache)\//.test(path),
+    );
     demand(strange.length === 0, `not wanted: ${strange.slice(0, 10).join(', ')}`);
   });
   return join(temp, tarball.filename);
@@ -194,6 +206,30 @@ function installAndUse(tarball) {
   check('the command says its version', () => {
     const said = run([join(folder, 'node_modules', '.bin', 'vpcctl'), '--version'], inFolder).trim();
     demand(said === version, `it said '${said}', package.json says '${version}'`);
+  });
+  check('the command opens a state, with the addons of the package', () => {
+    const said = run(
+      [join(folder, 'node_modules', '.bin', 'vpcctl'), 'list', '--state', join(folder, 'state')],
+      inFolder,
+    );
+    demand(said === 'no VPCs\n', `it said '${said}'`);
+  });
+  check('the command is the native client, and has a daemon answer', () => {
+    const command = join(folder, 'node_modules', '.bin', 'vpcctl');
+    demand(readFileSync(command).subarray(1, 4).toString() === 'ELF', 'it is a script');
+    const state = join(temp, 'state');
+    const socket = join(state, 'daemon', 'socket');
+    const inState = { cwd: folder, env: { ...env, VPCCTL_STATE: state } };
+    const daemon = spawn(command, ['daemon'], { ...inState, stdio: 'ignore' });
+    try {
+      waitFor(() => existsSync(socket));
+      // With a PATH that has no Node, nobody else can.
+      const said = run([command, 'list'], { cwd: folder, env: { VPCCTL_STATE: state, PATH: '/nowhere' } });
+      demand(said === 'no VPCs\n', `it said '${said}'`);
+    } finally {
+      daemon.kill();
+      waitFor(() => !existsSync(socket));
+    }
   });
   check('the JSON Schema can be imported', () => {
     const code = `import schema from '${name}/schema.json' with { type: 'json' }; console.log(typeof schema)`;

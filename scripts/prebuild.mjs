@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Builds what the package ships for this machine's architecture: prebuilds/linux-<arch>/ with the addon (one for all
- * versions of Node, by Node-API) and the launcher, both stripped.
+ * versions of Node, by Node-API), the launcher and the client, all stripped. Needs a build of the library.
  *
  *   node scripts/prebuild.mjs
  *
@@ -66,10 +66,13 @@ must(
   [prebuildify, '--napi', '--strip', '--tag-libc', '--target', target, '--cwd', stage, '--out', root],
   { cwd: stage, env: { ...nodedir(), ...process.env } },
 );
-const launcher = join(folder, 'vpcctl-launch');
-copyFileSync(join(stage, 'build', 'Release', 'vpcctl-launch'), launcher);
-must('strip', ['--strip-all', launcher]);
-chmodSync(launcher, 0o755);
+const [launcher, client] = ['vpcctl-launch', 'vpcctl-client'].map((name) => {
+  const program = join(folder, name);
+  copyFileSync(join(stage, 'build', 'Release', name), program);
+  must('strip', ['--strip-all', program]);
+  chmodSync(program, 0o755);
+  return program;
+});
 rmSync(stage, { recursive: true });
 
 // It must load by the way that users take, and the launcher must start.
@@ -77,5 +80,6 @@ const [loader, dir, built] = [require.resolve('node-gyp-build'), root, folder].m
 const check = `const addon = require(${loader}).path(${dir});
   if (!addon.startsWith(${built}) || require(addon).errnoName(17) !== 'EEXIST') throw new Error(addon);`;
 must(process.execPath, ['-e', check], { env: { ...process.env, PREBUILDS_ONLY: '1' } });
-must(launcher, ['', '--', 'true']);
+must(String(launcher), ['', '--', 'true']);
+must(String(client), ['--version']);
 for (const name of readdirSync(folder).sort()) console.log(join('prebuilds', `linux-${process.arch}`, name));

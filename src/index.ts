@@ -15,11 +15,14 @@
  */
 
 export type { DeployApp, ExecOptions, ExecResult } from './engine/apps.js';
+export { type BenchFigures, type BenchMachine, type BenchOptions, benchmark } from './engine/bench.js';
 export type { Check } from './engine/check.js';
 export { type DoctorOptions, type DoctorReport, doctor } from './engine/doctor.js';
+export { type Door, type DoorOptions, openDoor } from './engine/door.js';
 export type { Drift } from './engine/drift.js';
 export type { HeldView } from './engine/engine.js';
 export { describeFix, type FileFix, type Fix, type RuleFix, type SysctlFix, type Undone } from './engine/fixes.js';
+export { runInPrivateHost } from './engine/private.js';
 export type { RepairResult } from './engine/repair.js';
 export type { RestoreEvent, RestoreFailure, RestoreResult } from './engine/restore.js';
 export { type AppRecord, DEFAULT_STATE_DIR } from './engine/store.js';

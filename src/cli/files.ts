@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { lstat, open, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { ErrorCode, VpcctlError } from '../index.js';
+import type { Files } from './host.js';
 
 /** A spec of ten thousand instances is a megabyte. */
 const LARGEST_BYTES = 64 * 1024 * 1024;
@@ -21,8 +22,13 @@ function errnoOf(error: unknown): string {
 }
 
 /** The text of a file, or of `stdin` for `-`. NOT_FOUND when there is none; INVALID when it is no text. */
-export async function readText(file: string, stdin: NodeJS.ReadableStream, signal: AbortSignal): Promise<string> {
-  const bytes = file === '-' ? await readStream(stdin, signal) : await readBytes(file);
+export async function readText(
+  file: string,
+  stdin: NodeJS.ReadableStream,
+  signal: AbortSignal,
+  files: Files = { stat, readFile: async (path) => readFile(path) },
+): Promise<string> {
+  const bytes = file === '-' ? await readStream(stdin, signal) : await readBytes(file, files);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
@@ -30,12 +36,46 @@ export async function readText(file: string, stdin: NodeJS.ReadableStream, signa
   }
 }
 
-async function readBytes(file: string): Promise<Buffer> {
+async function readBytes(file: string, files: Files): Promise<Buffer> {
+  return reading(file, async () => {
+    const { size } = await files.stat(file);
+    if (size > LARGEST_BYTES) throw await failure('INVALID', `${file} is too large: ${size} bytes`);
+    const bytes = await files.readFile(file, LARGEST_BYTES);
+    // What is no ordinary file has no size before.
+    if (bytes.length > LARGEST_BYTES) throw await failure('INVALID', `${file} is too large`);
+    return bytes;
+  });
+}
+
+/** The chunks of a file, or of `stdin` for `-`. Rejects as {@link readText}, and with the reason of the signal when it fires. */
+export async function* readChunks(
+  file: string,
+  stdin: () => NodeJS.ReadableStream,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array | string, void> {
+  const { addAbortSignal, Readable } = await import('node:stream');
+  const stream =
+    file === '-'
+      ? stdin()
+      : (await reading(file, async () => open(file, 'r'))).createReadStream({ highWaterMark: 1 << 16 });
+  if (stream instanceof Readable) addAbortSignal(signal, stream);
+  const chunks = stream[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await reading(file, async () => chunks.next());
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    await chunks.return?.();
+  }
+}
+
+/** Runs `body`, which reads the file; what the system refuses is told in our words. */
+async function reading<T>(file: string, body: () => Promise<T>): Promise<T> {
   if (file === '') throw await failure('USAGE', 'the name of the file is empty');
   try {
-    const { size } = await stat(file);
-    if (size > LARGEST_BYTES) throw await failure('INVALID', `${file} is too large: ${size} bytes`);
-    return await readFile(file);
+    return await body();
   } catch (error) {
     switch (errnoOf(error)) {
       case 'ENOENT':

@@ -6,6 +6,7 @@
  * it, so `--help`, `--version` and `completion` answer without it.
  */
 import { type Host, SIGNAL_EXIT } from './host.js';
+import { StandardOutput } from './output.js';
 import { run } from './program.js';
 
 const abort = new AbortController();
@@ -21,21 +22,31 @@ function onSignal(signal: NodeJS.Signals): void {
 }
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
 
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+const stdout = new StandardOutput(
+  1,
+  () => process.stdout,
+  ({ code, message }) => {
     // A reader that has seen enough (`vpcctl list | head -1`) is no failure, and no reason to leave a change half done.
     if (code === 'EPIPE') return;
-    if (stream === process.stdout)
-      process.stderr.write(`vpcctl: standard output cannot be written (${code ?? message})\n`);
+    stderr.write(`vpcctl: standard output cannot be written (${code ?? message})\n`);
     lost = true;
-  });
-}
+  },
+);
+const stderr = new StandardOutput(
+  2,
+  () => process.stderr,
+  ({ code }) => {
+    lost ||= code !== 'EPIPE';
+  },
+);
 
 const host: Host = {
   env: process.env,
-  stdin: process.stdin,
-  stdout: process.stdout,
-  stderr: process.stderr,
+  get stdin() {
+    return process.stdin;
+  },
+  stdout,
+  stderr,
   signal: abort.signal,
   yieldTerminal: () => {
     terminalYielded = true;
@@ -43,7 +54,11 @@ const host: Host = {
   open: async (options) => (await import('../index.js')).open(options),
 };
 
-process.exitCode = await run(process.argv.slice(2), host);
+/** The exit status, once all is done. */
+export const finished = run(process.argv.slice(2), host).then((exitCode) => {
+  process.exitCode = exitCode;
+  return exitCode;
+});
 process.once('beforeExit', (code) => {
   if (lost && code === 0) process.exitCode = 1;
 });

@@ -1,7 +1,11 @@
 /** The tree of commands, and one run of it: arguments in, exit status out. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
+import { addBatch } from './commands/batch.js';
+import { addBench } from './commands/bench.js';
 import { addCompletion } from './commands/completion.js';
+import { addDaemon } from './commands/daemon.js';
 import { addDeclarative } from './commands/declarative.js';
 import { addGroups } from './commands/groups.js';
 import { addInspection } from './commands/inspect.js';
@@ -13,7 +17,7 @@ import { addRepairs } from './commands/repair.js';
 import { addSubnets } from './commands/subnet.js';
 import { addVpcs } from './commands/vpc.js';
 import { addWatch } from './commands/watch.js';
-import { describeFailure, UsageError } from './failure.js';
+import { UsageError } from './failure.js';
 import type { Host } from './host.js';
 import { readFilled } from './options.js';
 import { Session } from './session.js';
@@ -34,15 +38,57 @@ Example:
   vpcctl show`;
 
 function version(): string {
-  const file = new URL('../../package.json', import.meta.url);
+  const file = join(import.meta.dirname, '..', '..', 'package.json');
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
-/** Builds the commands. Nothing is loaded or opened before one of them runs. */
-export function buildProgram(session: Session, write: (text: string) => void): Command {
+type AddCommands = (program: Command, session: Session) => void;
+
+/** The commands in the order and under the headings of the help, with what adds them. */
+const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommands, ...names: string[]])[]])[] = [
+  [
+    'Make and delete:',
+    [addVpcs, 'create-vpc', 'delete-vpc', 'cleanup-all'],
+    [addSubnets, 'add-subnet', 'delete-subnet'],
+    [addInstances, 'add-instance', 'delete-instance'],
+    [addPeerings, 'peer-vpcs', 'unpeer-vpcs'],
+    [addGroups, 'put-security-group', 'delete-security-group'],
+    [addPolicies, 'apply-policy', 'show-policy', 'clear-policy'],
+  ],
+  ['Many at once:', [(program, session) => addBatch(program, session, run), 'batch']],
+  ['Programs:', [addPrograms, 'deploy-app', 'stop-app', 'exec']],
+  [
+    'Whole networks from files:',
+    [addDeclarative, 'plan', 'apply', 'destroy', 'export', 'import', 'cut-connections', 'schema'],
+  ],
+  ['Look:', [addInspection, 'list', 'show', 'inspect', 'doctor']],
+  ['Compare and put back:', [addRepairs, 'drift', 'repair', 'restore'], [addWatch, 'watch']],
+  ['This machine:', [addBench, 'bench']],
+  ['Answer commands:', [(program, session) => addDaemon(program, session, run), 'daemon']],
+  ['Help:', [addCompletion, 'completion']],
+];
+
+/** These look at all the others. */
+const LOOK_AT_ALL = ['completion'];
+
+/** What adds the one command that is run; undefined where that takes all of them. Making all takes 3 ms. */
+function addOnly(word: string | undefined): AddCommands | undefined {
+  if (word === undefined || LOOK_AT_ALL.includes(word)) return undefined;
+  for (const [, ...group] of GROUPS) {
+    for (const [add, ...names] of group) if (names.includes(word)) return add;
+  }
+  return undefined;
+}
+
+/** Builds the commands; with `only`, those that are added together with this one. Nothing is loaded or opened before one of them runs. */
+export function buildProgram(session: Session, write: (text: string) => void, only?: string): Command {
   const program = new Command('vpcctl')
     .description('Cloud VPCs made of real Linux kernel objects: routed, translated and filtered by the kernel itself.')
-    .version(version(), '--version', 'print the version')
+    .addOption(new Option('--version', 'print the version'))
+    .on('option:version', () => {
+      write(`${version()}\n`);
+      throw new CommanderError(0, 'vpcctl.version', 'the version was printed');
+    })
     .helpOption('-h, --help', 'show help')
     .addHelpCommand(new Command('help').argument('[command]').description('show help for a command').helpGroup('Help:'))
     .addOption(
@@ -55,28 +101,23 @@ export function buildProgram(session: Session, write: (text: string) => void): C
     .option('--no-color', 'print without colours (as with NO_COLOR)')
     .exitOverride()
     // Help goes to standard output; what commander would say of errors is said by describeFailure.
-    .configureOutput({ writeOut: write, writeErr: () => {}, outputError: () => {} })
+    .configureOutput({
+      writeOut: write,
+      writeErr: () => {},
+      outputError: () => {},
+      getOutHelpWidth: () => session.width as number,
+    })
     .configureHelp({ showGlobalOptions: true })
     .addHelpText('after', EXIT_CODES_HELP)
-    .hook('preAction', (_program, command) => session.configure(command.optsWithGlobals()));
-  program.commandsGroup('Make and delete:');
-  addVpcs(program, session);
-  addSubnets(program, session);
-  addInstances(program, session);
-  addPeerings(program, session);
-  addGroups(program, session);
-  addPolicies(program, session);
-  program.commandsGroup('Programs:');
-  addPrograms(program, session);
-  program.commandsGroup('Whole networks from files:');
-  addDeclarative(program, session);
-  program.commandsGroup('Look:');
-  addInspection(program, session);
-  program.commandsGroup('Compare and put back:');
-  addRepairs(program, session);
-  addWatch(program, session);
-  program.commandsGroup('Help:');
-  addCompletion(program, session);
+    .hook('preAction', (_program, command) => session.configure(command.optsWithGlobals(), command.name()));
+  const add = addOnly(only);
+  if (add !== undefined) add(program, session);
+  else {
+    for (const [heading, ...group] of GROUPS) {
+      program.commandsGroup(heading);
+      for (const [addCommands] of group) addCommands(program, session);
+    }
+  }
   return program;
 }
 
@@ -84,6 +125,11 @@ export function buildProgram(session: Session, write: (text: string) => void): C
 function own(argv: readonly string[]): readonly string[] {
   const end = argv.indexOf('--');
   return end === -1 ? argv : argv.slice(0, end);
+}
+
+/** The command that is named, if one is. */
+function commandOf(argv: readonly string[]): string | undefined {
+  return argv.find((word, at) => !word.startsWith('-') && argv[at - 1] !== '--state');
 }
 
 /** What commander refused, in our form. */
@@ -107,7 +153,7 @@ function usageError(error: CommanderError, argv: readonly string[]): UsageError 
 /** Runs the command; never throws. */
 export async function run(argv: readonly string[], host: Host): Promise<number> {
   const session = new Session(host);
-  const program = buildProgram(session, (text) => host.stdout.write(text));
+  const program = buildProgram(session, (text) => host.stdout.write(text), commandOf(argv));
   try {
     // Nothing asked is no mistake: somebody looks for the way in.
     if (argv.length === 0) program.outputHelp();
@@ -115,11 +161,7 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
     return session.exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    const failure = await describeFailure(error instanceof CommanderError ? usageError(error, argv) : error, {
-      debug: (host.env.VPCCTL_DEBUG ?? '') !== '',
-      ...(host.signal.aborted ? { signal: String(host.signal.reason) } : {}),
-      exitCodes: async () => (await import('../index.js')).EXIT_CODES,
-    });
+    const failure = await session.failureOf(error instanceof CommanderError ? usageError(error, argv) : error);
     if (own(argv).includes('--json')) host.stdout.write(session.document({ error: failure.error }));
     for (const line of failure.lines) host.stderr.write(`${line}\n`);
     return failure.exitCode;

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import type {
   Format,
   HeldView,
+  OpenOptions,
   ParsedSpec,
   PlanView,
   Spec,
@@ -10,11 +11,13 @@ import type {
   TransactionResult,
   VpcctlEvent,
 } from '../index.js';
-import { UsageError } from './failure.js';
-import { nameOf, readText } from './files.js';
-import type { Host, Library } from './host.js';
+import { describeFailure, type Failure, UsageError } from './failure.js';
+import { nameOf, readChunks, readText } from './files.js';
+import { type Host, type Library, SIGNAL_EXIT } from './host.js';
+import type { Output } from './output.js';
 import { heldText, isEmpty, planText, restoreText } from './plan-text.js';
 import { type Colors, colors, count, oneLine } from './text.js';
+import { type Run, runWithin, type Within } from './within.js';
 
 /** Options that every command takes. */
 export interface Globals {
@@ -55,8 +58,10 @@ export class Session {
     this.#host = host;
   }
 
-  configure(globals: Globals): void {
+  /** Before `command` runs. */
+  configure(globals: Globals, command: string): void {
     this.#globals = globals;
+    this.#host.caller?.admit(command);
   }
 
   get json(): boolean {
@@ -70,7 +75,12 @@ export class Session {
   /** The directory that --state names. */
   get state(): string | undefined {
     const { state } = this.#globals;
-    return state === undefined ? undefined : resolve(state);
+    return state === undefined ? undefined : resolve(...this.#cwd, state);
+  }
+
+  get #cwd(): readonly string[] {
+    const { caller } = this.#host;
+    return caller === undefined ? [] : [caller.cwd];
   }
 
   get signal(): AbortSignal {
@@ -91,15 +101,27 @@ export class Session {
     return colors(this.#globals.color !== false && NO_COLOR === '' && TERM !== 'dumb' && stream.isTTY === true);
   }
 
+  /** Columns of the terminal that is printed on. */
+  get width(): number | undefined {
+    const { isTTY, columns } = this.#host.stdout;
+    return isTTY === true ? columns : undefined;
+  }
+
+  /** What follows asks on the terminal, or makes a file as its user's process does: a daemon leaves that to the process of its caller. */
+  needProcess(): void {
+    this.#host.caller?.handBack();
+  }
+
   // --- the library ---------------------------------------------------------------------------------------------------
 
-  async open(): Promise<Library> {
+  async open(further: Pick<OpenOptions, 'warm' | 'pool'> = {}): Promise<Library> {
     if (this.#library !== undefined) return this.#library;
     const { state } = this;
     this.#progress = new Progress(this.#host.stderr, this.#host.stderr.isTTY === true && !this.quiet && !this.json);
     const progress = this.#progress;
     this.#library = await this.#host.open({
       ...(state === undefined ? {} : { state }),
+      ...further,
       onEvent: (event) => {
         if (event.type === 'held') this.#held.push(viewOf(event));
         progress.on(event);
@@ -141,6 +163,27 @@ export class Session {
 
   planText(plan: PlanView): string[] {
     return isEmpty(plan) ? ['no changes'] : planText(plan, this.colors);
+  }
+
+  // --- a command inside this one --------------------------------------------------------------------------------------
+
+  async runWithin(run: Run, argv: readonly string[], library: Library): Promise<Within> {
+    return runWithin(run, argv, this.#host, library);
+  }
+
+  /** How a command that throws this ends. */
+  async failureOf(error: unknown): Promise<Failure> {
+    const { env, signal } = this.#host;
+    return describeFailure(error, {
+      debug: (env.VPCCTL_DEBUG ?? '') !== '',
+      ...(signal.aborted ? { signal: String(signal.reason) } : {}),
+      exitCodes: async () => (await import('../index.js')).EXIT_CODES,
+    });
+  }
+
+  /** The signal that came is what the command ends with. */
+  endBySignal(): void {
+    this.exitCode = SIGNAL_EXIT[String(this.signal.reason)] ?? 1;
   }
 
   // --- printing ------------------------------------------------------------------------------------------------------
@@ -192,14 +235,15 @@ export class Session {
         'give --yes, or --dry-run to look only',
       );
     }
+    this.needProcess();
     for (const line of summary) stderr.write(`${line}\n`);
     const { createInterface } = await import('node:readline/promises');
-    const readline = createInterface({ input: stdin, output: stderr });
-    // A terminal in readline's hands turns ^C into an event of its own.
-    readline.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+    // The terminal shows what is typed, and turns ^C into a signal.
+    const readline = createInterface({ input: stdin });
+    stderr.write(`${question} [y/N] `);
     try {
       const closed = new Promise<string>((end) => readline.once('close', () => end('')));
-      const answer = await Promise.race([readline.question(`${question} [y/N] `, { signal: this.signal }), closed]);
+      const answer = await Promise.race([readline.question('', { signal: this.signal }), closed]);
       if (/^y(es)?$/i.test(answer.trim())) return true;
     } catch (error) {
       if (!this.signal.aborted) throw error;
@@ -216,7 +260,14 @@ export class Session {
   // --- reading files -------------------------------------------------------------------------------------------------
 
   async readText(file: string): Promise<string> {
-    return readText(file, this.#host.stdin, this.signal);
+    const { stdin, caller } = this.#host;
+    if (file === '-' && stdin.isTTY === true) this.needProcess();
+    return readText(file, stdin, this.signal, caller?.files);
+  }
+
+  /** What a file holds, or standard input for `-`, as it comes; rejects when `signal` fires. */
+  readChunks(file: string, signal: AbortSignal): AsyncIterable<Uint8Array | string> {
+    return readChunks(file, () => this.#host.stdin, signal);
   }
 
   /** Runs `body`; a rule broken by what `file` says is told with its name. */
@@ -272,13 +323,13 @@ function vpcsOf(scopes: readonly string[]): string {
 
 /** Lines on standard error: stages of long work on a terminal, and always what was recovered, restored, or left as it was. */
 export class Progress {
-  readonly #stream: NodeJS.WritableStream;
+  readonly #stream: Output;
   readonly #stages: boolean;
   #begun: number | undefined;
   #pending: string | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(stream: NodeJS.WritableStream, stages: boolean) {
+  constructor(stream: Output, stages: boolean) {
     this.#stream = stream;
     this.#stages = stages;
   }

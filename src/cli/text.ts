@@ -1,6 +1,4 @@
 /** Small pieces of text: colour, tables, and other people's words made safe for a terminal. */
-import { createColors } from 'picocolors';
-
 /** The few colours that are used, or none. */
 export interface Colors {
   readonly bold: (text: string) => string;
@@ -10,8 +8,18 @@ export interface Colors {
   readonly yellow: (text: string) => string;
 }
 
+/** The text between two codes of ECMA-48; where it ends in the middle (bold in dim), it begins again. */
+function sgr(begin: number, end: number): (text: string) => string {
+  const [open, close] = [`\u001b[${begin}m`, `\u001b[${end}m`];
+  return (text) => `${open}${text.replaceAll(close, `${close}${open}`)}${close}`;
+}
+
+const PLAIN = (text: string): string => text;
+const NO_COLORS: Colors = { bold: PLAIN, dim: PLAIN, red: PLAIN, green: PLAIN, yellow: PLAIN };
+const COLORS: Colors = { bold: sgr(1, 22), dim: sgr(2, 22), red: sgr(31, 39), green: sgr(32, 39), yellow: sgr(33, 39) };
+
 export function colors(enabled: boolean): Colors {
-  return createColors(enabled);
+  return enabled ? COLORS : NO_COLORS;
 }
 
 /** `1 instance`, `2 instances`. */

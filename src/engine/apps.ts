@@ -2,10 +2,9 @@
 
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { VpcctlError } from '../errors.js';
 import { launcherPath } from '../kernel/native.js';
 import { netnsPath } from '../kernel/program.js';
@@ -171,10 +170,7 @@ function describeApp({ vpc, instance, port }: Pick<AppRecord, 'vpc' | 'instance'
 export async function start(store: Store, instance: Instance, app: DeployApp): Promise<AppRecord> {
   const { port } = app;
   const builtin = app.command === undefined;
-  const command = app.command ?? [
-    process.execPath,
-    join(dirname(fileURLToPath(import.meta.url)), '..', 'app', 'hello.js'),
-  ];
+  const command = app.command ?? [process.execPath, join(import.meta.dirname, '..', 'app', 'hello.js')];
   const name = port === undefined ? 'app' : String(port);
   const what = describeApp({ vpc: instance.vpc, instance: instance.name, ...(port === undefined ? {} : { port }) });
   const netns = pinnedIdentity(instance.vpc, instance.name);

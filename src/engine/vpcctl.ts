@@ -247,12 +247,7 @@ export class Vpcctl {
         const { rehearse } = await import('./rehearsal.js');
         await rehearse(kernel.rehearsal());
       }
-      if (missingParts(store, kernel) !== 'all') {
-        await vpcctl.#verified({}, async (own) => {
-          await engine.recoverAll(own);
-          await vpcctl.#sweepApps(store.apps());
-        });
-      }
+      await vpcctl.#recover({});
       if (vpcctl.#pool > 0) await keepReady(kernel, vpcctl.#pool);
     } catch (error) {
       store.close();
@@ -301,6 +296,23 @@ export class Vpcctl {
       ...(onEvent === undefined ? {} : { onEvent }),
       ...(options.cut === undefined ? {} : { cut: options.cut }),
     };
+  }
+
+  /**
+   * What {@link open} does besides opening: ends what processes have begun that died since, and has the next change look for what is still to
+   * be brought back. For who keeps an installation open and serves others with it.
+   */
+  async recover(options: Pick<RunOptions, 'onEvent'> = {}): Promise<void> {
+    this.#present = false;
+    return this.#working(() => this.#recover(options));
+  }
+
+  async #recover(options: Pick<RunOptions, 'onEvent'>): Promise<void> {
+    if (missingParts(this.#store, this.#kernel) === 'all') return;
+    await this.#verified(options, async (own) => {
+      await this.#engine.recoverAll(own);
+      await this.#sweepApps(this.#store.apps());
+    });
   }
 
   // --- changing ------------------------------------------------------------------------------------------------------
@@ -375,7 +387,7 @@ export class Vpcctl {
    * Ends the tracked connections that no rule admits any more: of one VPC, or of all. Returns how many. NOT_FOUND when there is no such VPC. A revoked
    * rule alone keeps them, as in the cloud.
    */
-  async cut(vpc?: string, options: Pick<RunOptions, 'signal'> = {}): Promise<number> {
+  async cut(vpc?: string, options: Pick<RunOptions, 'signal' | 'onEvent'> = {}): Promise<number> {
     return this.#working(async () => {
       const vpcs = vpc === undefined ? findKind(this.#store, 'vpc', 'kind:vpc') : [verbs.requireVpc(this.#store, vpc)];
       return this.#engine.cut(

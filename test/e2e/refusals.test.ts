@@ -31,7 +31,7 @@ import {
   witness,
 } from './support.js';
 
-const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const main = fileURLToPath(new URL('../../dist/cli/main.cjs', import.meta.url));
 
 let host: TestHost;
 let temp: string;

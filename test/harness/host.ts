@@ -9,10 +9,11 @@
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { launcherPath } from '../../src/kernel/native.js';
 import { Agent, type Reason } from './agent.js';
 import { type HostState, netnsNames, readHostState } from './host-state.mjs';
 import { type Ended, ipDo, must, netnsArgv } from './witness.js';
@@ -27,7 +28,11 @@ export const INTERNET_SERVER = '203.0.113.10';
 const NETNS_DIR = '/run/netns';
 const HOST_MAC = '02:00:00:00:02:02';
 const INTERNET_MAC = '02:00:00:00:02:01';
-const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const command = fileURLToPath(new URL('../../dist/cli/main.cjs', import.meta.url));
+
+function nativeClient(): string {
+  return join(dirname(launcherPath()), 'vpcctl-client');
+}
 
 export interface TestHostOptions {
   /** Build the uplink and what is behind it. Default true. */
@@ -102,6 +107,8 @@ export interface VpcctlOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly timeoutMs?: number;
+  /** Started by the native client, as npm installs the command: a daemon answers if there is one. */
+  readonly client?: boolean;
 }
 
 export interface VpcctlResult extends Ended {
@@ -340,8 +347,9 @@ export class TestHost {
 
   /** Starts the command without waiting, for tests that interrupt or kill it. */
   start(args: readonly string[], options: VpcctlOptions = {}) {
-    const { input = '', cwd = this.#temp, env = {}, timeoutMs = 60_000 } = options;
-    return execa(process.execPath, [command, ...args], {
+    const { input = '', cwd = this.#temp, env = {}, timeoutMs = 60_000, client = false } = options;
+    const [program, ...first] = client ? [nativeClient()] : [process.execPath, command];
+    return execa(program, [...first, ...args], {
       reject: false,
       input,
       cwd,

@@ -245,7 +245,7 @@ test('probes cost no process each', async () => {
   await listener.close();
 });
 
-test.runIf(existsSync(new URL('../../dist/cli/main.js', import.meta.url)))(
+test.runIf(existsSync(new URL('../../dist/cli/main.cjs', import.meta.url)))(
   'the command runs with a state of its own',
   async () => {
     expect((await host.vpcctlOk(['--version'])).stdout).toMatch(/\d+\.\d+\.\d+/);

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +20,14 @@ function launch(...args: readonly string[]) {
 
 function statusFields(text: string): Record<string, string> {
   return Object.fromEntries(text.split('\n').map((line) => line.split(':\t') as [string, string]));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z ');
+  } catch {
+    return false;
+  }
 }
 
 beforeAll(async () => {
@@ -87,6 +96,36 @@ describe('vpcctl-launch', () => {
   });
 });
 
+describe('--private', () => {
+  it('is a network and a mount namespace of its own, with an empty /run', () => {
+    const script = 'readlink /proc/self/ns/net /proc/self/ns/mnt && ls /run /run/netns && ls /sys/class/net';
+    const own = spawnSync('readlink', ['/proc/self/ns/net', '/proc/self/ns/mnt'], { encoding: 'utf8' }).stdout;
+    const { status, stdout, stderr } = launch('--private', '--', 'sh', '-c', script);
+    expect([status, stderr]).toEqual([0, '']);
+    const [net, mnt, ...rest] = stdout.split('\n');
+    expect(own.split('\n')).not.toContain(net);
+    expect(own.split('\n')).not.toContain(mnt);
+    expect(rest.slice(0, 4)).toEqual(['/run:', 'netns', '', '/run/netns:']);
+  });
+
+  it('shows the machine nothing of what is mounted in it, and is gone with its program', () => {
+    const mounts = readFileSync('/proc/self/mountinfo', 'utf8');
+    expect(launch('--private', '--', 'sh', '-c', 'mount -t tmpfs x /mnt && ip netns add inner').status).toBe(0);
+    expect(readFileSync('/proc/self/mountinfo', 'utf8')).toBe(mounts);
+    expect(() => statSync('/run/netns/inner')).toThrow('ENOENT');
+  });
+
+  it('ends with whoever started it', async () => {
+    const script = '"$0" --private -- sh -c "echo \\$\\$; exec sleep 60" & wait';
+    const parent = spawn('sh', ['-c', script, launcher], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const [pid] = await once(parent.stdout, 'data');
+    parent.kill('SIGKILL');
+    await once(parent, 'exit');
+    for (let i = 0; i < 100 && isAlive(Number(pid)); i++) await sleep(20);
+    expect(isAlive(Number(pid))).toBe(false);
+  });
+});
+
 describe('capabilities', () => {
   it('are kept without --drop-caps', () => {
     const own = spawnSync('cat', ['/proc/self/status'], { encoding: 'utf8' }).stdout;
@@ -128,7 +167,10 @@ describe('failures', () => {
     ['an unknown option', ['--keep-caps', A, '--', 'true']],
   ])('%s is 125 and the usage', (_name, args) => {
     const { status, stderr } = launch(...args);
-    expect([status, stderr]).toEqual([125, 'usage: vpcctl-launch [--hold] [--drop-caps] NETNS -- PROGRAM [ARG...]\n']);
+    expect([status, stderr]).toEqual([
+      125,
+      'usage: vpcctl-launch [--hold] [--drop-caps] NETNS|--private -- PROGRAM [ARG...]\n',
+    ]);
   });
 
   it('a namespace that is not there is 125', () => {

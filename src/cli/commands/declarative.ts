@@ -72,6 +72,7 @@ async function exportAll(session: Session, options: { format?: Format; output?: 
   const spec = library.export();
   const text = await formatSpec(spec, format);
   if (output === '-') return session.write(text);
+  session.needProcess();
   await writeText(output, text);
   const vpcs = Object.keys(spec.vpcs);
   session.report({ json: { output, format, vpcs }, text: () => [`wrote ${output}  ${count(vpcs.length, 'VPC')}`] });

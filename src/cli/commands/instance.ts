@@ -18,7 +18,8 @@ interface DeleteInstanceOptions extends DryRun {
   readonly name: string;
 }
 
-function publicIpOf(text: string): boolean | string {
+/** What `auto`, `none` and an address mean. */
+export function publicIpOf(text: string): boolean | string {
   if (text === 'auto') return true;
   return text === 'none' ? false : text;
 }

@@ -7,7 +7,8 @@ import { type DryRun, dryRunOption } from '../options.js';
 import type { Session } from '../session.js';
 import { verbOf } from './vpc.js';
 
-interface AddSubnetOptions extends DryRun {
+/** What {@link addSubnet} adds. */
+export interface AddSubnetOptions extends DryRun {
   readonly vpc: string;
   readonly subnet: string;
   readonly cidr?: string;
@@ -25,7 +26,8 @@ interface DeleteSubnetOptions extends DryRun {
   readonly force?: boolean;
 }
 
-function check(options: AddSubnetOptions): void {
+/** UsageError where the options do not say what block, or which instance. */
+export function checkSubnet(options: AddSubnetOptions): void {
   if (options.ip === undefined && options.cidr === undefined) {
     throw new UsageError(`subnet ${options.subnet} has no block`, 'give --cidr, or --ip with --gateway');
   }
@@ -35,7 +37,10 @@ function check(options: AddSubnetOptions): void {
 }
 
 /** With `--ip`, the subnet is one workload with that address, wherever in the VPC it lies; else a block, and an instance in it. */
-function addSubnet(tx: Transaction, options: AddSubnetOptions): void {
+export function addSubnet(
+  tx: Transaction,
+  options: AddSubnetOptions,
+): { instance?: { ip: string; publicIp: string | null } } {
   const { vpc, subnet: name, cidr, ip, gateway, instance } = options;
   const isPublic =
     options.nat === true || options.public === true ? true : options.private === true ? false : undefined;
@@ -47,7 +52,7 @@ function addSubnet(tx: Transaction, options: AddSubnetOptions): void {
     ...(isPublic === undefined ? {} : { public: isPublic }),
     ...(ip === undefined ? {} : { ip, addressing: 'plain', extendVpc: true }),
   });
-  if (instance) tx.addInstance({ vpc, subnet: name, name, ...(ip === undefined ? {} : { ip }) });
+  return instance ? { instance: tx.addInstance({ vpc, subnet: name, name, ...(ip === undefined ? {} : { ip }) }) } : {};
 }
 
 function subnetText(vpc: string, subnet: SubnetView): string {
@@ -76,9 +81,9 @@ Examples:
   vpcctl add-subnet --vpc production --subnet database --ip 10.0.2.2 --gateway 10.0.2.1`,
     )
     .action(async (options: AddSubnetOptions) => {
-      check(options);
+      checkSubnet(options);
       await session.change(
-        (tx) => addSubnet(tx, options),
+        (tx) => void addSubnet(tx, options),
         options,
         (result, library) => {
           const { vpc, subnet: name } = options;

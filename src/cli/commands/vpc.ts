@@ -26,7 +26,12 @@ export function verbOf(plan: PlanView, resource: string): 'created' | 'changed' 
   return change.action === 'create' ? 'created' : 'changed';
 }
 
-function settingsOf({ uplink, publicPool, poolRouted }: CreateVpcOptions): SettingsSpec | undefined {
+/** The settings of the installation that are given along with a VPC. */
+export function settingsOf({
+  uplink,
+  publicPool,
+  poolRouted,
+}: Pick<CreateVpcOptions, 'uplink' | 'publicPool' | 'poolRouted'>): SettingsSpec | undefined {
   const settings = {
     ...(uplink === undefined ? {} : { uplink }),
     ...(publicPool === undefined ? {} : { publicPool }),

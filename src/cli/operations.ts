@@ -1,0 +1,313 @@
+/** `batch`: what one line of its input asks for. Everything in a line is checked here, and nothing of it is done. */
+import type { PolicyFile, SecurityGroupSpec, Transaction } from '../index.js';
+import { publicIpOf } from './commands/instance.js';
+import { addSubnet, checkSubnet } from './commands/subnet.js';
+import { settingsOf } from './commands/vpc.js';
+import { UsageError } from './failure.js';
+import type { Line } from './lines.js';
+
+/** A verb on a transaction; what it returns stands in the result. */
+export type Step = (tx: Transaction) => object;
+
+/** What is done as one: all of it or nothing. */
+export interface Change {
+  readonly kind: 'change';
+  readonly steps: readonly Step[];
+  /** Its results are told as a list. */
+  readonly several: boolean;
+  readonly cut: boolean;
+  /** The VPCs that it names. */
+  readonly vpcs: ReadonlySet<string>;
+}
+
+/** A command line: it may look at anything. */
+export interface CommandLine {
+  readonly kind: 'argv';
+  readonly argv: readonly string[];
+}
+
+export interface Operation {
+  /** Given back as it came. */
+  readonly id?: string | number;
+  readonly op: string;
+  readonly work: Change | CommandLine;
+}
+
+/** More of them in one transaction are better a file for `apply`. */
+const MOST_STEPS = 10_000;
+const DEEPEST = 16;
+
+// --- values ----------------------------------------------------------------------------------------------------------
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** What a key may hold, in words, and how it is told. */
+const KINDS = {
+  text: { words: 'text', is: (value: unknown) => typeof value === 'string' },
+  flag: { words: 'true or false', is: (value: unknown) => typeof value === 'boolean' },
+  texts: {
+    words: 'a list of texts',
+    is: (value: unknown) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
+  },
+  map: { words: 'a map', is: isMap },
+} as const;
+
+interface Types {
+  readonly text: string;
+  readonly flag: boolean;
+  readonly texts: readonly string[];
+  readonly map: Json;
+}
+
+type Shape = Readonly<Record<string, keyof Types>>;
+type Values<R extends Shape, O extends Shape> = { readonly [K in keyof R]: Types[R[K]] } & {
+  readonly [K in keyof O]?: Types[O[K]];
+};
+
+function isMap(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function listed(words: readonly string[]): string {
+  return words.map((word) => `"${word}"`).join(', ');
+}
+
+/** The keys of `given` that `required` and `optional` name, which may be no others. */
+function read<R extends Shape, O extends Shape>(what: string, given: Json, required: R, optional: O): Values<R, O> {
+  const shape: Shape = { ...required, ...optional };
+  for (const [key, value] of Object.entries(given)) {
+    const kind = Object.hasOwn(shape, key) ? shape[key] : undefined;
+    if (kind === undefined) {
+      throw new UsageError(`${what} has no key ${JSON.stringify(key)}`, `it may have ${listed(Object.keys(shape))}`);
+    }
+    if (!KINDS[kind].is(value)) throw new UsageError(`"${key}" of ${what} is to be ${KINDS[kind].words}`);
+  }
+  const missing = Object.keys(required).filter((key) => !Object.hasOwn(given, key));
+  if (missing.length > 0) throw new UsageError(`${what} lacks ${listed(missing)}`);
+  return given as Values<R, O>;
+}
+
+// --- verbs -----------------------------------------------------------------------------------------------------------
+
+interface Prepared {
+  readonly step: Step;
+  readonly vpcs: readonly string[];
+}
+
+interface Verb {
+  readonly required: Shape;
+  readonly optional: Shape;
+  readonly prepare: (values: never) => Prepared | Promise<Prepared>;
+}
+
+function verb<const R extends Shape, const O extends Shape>(
+  required: R,
+  optional: O,
+  prepare: (values: Values<R, O>) => Prepared | Promise<Prepared>,
+): Verb {
+  return { required, optional, prepare };
+}
+
+/** A step that returns whether there was something to delete. */
+function deleting(vpcs: readonly string[], step: (tx: Transaction) => boolean): Prepared {
+  return { vpcs, step: (tx) => ({ deleted: step(tx) }) };
+}
+
+const VERBS: Readonly<Record<string, Verb>> = {
+  'create-vpc': verb(
+    { name: 'text', cidr: 'text' },
+    { uplink: 'text', publicPool: 'text', poolRouted: 'flag' },
+    ({ name, cidr, ...given }) => {
+      const settings = settingsOf(given);
+      const step: Step = (tx) => {
+        if (settings !== undefined) tx.configure(settings);
+        tx.createVpc({ name, cidr });
+        return {};
+      };
+      return { vpcs: [name], step };
+    },
+  ),
+  'delete-vpc': verb({ name: 'text' }, { force: 'flag' }, ({ name, force = false }) =>
+    deleting([name], (tx) => tx.deleteVpc(name, { force })),
+  ),
+  'add-subnet': verb(
+    { vpc: 'text', subnet: 'text' },
+    { cidr: 'text', ip: 'text', gateway: 'text', public: 'flag', instance: 'flag' },
+    ({ public: isPublic, instance = true, ...given }) => {
+      const options = {
+        ...given,
+        instance,
+        ...(isPublic === undefined ? {} : { public: isPublic, private: !isPublic }),
+      };
+      checkSubnet(options);
+      return { vpcs: [given.vpc], step: (tx) => addSubnet(tx, options) };
+    },
+  ),
+  'delete-subnet': verb({ vpc: 'text', subnet: 'text' }, { force: 'flag' }, ({ vpc, subnet, force = false }) =>
+    deleting([vpc], (tx) => tx.deleteSubnet(vpc, subnet, { force })),
+  ),
+  'add-instance': verb(
+    { vpc: 'text', subnet: 'text', name: 'text' },
+    { ip: 'text', publicIp: 'text', securityGroups: 'texts' },
+    ({ publicIp, ...given }) => {
+      const instance = { ...given, ...(publicIp === undefined ? {} : { publicIp: publicIpOf(publicIp) }) };
+      return { vpcs: [given.vpc], step: (tx) => tx.addInstance(instance) };
+    },
+  ),
+  'delete-instance': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
+    deleting([vpc], (tx) => tx.deleteInstance(vpc, name)),
+  ),
+  'peer-vpcs': verb({ vpc1: 'text', vpc2: 'text' }, { allowCidrs: 'texts' }, ({ vpc1, vpc2, allowCidrs }) => ({
+    vpcs: [vpc1, vpc2],
+    step: (tx) => {
+      tx.peer(vpc1, vpc2, allowCidrs);
+      return {};
+    },
+  })),
+  'unpeer-vpcs': verb({ vpc1: 'text', vpc2: 'text' }, {}, ({ vpc1, vpc2 }) =>
+    deleting([vpc1, vpc2], (tx) => tx.unpeer(vpc1, vpc2)),
+  ),
+  'put-security-group': verb({ vpc: 'text', name: 'text', rules: 'map' }, {}, async ({ vpc, name, rules }) => {
+    const spec = await groupOf(rules);
+    const step: Step = (tx) => {
+      tx.putSecurityGroup(vpc, name, spec);
+      return {};
+    };
+    return { vpcs: [vpc], step };
+  }),
+  'delete-security-group': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
+    deleting([vpc], (tx) => tx.deleteSecurityGroup(vpc, name)),
+  ),
+  'apply-policy': verb({ vpc: 'text', policy: 'map' }, { subnet: 'text' }, async ({ vpc, subnet, policy }) => {
+    const [checked] = await policiesOf(policy);
+    const step: Step = (tx) => {
+      if (checked !== undefined) tx.applyPolicy(vpc, subnet, checked);
+      return {};
+    };
+    return { vpcs: [vpc], step };
+  }),
+  'clear-policy': verb({ vpc: 'text', subnet: 'text' }, {}, ({ vpc, subnet }) =>
+    deleting([vpc], (tx) => tx.clearPolicy(vpc, subnet)),
+  ),
+};
+
+/** The operations that `op` can name, with the keys they take. */
+export const OPERATIONS: readonly {
+  readonly name: string;
+  readonly required: readonly string[];
+  readonly optional: readonly string[];
+}[] = Object.entries(VERBS).map(([name, { required, optional }]) => ({
+  name,
+  required: Object.keys(required),
+  optional: Object.keys(optional),
+}));
+
+const NAMES = Object.keys(VERBS).join(', ');
+
+async function groupOf(rules: Json): Promise<SecurityGroupSpec> {
+  const { parseSecurityGroupFile } = await import('../index.js');
+  return parsed('rules', () => parseSecurityGroupFile(JSON.stringify(rules), { file: 'rules', format: 'json' }));
+}
+
+async function policiesOf(policy: Json): Promise<PolicyFile[]> {
+  const { parsePolicyFile } = await import('../index.js');
+  return parsed('policy', () => parsePolicyFile(JSON.stringify(policy), { file: 'policy', format: 'json' }));
+}
+
+/** What the parser of files says, without the places in a text that nobody wrote. */
+async function parsed<T>(key: string, body: () => Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    const { VpcctlError } = await import('../index.js');
+    if (!(error instanceof VpcctlError)) throw error;
+    const { path, hint } = error.facts;
+    throw new VpcctlError(error.code, `"${key}": ${error.message}`, {
+      ...(path === undefined ? {} : { path: `${key}.${path}` }),
+      ...(hint === undefined ? {} : { hint }),
+    });
+  }
+}
+
+// --- lines -----------------------------------------------------------------------------------------------------------
+
+async function stepOf(given: Json): Promise<Prepared> {
+  const { op, ...values } = given;
+  if (typeof op !== 'string') throw new UsageError('"op" is to be text', `one of ${NAMES}`);
+  const known = Object.hasOwn(VERBS, op) ? VERBS[op] : undefined;
+  if (known === undefined) {
+    throw new UsageError(
+      `there is no operation ${JSON.stringify(op)}`,
+      `there are ${NAMES}; for another command, give "argv"`,
+    );
+  }
+  return known.prepare(read(op, values, known.required, known.optional) as never);
+}
+
+async function transactionOf(steps: unknown): Promise<Prepared[]> {
+  if (!Array.isArray(steps) || steps.length === 0) {
+    throw new UsageError('"transaction" is to be a list of operations');
+  }
+  if (steps.length > MOST_STEPS) {
+    throw new UsageError(`a transaction of ${steps.length} operations is too long`, `the most are ${MOST_STEPS}`);
+  }
+  const prepared: Prepared[] = [];
+  for (const [index, step] of steps.entries()) {
+    if (!isMap(step)) throw new UsageError(`operation ${index + 1} of the transaction is to be a map`);
+    prepared.push(await stepOf(step));
+  }
+  return prepared;
+}
+
+function changeOf(prepared: readonly Prepared[], several: boolean, cut: boolean): Change {
+  const vpcs = new Set(prepared.flatMap((one) => one.vpcs));
+  return { kind: 'change', steps: prepared.map(({ step }) => step), several, cut, vpcs };
+}
+
+/** Whether lists and maps in it are nested deeper than anything that is meant. */
+function isDeep(value: unknown, levels = DEEPEST): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeep(inner, levels - 1));
+}
+
+/** The JSON value of a line; UsageError where it is none. */
+export function parseLine({ text = '', problem }: Line): Json {
+  if (problem !== undefined) throw new UsageError(problem);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`it is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  if (!isMap(value))
+    throw new UsageError('it is to be a map', 'as {"op": "create-vpc", "name": "a", "cidr": "10.1.0.0/16"}');
+  if (isDeep(value)) throw new UsageError(`it is nested deeper than ${DEEPEST} levels`);
+  return value;
+}
+
+/** What a line asks for. UsageError, or INVALID of the library, where it is not what it is to be. */
+export async function readOperation(value: Json): Promise<Operation> {
+  const { id, ...given } = value;
+  if (id !== undefined && typeof id !== 'string' && typeof id !== 'number')
+    throw new UsageError('"id" is to be text or a number');
+  const named = id === undefined ? {} : { id };
+  const ways = ['op', 'transaction', 'argv'].filter((way) => Object.hasOwn(given, way));
+  if (ways.length !== 1)
+    throw new UsageError(`it is to have one of "op", "transaction" and "argv", and has ${ways.length}`);
+  switch (ways[0]) {
+    case 'argv': {
+      const { argv } = read('a command line', given, { argv: 'texts' }, {});
+      return { ...named, op: 'argv', work: { kind: 'argv', argv } };
+    }
+    case 'transaction': {
+      const { transaction, ...rest } = given;
+      const { cut = false } = read('a transaction', rest, {}, { cut: 'flag' });
+      return { ...named, op: 'transaction', work: changeOf(await transactionOf(transaction), true, cut) };
+    }
+    default: {
+      const { cut, ...rest } = given;
+      if (cut !== undefined && typeof cut !== 'boolean') throw new UsageError('"cut" is to be true or false');
+      return { ...named, op: String(rest.op), work: changeOf([await stepOf(rest)], false, cut === true) };
+    }
+  }
+}
