@@ -14,6 +14,7 @@ import {
   ROUTE_PROTOCOL,
   type VethRow,
 } from '../objects/kernel-object.js';
+import { isStrict } from './relink.js';
 
 export interface NamespaceDump {
   /** `''` is the host's: only what is marked ours is read from it. */
@@ -34,6 +35,7 @@ export const SYSCTL_KEYS: readonly string[] = [
   'net/ipv4/conf/all/send_redirects',
   'net/ipv4/conf/all/rp_filter',
   'net/ipv4/conf/all/arp_ignore',
+  'net/ipv4/conf/all/arp_accept',
   'net/netfilter/nf_conntrack_tcp_timeout_established',
   'net/netfilter/nf_conntrack_udp_timeout',
   'net/netfilter/nf_conntrack_udp_timeout_stream',
@@ -186,15 +188,15 @@ function linkRow(
   } as const;
   if (link.kind !== 'veth') return { ...common, type: 'other', driver: link.kind ?? 'hardware' };
   // On the host they are the host's.
-  const { proxyArp, rpFilter, sendRedirects } = (ns === '' ? undefined : link.conf) ?? {};
+  const conf = (ns === '' ? undefined : link.conf) ?? {};
   const master = link.masterIndex === undefined ? undefined : names.get(link.masterIndex);
   return {
     ...common,
     type: 'veth',
     ...peerOf({ ns, link }, ends),
     ...(master === undefined ? {} : { master }),
-    ...(rpFilter === 1 && sendRedirects === 0 ? { strict: true } : {}),
-    ...(proxyArp === 1 && delays.get(link.index) === 0 ? { answers: true } : {}),
+    ...(isStrict(conf) ? { strict: true } : {}),
+    ...(conf.proxyArp === 1 && delays.get(link.index) === 0 ? { answers: true } : {}),
   };
 }
 

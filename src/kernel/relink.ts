@@ -19,11 +19,18 @@ function vethOf(row: LinkRow): Partial<VethRow> {
   return row.type === 'veth' ? row : NONE;
 }
 
+/** What makes a link strict ({@link VethRow}), and what undoes that. */
+const STRICT: LinkConf = { rpFilter: 1, sendRedirects: 0, arpIgnore: 0, arpAccept: 0 };
+const LAX: LinkConf = { rpFilter: 0, sendRedirects: 1 };
+
+export function isStrict(conf: LinkConf): boolean {
+  return Object.entries(STRICT).every(([key, value]) => conf[key as keyof LinkConf] === value);
+}
+
 /** The settings in which a link differs from another. */
 export function confOf(is: Partial<VethRow>, was: Partial<VethRow>): { readonly conf?: LinkConf } {
-  const strict = is.strict === true;
   const conf: LinkConf = {
-    ...(is.strict === was.strict ? {} : { rpFilter: strict ? 1 : 0, sendRedirects: strict ? 0 : 1 }),
+    ...(is.strict === was.strict ? {} : is.strict === true ? STRICT : LAX),
     ...(is.answers === was.answers ? {} : { proxyArp: is.answers === true ? 1 : 0 }),
   };
   return Object.keys(conf).length === 0 ? {} : { conf };

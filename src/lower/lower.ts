@@ -130,7 +130,7 @@ function vethPair(a: End, b: End, mtu: number, mark: string): [KernelObject, Ker
 
 /**
  * A router forwards. What else it is to be told for all links is what would count against its links' own: the kernel goes by the greater of the two
- * (rp_filter, arp_ignore) or by either (send_redirects), and a new namespace has the host's.
+ * (rp_filter, arp_ignore, arp_accept) or by either (send_redirects), and a new namespace has the host's.
  */
 function routerSysctls(ns: string): KernelObject[] {
   return [
@@ -139,6 +139,7 @@ function routerSysctls(ns: string): KernelObject[] {
     sysctl(ns, 'ipv4/conf/all/send_redirects', 0),
     // Gateways' addresses are the loopback's: also they are answered for on every link.
     sysctl(ns, 'ipv4/conf/all/arp_ignore', 0),
+    sysctl(ns, 'ipv4/conf/all/arp_accept', 0),
   ];
 }
 

@@ -53,7 +53,13 @@ const IFLA_INFO_DATA = 2;
 // … inside AF_INET of IFLA_AF_SPEC: told, attributes by number; asked, an array
 const IFLA_INET_CONF = 1;
 // linux/ip.h: IPV4_DEVCONF_*
-const DEVCONF = { proxyArp: 3, sendRedirects: 6, rpFilter: 8 } as const satisfies Record<keyof LinkConf, number>;
+const DEVCONF = {
+  proxyArp: 3,
+  sendRedirects: 6,
+  rpFilter: 8,
+  arpIgnore: 19,
+  arpAccept: 21,
+} as const satisfies Record<keyof LinkConf, number>;
 // … inside AF_INET6 of IFLA_AF_SPEC
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 // linux/veth.h: inside IFLA_INFO_DATA of a veth; a struct ifinfomsg and link attributes
@@ -84,6 +90,8 @@ export interface LinkConf {
   readonly proxyArp?: number;
   readonly sendRedirects?: number;
   readonly rpFilter?: number;
+  readonly arpIgnore?: number;
+  readonly arpAccept?: number;
 }
 
 /** What {@link setLink} changes; what is absent stays as it is. */

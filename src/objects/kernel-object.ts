@@ -33,8 +33,9 @@ export interface VethRow {
   readonly alias: string;
   readonly peer: { readonly ns: NsName; readonly name: string };
   /**
-   * A packet is taken from it only if the route back to its source leads to it, and nobody on it is told of a better way (its own rp_filter is 1,
-   * send_redirects 0). Absent: as links are born in that namespace.
+   * A packet is taken from it only if the route back to its source leads to it; nobody on it is told of a better way, nor heard who calls himself a
+   * neighbour unasked; who asks for any address of the namespace is answered (its own rp_filter is 1; send_redirects, arp_accept and arp_ignore are 0).
+   * Absent: as links are born in that namespace.
    */
   readonly strict?: true;
   /** ARP for others is answered on it, at once (its own proxy_arp is 1, proxy_delay 0). */

@@ -110,10 +110,17 @@ describe('a workload that lies about itself', () => {
   });
 
   test("cannot send from a neighbour's address where the host is lax about that", async () => {
-    // A namespace is born with the host's settings; 2 counts before 1, for all links or for one.
-    const keys = ['all', 'default'].map((which) => `net/ipv4/conf/${which}/rp_filter`);
-    const were = await Promise.all(keys.map((key) => host.sysctl('', key)));
-    for (const key of keys) await host.sysctl('', key, '2');
+    // A namespace is born with the host's settings; the greater counts, for all links or for one.
+    const settings = [
+      ['rp_filter', '2'],
+      ['arp_accept', '1'],
+      ['arp_ignore', '1'],
+    ] as const;
+    const keys = ['all', 'default'].flatMap((which) =>
+      settings.map(([key, value]) => [`net/ipv4/conf/${which}/${key}`, value] as const),
+    );
+    const were = await Promise.all(keys.map(([key]) => host.sysctl('', key)));
+    for (const [key, value] of keys) await host.sysctl('', key, value);
     try {
       await vpcctl.transaction((tx) => {
         tx.createVpc({ name: 'lax', cidr: '10.9.0.0/16' });
@@ -124,7 +131,7 @@ describe('a workload that lies about itself', () => {
         }
       });
     } finally {
-      for (const [index, key] of keys.entries()) await host.sysctl('', key, were[index]);
+      for (const [index, [key]] of keys.entries()) await host.sysctl('', key, were[index]);
     }
     const [one = '', three = ''] = ['one', 'three'].map((instance) => vpcctl.instance('lax', { instance }).ip);
     const listener = await host.listener('vpc.lax.three', 'udp', 53);
@@ -134,6 +141,11 @@ describe('a workload that lies about itself', () => {
     const seen = (await listener.seen()).length;
     expect(await host.probe('vpc.lax.two', { ...ask, from: one })).toMatchObject({ ok: false });
     expect(await listener.seen()).toHaveLength(seen);
+    const before = await ip<Neighbour>(['neigh', 'show'], 'vpc.lax');
+    await send('vpc.lax.two', [arp(1, '10.9.1.99', '10.9.1.99'), arp(2, '10.9.1.98', '10.9.1.98')]);
+    expect(await ip<Neighbour>(['neigh', 'show'], 'vpc.lax')).toEqual(before);
+    await ipDo(['neigh', 'del', '10.9.1.1', 'dev', 'eth0'], 'vpc.lax.two');
+    expect(await host.probe('vpc.lax.two', { proto: 'icmp', to: '10.9.1.1' })).toMatchObject({ ok: true });
     for (const name of ['two', 'three']) await host.leave(`vpc.lax.${name}`);
     await vpcctl.transaction((tx) => tx.deleteVpc('lax', { force: true }));
   });

@@ -77,7 +77,13 @@ function dumps(rows: readonly KernelObject[]): NamespaceDump[] {
           const { name, mac, mtu, alias, peer } = row;
           const common = { index: index(ns, name), name, loopback: false, mac, mtu, up: true, alias, group: 0 };
           const set = (value: true | undefined): number => (value === true ? 1 : 0);
-          const conf = { rpFilter: set(row.strict), sendRedirects: 1 - set(row.strict), proxyArp: set(row.answers) };
+          const conf = {
+            rpFilter: set(row.strict),
+            sendRedirects: 1 - set(row.strict),
+            proxyArp: set(row.answers),
+            arpIgnore: 0,
+            arpAccept: 0,
+          };
           return [{ ...common, kind: 'veth', peerIndex: index(peer.ns, peer.name), peerNsid: 0, conf }];
         }),
       ],
@@ -290,14 +296,16 @@ describe('observedRows', () => {
   });
 
   test('say what a link takes and answers, but on the host, where that is the machine’s own', () => {
-    const conf = { rpFilter: 1, sendRedirects: 0, proxyArp: 1 };
+    const conf = { rpFilter: 1, sendRedirects: 0, proxyArp: 1, arpIgnore: 0, arpAccept: 0 };
     const seen = (own: Partial<typeof conf>, proxyDelay: number, ns = 'vpc.a'): KernelObject | undefined =>
       observedRows([
         { ns, ...nothing, links: [LOOPBACK, { ...port, conf: { ...conf, ...own } }], arp: [{ index: 2, proxyDelay }] },
       ]).find(({ kind }) => kind === 'link');
     expect(seen({}, 0)).toEqual({ ...portRow, strict: true, answers: true });
     expect(seen({ rpFilter: 2 }, 0)).toEqual({ ...portRow, answers: true });
-    expect(seen({ sendRedirects: 1 }, 0)).toEqual({ ...portRow, answers: true });
+    for (const lax of [{ sendRedirects: 1 }, { arpAccept: 1 }, { arpIgnore: 1 }]) {
+      expect(seen(lax, 0)).toEqual({ ...portRow, answers: true });
+    }
     expect(seen({ proxyArp: 0 }, 0)).toEqual({ ...portRow, strict: true });
     expect(seen({}, 800)).toEqual({ ...portRow, strict: true });
     expect(seen({}, 800, '')).toEqual({ ...portRow, ns: '' });
