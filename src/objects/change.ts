@@ -22,8 +22,8 @@ export type Change =
   | Replacement;
 
 /**
- * The step that undoes `change`; undefined where undoing the creation undoes this too, and for the loss of a link whose other end was nowhere
- * to be seen.
+ * The step that undoes `change`; undefined where undoing the creation undoes this too, and for the loss of a link that cannot be
+ * made again.
  */
 export function invert(change: Change): Change | undefined {
   switch (change.op) {
@@ -47,7 +47,7 @@ export function isBirth({ op, row }: Change): boolean {
   return op === 'create' && row.kind === 'netns';
 }
 
-/** One end of a pair, of which nobody knows where the other is: it cannot be made again. */
+/** A link that cannot be made again: one end of a pair, of which nobody knows where the other is, or of a kind that we never make. */
 export function isStump(row: KernelObject): boolean {
-  return row.kind === 'link' && row.type === 'veth' && row.peer.ns === NOBODY.ns;
+  return row.kind === 'link' && (row.type !== 'veth' || row.peer.ns === NOBODY.ns);
 }

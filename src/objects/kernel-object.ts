@@ -137,7 +137,7 @@ export interface SysctlRow {
   readonly restore?: string;
 }
 
-/** We make tables of the first two only. */
+/** We make tables of the first only. */
 export type NftFamily = 'inet' | 'bridge' | 'ip' | 'ip6' | 'arp' | 'netdev';
 
 export interface NftTableRow {
@@ -162,7 +162,7 @@ export interface NftChainRow {
   };
 }
 
-/** A named set, or with `data` a map. Types are nft's: `ipv4_addr`, `mark`, `inet_proto`, `inet_service`, `ifname`, `ether_addr`. */
+/** A named set, or with `data` a map. Types are nft's: `ipv4_addr`, `mark`, `inet_proto`, `inet_service`, `ifname`. */
 export interface NftSetRow {
   readonly kind: 'nft-set';
   readonly ns: NsName;
