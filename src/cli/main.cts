@@ -15,6 +15,8 @@ import vm = require('node:vm');
 interface Program {
   /** The exit status, when all is done; never rejects. */
   readonly finished: Promise<number>;
+  /** Once it has: nothing is left to be written. */
+  readonly isFlushed: () => boolean;
 }
 type Wrapper = (exports: object, require: NodeJS.Require, module: object, filename: string, dirname: string) => void;
 
@@ -146,6 +148,8 @@ const requireFrom: NodeJS.Require = Object.assign((id: string): unknown => {
   return exports;
 }, require);
 
-void (load('bundle') as Program).finished.then((exitCode) => {
+const program = load('bundle') as Program;
+void program.finished.then((exitCode) => {
   if (exitCode === 0) for (const keep of keeping) keep();
+  if (program.isFlushed()) process.exit();
 });

