@@ -24,12 +24,13 @@ function demand(condition, message) {
 }
 
 /**
- * Address → namespace of every workload that is complete: loopback up, address on an eth0 that is up, a default route.
+ * Address → namespace of every workload that is complete: loopback up, address on an eth0 that is up, a default route. By nsenter:
+ * `ip -n` copies the mount namespace each time, and with it all names of namespaces.
  */
 function findWorkloads() {
   const found = new Map();
   for (const ns of namespaces()) {
-    const { status, stdout, stderr } = spawnSync('ip', ['-n', ns, '-batch', '-'], {
+    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${NETNS_DIR}/${ns}`, 'ip', '-batch', '-'], {
       input: 'addr show\nroute show default\n',
       encoding: 'utf8',
       maxBuffer: 2 ** 26,
