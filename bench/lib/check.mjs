@@ -24,24 +24,32 @@ function demand(condition, message) {
 }
 
 /**
- * Address → namespace of every workload that is complete: loopback up, address on an eth0 that is up, a default route. By nsenter:
- * `ip -n` copies the mount namespace each time, and with it all names of namespaces.
+ * By nsenter, because `ip -n` copies the mount namespace each time, and with it all names of namespaces; by one shell, because there may be
+ * thousands.
+ */
+const LOOK = `for ns in ${NETNS_DIR}/*; do
+  printf 'namespace %s\\n' "\${ns##*/}"
+  nsenter --net="$ns" ip -batch - <<END || exit
+addr show
+route show default
+END
+done`;
+
+/**
+ * Address → namespace of every workload that is complete: loopback up, address on an eth0 that is up, a default route.
  */
 function findWorkloads() {
   const found = new Map();
-  for (const ns of namespaces()) {
-    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${NETNS_DIR}/${ns}`, 'ip', '-batch', '-'], {
-      input: 'addr show\nroute show default\n',
-      encoding: 'utf8',
-      maxBuffer: 2 ** 26,
-    });
-    demand(status === 0, `ip in namespace ${ns}: ${stderr}`);
-    const address = /^\s+inet (\S+)\/\d+ .*\beth0$/m.exec(stdout)?.[1];
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', LOOK], { encoding: 'utf8', maxBuffer: 2 ** 28 });
+  demand(status === 0, `looking into ${stdout.match(/^namespace .*$/gm)?.at(-1)}: ${stderr}`);
+  for (const part of stdout.split(/^namespace /m).slice(1)) {
+    const ns = part.slice(0, part.indexOf('\n'));
+    const address = /^\s+inet (\S+)\/\d+ .*\beth0$/m.exec(part)?.[1];
     if (address === undefined) continue;
     demand(!found.has(address), `two namespaces have ${address}`);
-    demand(/^\d+: lo: <[^>]*\bUP\b/m.test(stdout), `${ns}: loopback is down`);
-    demand(/^\d+: eth0@\S+: <[^>]*\bUP,LOWER_UP\b/m.test(stdout), `${ns}: eth0 is down`);
-    demand(/^default via \S+ dev eth0/m.test(stdout), `${ns}: no default route`);
+    demand(/^\d+: lo: <[^>]*\bUP\b/m.test(part), `${ns}: loopback is down`);
+    demand(/^\d+: eth0@\S+: <[^>]*\bUP,LOWER_UP\b/m.test(part), `${ns}: eth0 is down`);
+    demand(/^default via \S+ dev eth0/m.test(part), `${ns}: no default route`);
     found.set(address, ns);
   }
   return found;
