@@ -13,6 +13,8 @@ import { Resident } from './resident.mjs';
 
 const probe = join(dirname(fileURLToPath(import.meta.url)), '..', 'probe.mjs');
 const NETNS_DIR = '/run/netns';
+/** To reach the allowed ports. */
+const TRIES = 5;
 
 /** Names of all namespaces; who removes the last one may remove the directory. */
 export function namespaces() {
@@ -73,6 +75,19 @@ export function connect(ns, ip, ports) {
 }
 
 /**
+ * The same, again where an allowed port was silent: a link that has just come up may not send yet (the kernel looks after some
+ * hundred of them a second), and a lost SYN is repeated after a second only. A denied port that ever answers is told as it is.
+ */
+function connectPatiently(ns, ip) {
+  const ports = [...ALLOWED_PORTS, ...DENIED_PORTS];
+  for (let left = TRIES; ; left -= 1) {
+    const outcome = connect(ns, ip, ports);
+    const late = ALLOWED_PORTS.some((port) => outcome[port] === 'silent');
+    if (!late || left === 1 || DENIED_PORTS.some((port) => outcome[port] !== 'silent')) return outcome;
+  }
+}
+
+/**
  * What became of a connection to `ip` when the frame is addressed to the other workload itself, as root in a workload
  * can do. Proxy ARP leads ordinary packets to the router even where ports are not isolated; this one tells.
  */
@@ -115,7 +130,7 @@ export async function checkOne(from, namespace, ip) {
   await withListener(namespace, () => {
     const [allowed] = ALLOWED_PORTS;
     const [denied] = DENIED_PORTS;
-    const outcome = connect(from, ip, [allowed, denied]);
+    const outcome = connectPatiently(from, ip);
     const right = outcome[allowed] === 'open' && outcome[denied] === 'silent';
     demand(right, `${from} → ${ip}: ${JSON.stringify(outcome)}`);
   });
@@ -142,7 +157,7 @@ export async function check(net, policy = true) {
     // With one workload a VPC only the first VPC was grown to two.
     if (from === to) continue;
     await withListener(found.get(to.ip), () => {
-      const outcome = connect(found.get(from.ip), to.ip, [...ALLOWED_PORTS, ...DENIED_PORTS]);
+      const outcome = connectPatiently(found.get(from.ip), to.ip);
       seen.push({ from: from.ip, to: to.ip, outcome });
       for (const port of ALLOWED_PORTS)
         demand(outcome[port] === 'open', `${from.ip} → ${to.ip}:${port}: ${outcome[port]}`);
