@@ -26,19 +26,20 @@ function demand(condition, message) {
 }
 
 /**
- * By nsenter, because `ip -n` copies the mount namespace each time, and with it all names of namespaces; by one shell, because there may be
- * thousands.
+ * By nsenter, because `ip -n` copies the mount namespace each time, and with it all names of namespaces; addresses and routes only, because to
+ * show a link of a pair `ip` looks for its other end's namespace among all names; by one shell, because there may be thousands.
  */
 const LOOK = `for ns in ${NETNS_DIR}/*; do
   printf 'namespace %s\\n' "\${ns##*/}"
-  nsenter --net="$ns" ip -batch - <<END || exit
+  nsenter --net="$ns" ip -4 -oneline -batch - <<END || exit
 addr show
-route show default
+route show table all
 END
 done`;
 
 /**
- * Address → namespace of every workload that is complete: loopback up, address on an eth0 that is up, a default route.
+ * Address → namespace of every workload that is complete: loopback up, address on an eth0 that is up at both ends, a default route. The
+ * kernel marks routes of a link that has no carrier; and loopback's broadcast route is there while it is up.
  */
 function findWorkloads() {
   const found = new Map();
@@ -46,12 +47,13 @@ function findWorkloads() {
   demand(status === 0, `looking into ${stdout.match(/^namespace .*$/gm)?.at(-1)}: ${stderr}`);
   for (const part of stdout.split(/^namespace /m).slice(1)) {
     const ns = part.slice(0, part.indexOf('\n'));
-    const address = /^\s+inet (\S+)\/\d+ .*\beth0$/m.exec(part)?.[1];
+    const address = /^\d+: eth0 +inet ([\d.]+)\/\d+ /m.exec(part)?.[1];
     if (address === undefined) continue;
     demand(!found.has(address), `two namespaces have ${address}`);
-    demand(/^\d+: lo: <[^>]*\bUP\b/m.test(part), `${ns}: loopback is down`);
-    demand(/^\d+: eth0@\S+: <[^>]*\bUP,LOWER_UP\b/m.test(part), `${ns}: eth0 is down`);
-    demand(/^default via \S+ dev eth0/m.test(part), `${ns}: no default route`);
+    demand(/^broadcast 127\.255\.255\.255 dev lo /m.test(part), `${ns}: loopback is down`);
+    const route = /^default via \S+ dev eth0.*$/m.exec(part)?.[0];
+    demand(route !== undefined, `${ns}: no default route`);
+    demand(!route.includes('linkdown'), `${ns}: eth0 has no carrier`);
     found.set(address, ns);
   }
   return found;
