@@ -33,6 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -402,6 +403,14 @@ static void drop_namespace(const char* name) {
   dropped[drops++] = held;
 }
 
+/* As many descriptors as may be: each namespace that is to go is one. */
+static void raise_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) die_errno("getrlimit");
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) die_errno("setrlimit");
+}
+
 /* ---- lines ---- */
 
 static uint32_t parse_ip(const char* text) {
@@ -458,6 +467,7 @@ int main(int count, char** words) {
   if (input == NULL) die_errno(words[1]);
   setvbuf(stdout, NULL, _IOLBF, 0);
   host = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+  raise_limit();
   load_nft();
   uint64_t start = now();
   while ((length = getline(&line, &room, input)) > 0) {
