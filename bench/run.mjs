@@ -113,7 +113,7 @@ function options() {
 
 function requirePrivateHost() {
   if (process.platform !== 'linux') fail('Linux only');
-  for (const program of ['unshare', 'ip', 'sh']) {
+  for (const program of ['unshare', 'nsenter', 'ip', 'sh']) {
     if (!hasProgram(program)) fail(`no \`${program}\`: the private host and the checks need it`);
   }
   const entered = inPrivateHost(['true']);

@@ -38,7 +38,7 @@ export function parseSize(text) {
 /** `'0,100,1000'` → those numbers, which must rise. */
 export function parseRising(text) {
   const levels = text.split(',').map(Number);
-  const wrong = levels.some((level, at) => !Number.isInteger(level) || level < 0 || level <= (levels[at - 1] ?? -1));
+  const wrong = !/^\d+(,\d+)*$/.test(text) || levels.some((level, at) => level <= (levels[at - 1] ?? -1));
   if (wrong) throw new Error(`--sizes ${text}: expected rising numbers of workloads`);
   return levels;
 }

@@ -2,9 +2,9 @@
  * The floor: what the kernel takes for the network of the suites, and nothing else. No checks, no undo, no state; one thread; the
  * fewest calls that were found. What to do comes as lines, from a file or, with the file `-`, from standard input:
  *
- *   router NAME GATEWAY PREFIX            a namespace whose loopback has the gateway's address
+ *   router NAME GATEWAY PREFIX            a namespace that routes, with the gateway's address
  *   known NAME GATEWAY PREFIX             the same, made by another process
- *   workload ROUTER NAME INDEX IP         a namespace with eth0; its port in the router's is p INDEX, with a route to it
+ *   workload ROUTER NAME INDEX IP         a namespace with eth0; its port p INDEX in the router's is routed, and answers ARP for all
  *   nft ROUTER DOCUMENT                   a document of libnftables, in JSON, in the router's namespace
  *   drop NAME                             the namespace, with all in it
  *   go                                    ends a transaction: ports come up, dropped namespaces go
@@ -33,6 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -183,14 +184,14 @@ static void address(struct batch* batch, int index, uint32_t ip, uint8_t prefix)
   number(batch, IFA_ADDRESS, ip);
 }
 
-static void default_route(struct batch* batch, uint32_t gateway) {
+static void route_message(struct batch* batch, uint8_t scope, uint8_t prefix) {
   struct rtmsg* route = message(batch, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof *route);
   route->rtm_family = AF_INET;
+  route->rtm_dst_len = prefix;
   route->rtm_table = RT_TABLE_MAIN;
   route->rtm_protocol = RTPROT_STATIC;
-  route->rtm_scope = RT_SCOPE_UNIVERSE;
+  route->rtm_scope = scope;
   route->rtm_type = RTN_UNICAST;
-  number(batch, RTA_GATEWAY, gateway);
 }
 
 /* ---- libnftables, by its soname: no headers are needed to build this ---- */
@@ -297,6 +298,7 @@ static void make_router(const char* name, uint32_t gateway, uint8_t prefix) {
   link_up(&batch, LOOPBACK);
   address(&batch, LOOPBACK, gateway, 32);
   send_batch(router->socket, &batch, name);
+  /* What netlink cannot set. Redirects are sent unless both this and the link's own setting are off. */
   set_sysctl("/proc/sys/net/ipv4/conf/all/send_redirects", "0");
   enter(host);
 }
@@ -334,9 +336,9 @@ static void pair(struct batch* batch, const struct router* router, int index) {
   close_nest(batch, info);
 }
 
-/* Settings go by netlink, in the buffer that raises: a file of /proc/sys costs far more. */
-static void port_settings(struct batch* batch, int port) {
-  link_message(batch, 0, port, 0);
+/* Settings go by netlink, in the message that raises the port: a file of /proc/sys costs far more. */
+static void raise_port(struct batch* batch, int index, uint32_t ip) {
+  link_message(batch, 0, index, IFF_UP);
   struct rtattr* families = nest(batch, IFLA_AF_SPEC);
   struct rtattr* v4 = nest(batch, AF_INET);
   struct rtattr* settings = nest(batch, IFLA_INET_CONF);
@@ -348,33 +350,19 @@ static void port_settings(struct batch* batch, int port) {
   no_ipv6(batch);
   close_nest(batch, families);
 
+  /* Else ARP is answered after up to 0.8 s. */
   struct ndtmsg* table = message(batch, RTM_SETNEIGHTBL, 0, sizeof *table);
   table->ndtm_family = AF_INET;
   word(batch, NDTA_NAME, "arp_cache");
   struct rtattr* parameters = nest(batch, NDTA_PARMS);
   uint64_t no_delay = 0;
-  number(batch, NDTPA_IFINDEX, (uint32_t)port);
+  number(batch, NDTPA_IFINDEX, (uint32_t)index);
   attribute(batch, NDTPA_PROXY_DELAY, &no_delay, sizeof no_delay);
   close_nest(batch, parameters);
-}
 
-static void host_route(struct batch* batch, uint32_t ip, int port) {
-  struct rtmsg* route = message(batch, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof *route);
-  route->rtm_family = AF_INET;
-  route->rtm_dst_len = 32;
-  route->rtm_table = RT_TABLE_MAIN;
-  route->rtm_protocol = RTPROT_STATIC;
-  route->rtm_scope = RT_SCOPE_LINK;
-  route->rtm_type = RTN_UNICAST;
+  route_message(batch, RT_SCOPE_LINK, 32);
   number(batch, RTA_DST, ip);
-  number(batch, RTA_OIF, (uint32_t)port);
-}
-
-static void raise_port(struct batch* batch, int index, uint32_t ip) {
-  int port = FIRST_PORT + index;
-  port_settings(batch, port);
-  link_message(batch, 0, port, IFF_UP);
-  host_route(batch, ip, port);
+  number(batch, RTA_OIF, (uint32_t)index);
 }
 
 static void make_workload(struct router* router, const char* name, int index, uint32_t ip) {
@@ -385,11 +373,12 @@ static void make_workload(struct router* router, const char* name, int index, ui
   link_up(&batch, LOOPBACK);
   link_up(&batch, ETH0);
   address(&batch, ETH0, ip, router->prefix);
-  default_route(&batch, router->gateway);
+  route_message(&batch, RT_SCOPE_UNIVERSE, 0);
+  number(&batch, RTA_GATEWAY, router->gateway);
   send_batch(fd, &batch, name);
   close(fd);
   enter(host);
-  raise_port(&router->ports, index, ip);
+  raise_port(&router->ports, FIRST_PORT + index, ip);
   if (router->ports.used > ENOUGH) send_batch(router->socket, &router->ports, router->name);
 }
 
@@ -412,6 +401,14 @@ static void drop_namespace(const char* name) {
   int held = open(path, O_RDONLY | O_CLOEXEC);
   if (held < 0 || umount2(path, MNT_DETACH) != 0 || unlink(path) != 0) die_errno(path);
   dropped[drops++] = held;
+}
+
+/* As many descriptors as may be: each namespace that is to go is one. */
+static void raise_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) die_errno("getrlimit");
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) die_errno("setrlimit");
 }
 
 /* ---- lines ---- */
@@ -470,6 +467,7 @@ int main(int count, char** words) {
   if (input == NULL) die_errno(words[1]);
   setvbuf(stdout, NULL, _IOLBF, 0);
   host = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+  raise_limit();
   load_nft();
   uint64_t start = now();
   while ((length = getline(&line, &room, input)) > 0) {
