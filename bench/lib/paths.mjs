@@ -158,7 +158,7 @@ function bridge(router, isolated) {
   ]);
 }
 
-/** The shape of our own router: isolated ports on one bridge, which has both gateways. */
+/** Isolated ports on one bridge, which has both gateways. */
 function routedOverBridge(name, filter) {
   const { router, ...path } = routedEnds(name);
   bridge(router, true);

@@ -15,7 +15,7 @@ import { ratio, textTable } from '../lib/table.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const COMPILER = 'cc';
-/** Paths that the others are held against: the shortest way, and the shape of our own router without our firewall. */
+/** Paths that the others are held against: the shortest way, and one over a bridge with isolated ports. */
 const BASELINES = ['routed', 'routed over a bridge'];
 const [ROUTED, SAME_SHAPE] = BASELINES;
 const OURS = 'vpcctl';
