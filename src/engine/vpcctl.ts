@@ -51,7 +51,7 @@ export interface OpenOptions {
   /** Progress of every operation. */
   readonly onEvent?: (event: VpcctlEvent) => void;
   /**
-   * Load and compile at once what the first change needs (about 0.1 s), so that it is as fast as the next: a small network is worked out and encoded, and
+   * Load and compile at once what the first change needs (about 0.25 s), so that it is as fast as the next: a small network is worked out and encoded, and
    * nftables checks it; nothing is made. Default: when it is needed.
    */
   readonly warm?: boolean;
