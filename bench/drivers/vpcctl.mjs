@@ -38,15 +38,15 @@ export function specOf(net) {
   return { vpcs: Object.fromEntries(vpcs) };
 }
 
-/** Writes the specs of one trial; returns the command of each phase. */
-export function prepare(net, _extra, dir) {
+/** Writes the specs of one trial; returns the command of each phase. `pool`: namespaces that are ready when the clock starts. */
+export function prepare(net, _extra, dir, pool = 0) {
   const state = join(dir, 'state');
   mkdirSync(state);
   const spec = join(dir, 'spec.json');
   const more = join(dir, 'grown.json');
   writeFileSync(spec, JSON.stringify(specOf(net)));
   writeFileSync(more, JSON.stringify(specOf(grown(net).net)));
-  const phase = (verb, file) => [process.execPath, join(here, 'vpcctl-phase.mjs'), verb, state, file];
+  const phase = (verb, file) => [process.execPath, join(here, 'vpcctl-phase.mjs'), verb, state, file, String(pool)];
   return {
     up: phase('apply', spec),
     grow: phase('apply', more),

@@ -1,5 +1,5 @@
 /** The drivers, in the order in which a first round runs them. */
-const NAMES = ['steps', 'cni', 'netavark', 'pyroute2', 'batch', 'floor', 'vpcctl', 'cli'];
+const NAMES = ['steps', 'cni', 'netavark', 'pyroute2', 'batch', 'floor', 'vpcctl', 'pool', 'cli'];
 
 /**
  * A driver is a module of drivers/: `name`, `about`, `missing()`, `prepare(net, extra, dir)` and perhaps `ownClock`; `policy: false` where it
