@@ -81,7 +81,7 @@ class Session {
 
   /*
    * Lets go of namespaces that were deleted. The kernel destroys what is dead in one go, and begins with the first that dies: held until the names
-   * of all are gone, they die within microseconds. Of 1,000, that takes a third of the time.
+   * of all are gone, they die within microseconds. Of 1,000 in 100 VPCs that takes a fifth off the time until they are gone.
    */
   void bury(std::vector<Result>* results) {
     for (Dying& one : dying_) one.fd.reset();
