@@ -38,7 +38,7 @@ export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
 export interface ErrorFacts {
   /** What to do about it, an imperative sentence without a full stop. */
   readonly hint?: string;
-  /** The object in question in the model's or kernel's words: `vpc a`, `link vpc.a/br0`. */
+  /** The object in question in the model's or kernel's words: `vpc a`, `link vpc.a/uplink`. */
   readonly object?: string;
   /** The network namespace the operation ran in; `''` is the host's. */
   readonly netns?: string;

@@ -149,7 +149,7 @@ export interface Ack {
 /** Result of one op, same index. `errno` non-zero: it failed (for `netlink`, the op as a whole: no socket, no namespace, a fixup unresolved). */
 export interface NativeResult {
   readonly errno: number;
-  /** Which call failed: `unshare`, `open /run/netns/x`, `link br0`. */
+  /** Which call failed: `unshare`, `open /run/netns/x`, `link uplink`. */
   readonly where?: string;
   readonly acks?: readonly Ack[];
   readonly data?: Uint8Array;

@@ -488,9 +488,10 @@ describe('every command', { sequential: true }, () => {
     expect(await everything()).toEqual(before);
     const { stdout } = await vpcctl('--help');
     const known = [...stdout.matchAll(/^ {2}([a-z-]+) .*\S {2,}\S/gm)].map(([, name]) => name);
-    // A command that is added must be added here.
+    // A command that is added must be added here. These change nothing once, or go on: they have tests of their own.
+    const others = ['batch', 'bench', 'completion', 'daemon', 'help', 'watch'];
     const rest = known.filter((name) => name !== undefined && !names.has(name) && !name.startsWith('-'));
-    expect(rest.filter((name) => name !== 'completion' && name !== 'help' && name !== 'watch')).toEqual([]);
+    expect(rest.filter((name) => name !== undefined && !others.includes(name))).toEqual([]);
     expect(names.size).toBeGreaterThan(25);
   });
 
