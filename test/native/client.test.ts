@@ -216,11 +216,10 @@ describe('becomes Node', () => {
     } catch {
       return; // a user namespace that has one user
     }
-    const script = `require('net').createServer((s) => s.on('data', () => console.log('told')).on('error', () => {}).write('A\\0\\0\\0\\0'))
+    // Node is started as root: another user may not get to where it is. A socket is whose it was when it began to listen.
+    const script = `process.setgid(${uid}); process.setuid(${uid}); require('net').createServer((s) => s.on('data', () => console.log('told')).on('error', () => {}).write('A\\0\\0\\0\\0'))
       .listen(${JSON.stringify(join(folder, 'socket'))}, () => console.log('ready'))`;
     const other = spawn(process.execPath, ['-e', script], {
-      uid,
-      gid: uid,
       cwd: '/',
       stdio: ['ignore', 'pipe', 'inherit'],
     });
