@@ -11,6 +11,9 @@ import { netnsNames } from '../harness/host-state.mjs';
 import { lookInto, mountOn, type Sitter, sitIn } from '../harness/sitter.js';
 import { must } from '../harness/witness.js';
 
+/** The kernel ends namespaces one after the other, in its own time. */
+const PATIENCE = { timeout: 10_000 };
+
 let host: TestHost;
 let vpcctl: Vpcctl;
 let events: VpcctlEvent[];
@@ -72,7 +75,7 @@ test('nobody is in them: nothing is told, and the kernel has none of them any mo
   expect(await living()).toBeGreaterThanOrEqual(7);
   const { held } = await vpcctl.destroy();
   expect(held).toEqual([]);
-  await expect.poll(living).toBe(before);
+  await expect.poll(living, PATIENCE).toBe(before);
 });
 
 test('an instance that is deleted with somebody in it: his packets end, and he is named', async () => {
@@ -112,7 +115,7 @@ test('a VPC with somebody in its router and in all its workloads: they do not re
   for (const ns of ['vpc.a.x', 'vpc.a.y']) await host.leave(ns);
   await router.leave();
   sitters.splice(0);
-  await expect.poll(living).toBeLessThanOrEqual(1);
+  await expect.poll(living, PATIENCE).toBeLessThanOrEqual(1);
 });
 
 test('two VPCs that are destroyed: held by a descriptor, by a mount elsewhere, by a program of ours', async () => {
@@ -132,7 +135,7 @@ test('two VPCs that are destroyed: held by a descriptor, by a mount elsewhere, b
   // Our own program was ended before anybody looked.
   expect(held.map(({ what }) => what).sort()).toEqual(['instance a/x', 'instance b/y']);
   for (const one of sitters.splice(0)) await one.leave();
-  await expect.poll(living).toBe(before);
+  await expect.poll(living, PATIENCE).toBe(before);
 });
 
 test('a process that is killed before its teardown: the next command says who is there', async () => {
