@@ -119,9 +119,8 @@ export async function verify(native: Native, lingering: readonly Lingering[]): P
   await cutLinks(native, rest);
   await release(native, rest);
   return rest.flatMap((one) => {
-    const { nsid, inode } = tokenOf(one);
-    const found = holders.get(inode) ?? [];
-    // Without a number, only who is seen to hold it proves that it lives.
-    return nsid < 0 && found.length === 0 ? [] : [{ ns: one.ns, holders: found }];
+    const found = holders.get(tokenOf(one).inode) ?? [];
+    // Only who is seen to hold it proves that somebody does: the kernel itself may take a second to let go.
+    return found.length === 0 ? [] : [{ ns: one.ns, holders: found }];
   });
 }
