@@ -405,11 +405,6 @@ Status peerOf(int socket, Peer* out) {
   return {};
 }
 
-/*
- * iproute2's steps before its first namespace (ip/ipnetns.c), so that either may come first: the directory is a shared
- * mount, and an unpinned namespace disappears from all mount namespaces at once. iproute2 takes the same flock, because
- * two processes that bind at the same time would stack mounts.
- */
 uint64_t mountAt(const std::string& dir) {
   struct statx file {};
   if (::statx(AT_FDCWD, dir.c_str(), AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_MNT_ID_UNIQUE, &file) != 0) return 0;
@@ -417,6 +412,11 @@ uint64_t mountAt(const std::string& dir) {
   return unique && (file.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0 ? file.stx_mnt_id : 0;
 }
 
+/*
+ * iproute2's steps before its first namespace (ip/ipnetns.c), so that either may come first: the directory is a shared
+ * mount, and an unpinned namespace disappears from all mount namespaces at once. iproute2 takes the same flock, because
+ * two processes that bind at the same time would stack mounts.
+ */
 Status prepareNetnsDir(const std::string& path, bool* changed) {
   const std::string dir = withoutTrailingSlashes(path);
   bool made = false;

@@ -72,7 +72,7 @@ Status enterNetns(int fd, const std::string& path);
 Status makeNetns(UniqueFd* out, bool* moved);
 
 /**
- * As makeNetns(), and pins it at `path` (exclusively) . On failure nothing is left in the file system.
+ * As makeNetns(), and pins it at `path` (exclusively). On failure nothing is left in the file system.
  */
 Status createNetns(const std::string& path, UniqueFd* out, bool* moved);
 
