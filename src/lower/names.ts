@@ -7,6 +7,8 @@ import { OWNER_MARK } from '../objects/kernel-object.js';
 export const EDGE_NS = 'vpc-edge';
 export const routerNs = (vpc: string): string => `vpc.${vpc}`;
 export const workloadNs = (vpc: string, instance: string): string => `vpc.${vpc}.${instance}`;
+export const isNamespaceOf = (vpc: string, ns: string): boolean =>
+  ns === routerNs(vpc) || ns.startsWith(`${routerNs(vpc)}.`);
 
 export const UPLINK = 'uplink';
 export const WORKLOAD_LINK = 'eth0';
