@@ -11,10 +11,10 @@ import type { Holder, HostView, Kernel, Lingering, StageFailure } from '../kerne
 import { lower } from '../lower/lower.js';
 import { HOST_LINK } from '../lower/names.js';
 import { namespaceWords } from '../lower/words.js';
+import { peeringsOf } from '../model/lookup.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
 import { EDGE_ID, INSTALLATION_SCOPE, ids, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
-import { peeringsOf } from '../model/verbs.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
 import { type Change, isBirth } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
