@@ -133,9 +133,9 @@ export interface MatrixQuery {
 
 /**
  * `yes`: by the address that {@link Query} takes for granted (from the internet the public one, else the private one). `public`: not by that,
- * but by its public address. `self`: both are the same, or neither is an instance.
+ * but by its public address. null: the two are the same, or neither is an instance.
  */
-export type Cell = 'yes' | 'public' | 'no' | 'self';
+export type Cell = 'yes' | 'public' | 'no' | null;
 
 export interface Matrix {
   readonly protocol: { readonly name: string; readonly number: number };
