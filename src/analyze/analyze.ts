@@ -25,9 +25,19 @@ export function answer(lookup: Lookup, query: ResolvedQuery): Analysis {
   const { source: from, destination: to } = there.packet;
   const back = there.lost
     ? undefined
-    : walk(lookup, query, 'return', { source: to, destination: from }, there.translated);
+    : walk(lookup, query, 'return', { source: to, destination: from }, { before: there.translated });
   const refusals = [...there.refusals, ...(back?.refusals ?? [])];
   return { reachable: refusals.length === 0, query, forward: there.hops, return: back?.hops ?? [], refusals };
+}
+
+/** The verdict of {@link answer} alone: no hop is told, and nothing is looked at behind the first refusal. */
+export function reaches(lookup: Lookup, query: ResolvedQuery): boolean {
+  const begun = { source: query.source.address as Ipv4, destination: query.destination.address as Ipv4 };
+  const there = walk(lookup, query, 'forward', begun, { brief: true });
+  if (there.refusals.length > 0) return false;
+  const { source, destination } = there.packet;
+  const back = { source: destination, destination: source };
+  return walk(lookup, query, 'return', back, { brief: true, before: there.translated }).refusals.length === 0;
 }
 
 interface Walked {
@@ -48,7 +58,7 @@ function walk(
   query: ResolvedQuery,
   direction: 'forward' | 'return',
   begun: Packet,
-  before: Walk['translated'] = [],
+  { before = [], brief = false }: { readonly before?: Walk['translated']; readonly brief?: boolean } = {},
 ): Walked {
   const [origin, target] =
     direction === 'forward' ? [query.source, query.destination] : [query.destination, query.source];
@@ -59,13 +69,14 @@ function walk(
   let packet = begun;
   let lost = false;
   let place: Place | undefined = beginning(lookup, origin);
-  while (place !== undefined) {
-    if (hops.length === MOST_HOPS) throw new Error(`the way from ${query.source.address} goes round in a circle`);
+  for (let count = 0; place !== undefined; count += 1) {
+    if (count === MOST_HOPS) throw new Error(`the way from ${query.source.address} goes round in a circle`);
     const step: Step = stepAt(way, place, packet);
-    hops.push(hopOf(step, packet, refusals.length > 0));
+    if (!brief) hops.push(hopOf(step, packet, refusals.length > 0));
     if (step.decision === 'refuses') {
       const { component, rule, hint } = step;
       refusals.push({ direction, component, rule, ...(hint === undefined ? {} : { hint }) });
+      if (brief) return { hops, refusals, packet, lost, translated };
     }
     if (step.translation !== undefined && direction === 'forward') {
       translated.push({ ...step.translation, by: step.component.id ?? '' });

@@ -2,11 +2,11 @@
 import { invalid, VpcctlError } from '../errors.js';
 import { HOST_ADDRESS, type Instance, type Subnet } from '../model/resources.js';
 import { requireInstance, requireVpc } from '../model/verbs.js';
-import { type Cidr, hostCidr, type Ipv4, isSpecialUse, parseIp } from '../net/cidr.js';
+import { hostCidr, type Ipv4, isSpecialUse, parseIp, prefixLength } from '../net/cidr.js';
 import { hasPorts, ICMP, type Protocol, parsePort, parseProtocol, TCP } from '../net/ports.js';
 import { quote } from '../net/quote.js';
 import { blocksNamed } from './gates.js';
-import { blockOf, type Lookup } from './lookup.js';
+import type { Lookup } from './lookup.js';
 import type { Endpoint, Query, ResolvedQuery } from './types.js';
 
 const FORMS = 'write VPC/INSTANCE, VPC/INSTANCE@public, internet, internet:ADDRESS, host or an IPv4 address';
@@ -191,13 +191,11 @@ const ORDINARY = [
 const SINGLES_OUT = 8;
 
 function ordinaryAddress(lookup: Lookup, other: Endpoint): Ipv4 {
-  const free = lookup.kept('outside', () => {
-    const inside = [lookup.pool, ...lookup.vpcs().flatMap(({ cidrs }) => cidrs.map(blockOf))];
-    return ORDINARY.filter((address) => !lookup.isInAny(address, inside));
-  });
+  const inside = [lookup.pool, ...lookup.vpcs().flatMap(({ cidrs }) => cidrs.map((cidr) => lookup.block(cidr)))];
   const instance = other.kind === 'instance' ? lookup.instanceAt(other.vpc, other.ip as Ipv4) : undefined;
   const named = instance === undefined ? [] : blocksNamed(lookup, instance);
-  const narrow = named.filter((cidr) => Number(cidr.split('/')[1]) >= SINGLES_OUT).map((cidr) => blockOf(cidr as Cidr));
+  const narrow = named.filter((cidr) => prefixLength(cidr) >= SINGLES_OUT).map((cidr) => lookup.block(cidr));
+  const free = ORDINARY.filter((address) => !lookup.isInAny(address, inside));
   return free.find((address) => !lookup.isInAny(address, narrow)) ?? free[0] ?? (INTERNET.address as Ipv4);
 }
 

@@ -2,7 +2,7 @@
 import { HOST_ADDRESS, type Instance, ids, type Party } from '../model/resources.js';
 import { formatRule, type PolicyRule } from '../model/rules.js';
 import type { Cidr, Ipv4 } from '../net/cidr.js';
-import { blockOf, type Direction, type Lookup, type Numbered, speaksOf } from './lookup.js';
+import { type Compiled, type Direction, type Lookup, speaksOf } from './lookup.js';
 import type { Component } from './types.js';
 
 export interface Asked {
@@ -34,12 +34,10 @@ export function judge(lookup: Lookup, asked: Asked): Judgement {
 
 /** What judges packets of this instance in one direction. */
 export function gateOf(lookup: Lookup, { vpc, name, subnet }: Instance, direction: Direction): Component {
-  return lookup.kept(`gate ${direction} ${vpc}/${name}`, () => {
-    const home = lookup.subnet(vpc, subnet);
-    return home !== undefined && lookup.policy(home, direction) !== undefined
-      ? { kind: 'policy', id: ids.subnet(vpc, subnet), name: `policy of subnet ${vpc}/${subnet}`, vpc }
-      : { kind: 'security-groups', id: ids.instance(vpc, name), name: `security groups of ${vpc}/${name}`, vpc };
-  });
+  const home = lookup.subnet(vpc, subnet);
+  return home !== undefined && lookup.policy(home, direction) !== undefined
+    ? { kind: 'policy', id: ids.subnet(vpc, subnet), name: `policy of subnet ${vpc}/${subnet}`, vpc }
+    : { kind: 'security-groups', id: ids.instance(vpc, name), name: `security groups of ${vpc}/${name}`, vpc };
 }
 
 /** `tcp 80`, `icmp`. */
@@ -57,13 +55,7 @@ function byPolicy(lookup: Lookup, asked: Asked, rules: readonly PolicyRule[]): J
   const at = rules.findIndex((rule) => {
     const other = direction === 'ingress' ? rule.source : rule.destination;
     if (!speaksOf(rule, protocol.number, port)) return false;
-    return (
-      other === undefined ||
-      lookup.isIn(
-        address,
-        lookup.kept(`block ${other}`, () => blockOf(other)),
-      )
-    );
+    return other === undefined || lookup.isIn(address, lookup.block(other));
   });
   const rule = rules[at];
   const what = `${trafficText(asked)} ${side(direction)} ${address}`;
@@ -104,8 +96,8 @@ function byGroups(lookup: Lookup, asked: Asked): Judgement {
     const group = lookup.group(vpc, name);
     if (group === undefined) continue;
     for (const one of lookup.rulesOf(group, direction, protocol.number, port)) {
-      if (covers(lookup, vpc, name, one.rule.party, asked)) {
-        return { component, admits: true, rule: ruleText(lookup, vpc, name, direction, one) };
+      if (covers(lookup, vpc, name, one, asked)) {
+        return { component, admits: true, rule: ruleText(vpc, name, direction, one) };
       }
       named ||= one.rule.party.type === 'group' || one.rule.party.type === 'self';
     }
@@ -113,7 +105,13 @@ function byGroups(lookup: Lookup, asked: Asked): Judgement {
   return { component, admits: false, ...noRule(asked, named) };
 }
 
-function covers(lookup: Lookup, vpc: string, group: string, party: Party, { address, neighbour }: Asked): boolean {
+function covers(
+  lookup: Lookup,
+  vpc: string,
+  group: string,
+  { rule: { party }, block }: Compiled,
+  { address, neighbour }: Asked,
+): boolean {
   switch (party.type) {
     case 'any':
       return true;
@@ -124,10 +122,7 @@ function covers(lookup: Lookup, vpc: string, group: string, party: Party, { addr
     case 'host':
       return address === HOST_ADDRESS;
     case 'cidr':
-      return lookup.isIn(
-        address,
-        lookup.kept(`block ${party.cidr}`, () => blockOf(party.cidr)),
-      );
+      return block !== undefined && lookup.isIn(address, block);
     case 'vpc':
       return lookup.isInAny(address, lookup.network(vpc)?.blocks ?? []);
     case 'peers':
@@ -135,16 +130,8 @@ function covers(lookup: Lookup, vpc: string, group: string, party: Party, { addr
   }
 }
 
-function ruleText(
-  lookup: Lookup,
-  vpc: string,
-  group: string,
-  direction: Direction,
-  { rule, number }: Numbered,
-): string {
-  return lookup.kept(`text ${direction} ${number} ${vpc}/${group}`, () => {
-    return `group ${vpc}/${group}, ${direction} rule ${number}: ${matchText(rule)} ${side(direction)} ${partyText(rule.party)}`;
-  });
+function ruleText(vpc: string, group: string, direction: Direction, { rule, number }: Compiled): string {
+  return `group ${vpc}/${group}, ${direction} rule ${number}: ${matchText(rule)} ${side(direction)} ${partyText(rule.party)}`;
 }
 
 function partyText(party: Party): string {
@@ -180,18 +167,16 @@ function noRule(asked: Asked, named: boolean): { rule: string; hint?: string } {
 
 /** Every block that the rules of an instance single out. */
 export function blocksNamed(lookup: Lookup, instance: Instance): readonly Cidr[] {
-  return lookup.kept(`named ${instance.vpc}/${instance.subnet} ${instance.groups.join(',')}`, () => {
-    const subnet = lookup.subnet(instance.vpc, instance.subnet);
-    const policies = (['ingress', 'egress'] as const).flatMap((direction) =>
-      subnet === undefined ? [] : (lookup.policy(subnet, direction) ?? []),
-    );
-    const groups = instance.groups.flatMap((name) => {
-      const group = lookup.group(instance.vpc, name);
-      return group === undefined ? [] : [...group.ingress, ...group.egress];
-    });
-    return [
-      ...policies.flatMap(({ source, destination }) => [source ?? [], destination ?? []].flat()),
-      ...groups.flatMap(({ party }) => (party.type === 'cidr' ? [party.cidr] : [])),
-    ];
+  const subnet = lookup.subnet(instance.vpc, instance.subnet);
+  const policies = (['ingress', 'egress'] as const).flatMap((direction) =>
+    subnet === undefined ? [] : (lookup.policy(subnet, direction) ?? []),
+  );
+  const groups = instance.groups.flatMap((name) => {
+    const group = lookup.group(instance.vpc, name);
+    return group === undefined ? [] : [...group.ingress, ...group.egress];
   });
+  return [
+    ...policies.flatMap(({ source, destination }) => [source ?? [], destination ?? []].flat()),
+    ...groups.flatMap(({ party }) => (party.type === 'cidr' ? [party.cidr] : [])),
+  ];
 }

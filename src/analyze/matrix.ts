@@ -1,12 +1,20 @@
 /** Who reaches whom. */
 import { findKind, type Reader } from '../model/reader.js';
 import type { Instance } from '../model/resources.js';
-import { answer } from './analyze.js';
+import { reaches } from './analyze.js';
 import { HOST, INTERNET, instanceEnd, outside, requireVpcs, type Traffic, trafficOf } from './endpoints.js';
 import { Lookup } from './lookup.js';
 import type { Cell, Endpoint, Matrix, MatrixQuery } from './types.js';
 
-type End = { readonly name: string; readonly instance: Instance } | { readonly name: string; readonly end: Endpoint };
+/** A row and a column. */
+interface End {
+  readonly name: string;
+  readonly isInstance: boolean;
+  readonly source: Endpoint;
+  /** As a destination: by the address it has for itself; by its public one, if it has one. */
+  readonly plain: Endpoint;
+  readonly byPublic: Endpoint | undefined;
+}
 
 /** Asks of every two ends. Errors as of `analyze`. */
 export function matrix(reader: Reader, query: MatrixQuery = {}): Matrix {
@@ -14,9 +22,9 @@ export function matrix(reader: Reader, query: MatrixQuery = {}): Matrix {
   const traffic = trafficOf(query);
   const instances = requireVpcs(lookup, query.vpcs).flatMap((vpc) => findKind(reader, 'instance', `instances:${vpc}`));
   const ends: readonly End[] = [
-    ...instances.map((instance) => ({ name: `${instance.vpc}/${instance.name}`, instance })),
-    { name: 'internet', end: INTERNET },
-    { name: 'host', end: HOST },
+    ...instances.map(endOf),
+    { name: 'internet', isInstance: false, source: INTERNET, plain: INTERNET, byPublic: undefined },
+    { name: 'host', isInstance: false, source: HOST, plain: HOST, byPublic: undefined },
   ];
   return {
     ...traffic,
@@ -25,14 +33,17 @@ export function matrix(reader: Reader, query: MatrixQuery = {}): Matrix {
   };
 }
 
-function cell(lookup: Lookup, traffic: Traffic, from: End, to: End): Cell {
-  if (from === to || !('instance' in from || 'instance' in to)) return null;
-  const source = 'instance' in from ? instanceEnd(from.instance, 'private') : from.end;
-  const reaches = (destination: Endpoint): boolean =>
-    answer(lookup, { ...outside(lookup, source, destination), ...traffic }).reachable;
-  if (!('instance' in to)) return reaches(to.end) ? 'yes' : 'no';
-  const byPublic = source.kind === 'internet';
-  if (reaches(instanceEnd(to.instance, byPublic ? 'public' : 'private'))) return 'yes';
-  if (byPublic || to.instance.publicIp === undefined) return 'no';
-  return reaches(instanceEnd(to.instance, 'public')) ? 'public' : 'no';
+function endOf(instance: Instance): End {
+  const plain = instanceEnd(instance, 'private');
+  const byPublic = instance.publicIp === undefined ? undefined : instanceEnd(instance, 'public');
+  return { name: `${instance.vpc}/${instance.name}`, isInstance: true, source: plain, plain, byPublic };
+}
+
+function cell(lookup: Lookup, traffic: Traffic, { name, isInstance, source }: End, to: End): Cell {
+  if (name === to.name || !(isInstance || to.isInstance)) return null;
+  const reached = (destination: Endpoint | undefined): boolean =>
+    destination !== undefined && reaches(lookup, { ...outside(lookup, source, destination), ...traffic });
+  if (source.kind === 'internet') return reached(to.byPublic) ? 'yes' : 'no';
+  if (reached(to.plain)) return 'yes';
+  return reached(to.byPublic) ? 'public' : 'no';
 }

@@ -84,7 +84,7 @@ export interface Component {
 export interface Translation {
   readonly field: 'source' | 'destination';
   readonly from: string;
-  /** An address, or in words where the model does not know it. */
+  /** An address; or in words, where the model does not know it: then the packet is told with the address it had. */
   readonly to: string;
 }
 

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { MatrixQuery, Query } from '../../index.js';
 import { analysisText, matrixText } from '../analysis-text.js';
 import { writeText } from '../files.js';
+import type { Library } from '../host.js';
 import { readFilled, readList, readPort } from '../options.js';
 import type { Session } from '../session.js';
 
@@ -26,6 +27,15 @@ function withTraffic(command: Command): Command {
 
 function trafficOf({ protocol, port }: Traffic): Pick<Query, 'protocol' | 'port'> {
   return { ...(protocol === undefined ? {} : { protocol }), ...(port === undefined ? {} : { port }) };
+}
+
+/** What `analyze` takes, one a line: nothing is worked out, so that a shell can ask. */
+function printEnds(session: Session, library: Library, vpcs: readonly string[] | undefined): void {
+  const found = vpcs === undefined ? library.list().vpcs : vpcs.map((name) => library.inspect(name));
+  const instances = found.flatMap(({ name, subnets }) =>
+    subnets.flatMap((subnet) => subnet.instances.map((instance) => `${name}/${instance.name}`)),
+  );
+  session.write([...instances.sort(), 'internet', 'host'].map((end) => `${end}\n`).join(''));
 }
 
 export function addAnalysis(program: Command, session: Session): void {
@@ -69,7 +79,9 @@ Examples:
   withTraffic(
     program
       .command('matrix')
-      .description('show who reaches whom: every two instances, the internet and the host')
+      .description(
+        'show who reaches whom: every two instances, the internet and the host; with --quiet the names of these',
+      )
       .option('--vpc <name...>', 'only instances of these VPCs (default: all)', readList),
   )
     .option('--svg <file>', 'write it as a picture too', readFilled)
@@ -85,6 +97,7 @@ Examples:
       if (svg !== undefined) session.needProcess();
       const library = await session.open();
       const query: MatrixQuery = { ...(vpc === undefined ? {} : { vpcs: vpc }), ...trafficOf(options) };
+      if (session.quiet && !session.json && svg === undefined) return printEnds(session, library, vpc);
       const found = library.matrix(query);
       if (svg !== undefined) {
         const { matrixSvg } = await import('../matrix-svg.js');
