@@ -14,6 +14,20 @@
  * ```
  */
 
+export type {
+  Analysis,
+  Cell,
+  Component,
+  ComponentKind,
+  Endpoint,
+  Hop,
+  Matrix,
+  MatrixQuery,
+  Query,
+  Refusal,
+  ResolvedQuery,
+  Translation,
+} from './analyze/types.js';
 export type { DeployApp, ExecOptions, ExecResult } from './engine/apps.js';
 export { type BenchFigures, type BenchMachine, type BenchOptions, benchmark } from './engine/bench.js';
 export type { Check } from './engine/check.js';

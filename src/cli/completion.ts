@@ -4,8 +4,8 @@ import type { Command, Option } from 'commander';
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
-/** What can stand after an option: nothing to be said, a file, a directory, a VPC, or one of some words. */
-type Value = 'none' | 'text' | 'file' | 'directory' | 'vpc' | readonly string[];
+/** What can stand after an option: nothing to be said, a file, a directory, a VPC, an end of a packet's way, or one of some words. */
+type Value = 'none' | 'text' | 'file' | 'directory' | 'vpc' | 'end' | readonly string[];
 
 interface OptionView {
   readonly flags: readonly string[];
@@ -40,6 +40,7 @@ function argumentOf(command: Command): Value {
   if (argument.argChoices !== undefined) return argument.argChoices;
   const name = argument.name();
   if (name === 'file') return 'file';
+  if (name === 'source') return 'end';
   return name === 'vpc' ? 'vpc' : 'text';
 }
 
@@ -70,6 +71,7 @@ export function completionScript(program: Command, shell: Shell): string {
 }
 
 const VPC_NAMES = 'vpcctl list --quiet 2>/dev/null';
+const END_NAMES = 'vpcctl matrix --quiet 2>/dev/null';
 
 // --- bash ------------------------------------------------------------------------------------------------------------
 
@@ -85,6 +87,8 @@ function bashReply(value: Value): string | undefined {
       return 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur"))';
     case 'vpc':
       return `COMPREPLY=($(compgen -W "$(${VPC_NAMES})" -- "$cur"))`;
+    case 'end':
+      return `COMPREPLY=($(compgen -W "$(${END_NAMES})" -- "$cur"))`;
     default:
       return `COMPREPLY=($(compgen -W ${quoted(value.join(' '))} -- "$cur"))`;
   }
@@ -152,6 +156,8 @@ function zshAction(value: Value): string {
       return ':directory:_files -/';
     case 'vpc':
       return ':vpc:_vpcctl_vpcs';
+    case 'end':
+      return ':end:_vpcctl_ends';
     default:
       return `:value:(${value.join(' ')})`;
   }
@@ -162,12 +168,17 @@ function zshText(text: string): string {
   return text.replace(/[\\:[\]]/g, (character) => `\\${character}`).replaceAll("'", `'\\''`);
 }
 
+function zshArgument(argument: Value): string {
+  if (argument === 'text') return `'*:: :_normal'`;
+  return `'${argument === 'end' ? '*' : '1'}${zshAction(argument)}'`;
+}
+
 function zsh(commands: readonly CommandView[]): string {
   const cases = commands.map(({ name, options, argument }) => {
     const specs = options.flatMap(({ flags, description, value }) =>
       flags.map((flag) => `'${flag}[${zshText(description)}]${zshAction(value)}'`),
     );
-    const rest = argument === 'none' ? [] : [argument === 'text' ? `'*:: :_normal'` : `'1${zshAction(argument)}'`];
+    const rest = argument === 'none' ? [] : [zshArgument(argument)];
     return `        ${name})\n          _arguments -s -S ${[...specs, ...rest].join(' \\\n            ')} ;;`;
   });
   const described = commands.map(({ name, description }) => `    '${name}:${zshText(description)}'`);
@@ -176,6 +187,11 @@ function zsh(commands: readonly CommandView[]): string {
 _vpcctl_vpcs() {
   local -a names
   names=(\${(f)"$(${VPC_NAMES})"})
+  compadd -a names
+}
+_vpcctl_ends() {
+  local -a names
+  names=(\${(f)"$(${END_NAMES})"})
   compadd -a names
 }
 _vpcctl() {
@@ -216,6 +232,8 @@ function fishValue(value: Value): string {
       return " -x -a '(__fish_complete_directories)'";
     case 'vpc':
       return ` -x -a '(${VPC_NAMES})'`;
+    case 'end':
+      return ` -x -a '(${END_NAMES})'`;
     default:
       return ` -x -a ${quoted(value.join(' '))}`;
   }

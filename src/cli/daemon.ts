@@ -97,6 +97,8 @@ async function lend(library: Library, { onEvent }: OpenOptions): Promise<Library
     destroy: async (spec, options) => library.destroy(spec, { ...telling, ...options }),
     list: () => library.list(),
     inspect: (vpc) => library.inspect(vpc),
+    analyze: (query) => library.analyze(query),
+    matrix: (query) => library.matrix(query),
     policy: (vpc, subnet) => library.policy(vpc, subnet),
     export: () => library.export(),
     drift: async () => library.drift(),

@@ -12,6 +12,8 @@ export type Library = Pick<
   | 'destroy'
   | 'list'
   | 'inspect'
+  | 'analyze'
+  | 'matrix'
   | 'policy'
   | 'export'
   | 'drift'

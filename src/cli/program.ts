@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
+import { addAnalysis } from './commands/analyze.js';
 import { addBatch } from './commands/batch.js';
 import { addBench } from './commands/bench.js';
 import { addCompletion } from './commands/completion.js';
@@ -30,6 +31,7 @@ Exit status:
   2  wrong command line          7  privilege or program missing: see doctor
   3  a value breaks a rule       8  differences found (drift, plan --detailed-exitcode) or left (repair)
   4  no such thing               9  the state cannot be read or written
+ 10  not reachable (analyze)
   130, 143  interrupted: what had been done was undone
 
 Example:
@@ -76,7 +78,7 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
     'Whole networks from files:',
     [addDeclarative, 'plan', 'apply', 'destroy', 'export', 'import', 'cut-connections', 'schema'],
   ],
-  ['Look:', [addInspection, 'list', 'show', 'inspect', 'doctor']],
+  ['Look:', [addInspection, 'list', 'show', 'inspect', 'doctor'], [addAnalysis, 'analyze', 'matrix']],
   ['Compare and put back:', [addRepairs, 'drift', 'repair', 'restore'], [addWatch, 'watch']],
   ['This machine:', [addBench, 'bench']],
   ['Answer commands:', [(program, session) => addDaemon(program, session, run), 'daemon']],

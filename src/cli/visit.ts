@@ -52,6 +52,8 @@ export const ANSWERED: ReadonlySet<string> = new Set([
   'list',
   'show',
   'inspect',
+  'analyze',
+  'matrix',
   'drift',
   'repair',
   'restore',

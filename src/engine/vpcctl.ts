@@ -1,4 +1,7 @@
 /** The library's face: everything the CLI does, it does through this. */
+import { analyze } from '../analyze/analyze.js';
+import { matrix } from '../analyze/matrix.js';
+import type { Analysis, Matrix, MatrixQuery, Query } from '../analyze/types.js';
 import { VpcctlError } from '../errors.js';
 import type { Kernel, Lingering } from '../kernel/kernel.js';
 import type { NftTransport } from '../kernel/nft.js';
@@ -522,6 +525,19 @@ export class Vpcctl {
   /** One VPC. NOT_FOUND when there is none. */
   inspect(vpc: string): VpcView {
     return this.#store.reading(() => viewVpc(this.#store, lookup.requireVpc(this.#store, vpc)));
+  }
+
+  /**
+   * Whether a packet would get there and its answer back, and every component that decides over that, by the recorded rules alone: the kernel is not asked,
+   * nothing is sent. NOT_FOUND for names that are not there, USAGE for what is no question.
+   */
+  analyze(query: Query): Analysis {
+    return this.#store.reading(() => analyze(this.#store, query));
+  }
+
+  /** Who reaches whom: {@link analyze} of every two instances, the internet and the host. Errors as there. */
+  matrix(query: MatrixQuery = {}): Matrix {
+    return this.#store.reading(() => matrix(this.#store, query));
   }
 
   /** The policy of a subnet; null when it has none. */

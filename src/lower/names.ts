@@ -1,4 +1,5 @@
 /** Names and fixed numbers of what we make in the kernel. All follow from the model's names: nothing is allocated. */
+import { HOST_ADDRESS } from '../model/resources.js';
 import { type Cidr, type Ipv4, toNumber } from '../net/cidr.js';
 import { linkName, macOf } from '../net/name.js';
 import { OWNER_MARK } from '../objects/kernel-object.js';
@@ -36,7 +37,7 @@ export const isPortLink = (link: string | undefined): boolean => link?.startsWit
  * entries are permanent. Link-local (RFC 3927), so never routed by anyone else.
  */
 export const TRANSIT = {
-  host: '169.254.128.1' as Ipv4,
+  host: HOST_ADDRESS,
   edge: '169.254.128.2' as Ipv4,
   /** Next hop from the edge to any router. Nobody owns it. */
   router: '169.254.128.5' as Ipv4,

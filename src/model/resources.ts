@@ -5,6 +5,9 @@
 import type { Cidr, Ipv4 } from '../net/cidr.js';
 import type { PolicySpec } from '../spec/types.js';
 
+/** What the machine vpcctl runs on is known by to instances: the address of the party `host`. Link-local (RFC 3927), so never routed by anyone else. */
+export const HOST_ADDRESS = '169.254.128.1' as Ipv4;
+
 /** How a group's rule names the other side. */
 export type Party =
   | { readonly type: 'any' | 'self' | 'vpc' | 'peers' | 'host' }

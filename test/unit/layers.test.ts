@@ -16,14 +16,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   objects: ['net'],
   spec: ['net'],
   model: ['net', 'spec'],
+  analyze: ['net', 'spec', 'model'],
   lower: ['net', 'spec', 'model', 'objects'],
   plan: ['net', 'objects'],
   netlink: ['net'],
   nft: ['net', 'objects'],
   kernel: ['net', 'objects', 'netlink', 'nft'],
-  engine: ['net', 'objects', 'spec', 'model', 'lower', 'plan', 'kernel'],
+  engine: ['net', 'objects', 'spec', 'model', 'analyze', 'lower', 'plan', 'kernel'],
   app: [],
-  index: ['net', 'objects', 'spec', 'model', 'lower', 'plan', 'kernel', 'engine'],
+  index: ['net', 'objects', 'spec', 'model', 'analyze', 'lower', 'plan', 'kernel', 'engine'],
   cli: ['index'],
 };
 
@@ -135,6 +136,7 @@ describe('the check itself', () => {
 
   test.each([
     ['model/x.ts', '../kernel/native.js', 'src/model may import only net, spec, the leaves'],
+    ['analyze/x.ts', '../lower/names.js', 'src/analyze may import only net, spec, model, the leaves'],
     ['cli/main.ts', '../errors.js', 'src/cli may import only index'],
     ['cli/commands/main.ts', '../../engine/apply.js', 'src/cli may import only index'],
     ['engine/store.ts', '../netlink/message.js', 'src/engine may import only'],

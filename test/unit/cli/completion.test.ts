@@ -8,10 +8,15 @@ async function script(shell: string): Promise<string> {
   return stdout;
 }
 
-/** What bash would offer for the words, the last one being typed; `vpcctl list` answers with `names`. */
+/** What bash would offer for the words, the last one being typed; `vpcctl list` answers with `names`, `vpcctl matrix` with some ends. */
 function complete(bash: string, words: readonly string[], names = 'alpha beta'): string[] {
   const program = `
-vpcctl() { [[ "$*" == 'list --quiet' ]] && printf '%s\\n' ${names}; }
+vpcctl() {
+  case "$*" in
+    'list --quiet') printf '%s\\n' ${names} ;;
+    'matrix --quiet') printf '%s\\n' a/web a/db internet host ;;
+  esac
+}
 compopt() { :; }
 ${bash}
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vpcctl
@@ -40,6 +45,11 @@ describe('in bash', () => {
     ],
     [['vpcctl', 'create-vpc', '--name', ''], []],
     [['vpcctl', 'show', 'al'], ['alpha']],
+    [
+      ['vpcctl', 'analyze', 'a/'],
+      ['a/web', 'a/db'],
+    ],
+    [['vpcctl', 'analyze', 'a/web', 'int'], ['internet']],
     [
       ['vpcctl', 'export', '--format', ''],
       ['yaml', 'json'],

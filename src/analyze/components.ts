@@ -1,0 +1,545 @@
+/**
+ * What stands on a packet's way. Each component is asked when the packet is at its place, and says what it decides and where the packet goes next.
+ *
+ * To add one: give it a place in {@link Places} and a function in {@link COMPONENTS}, and have the components before it lead there.
+ */
+import { type Instance, ids } from '../model/resources.js';
+import { addressAt, type Ipv4 } from '../net/cidr.js';
+import { endText } from './endpoints.js';
+import { gateOf, judge, trafficText } from './gates.js';
+import type { Direction, Lookup, Peer } from './lookup.js';
+import type { Component, ComponentKind, Endpoint, Hop, ResolvedQuery, Translation } from './types.js';
+
+export interface Packet {
+  readonly source: Ipv4;
+  readonly destination: Ipv4;
+}
+
+/** Where a packet can be, and what is known there besides its addresses. */
+interface Places {
+  /** At the interface of the instance that sends it. */
+  readonly sender: { readonly instance: Instance };
+  readonly egress: { readonly instance: Instance };
+  /** In a VPC's routing, from an instance of this subnet. */
+  readonly route: { readonly vpc: string; readonly subnet: string };
+  readonly peering: { readonly from: string; readonly to: string };
+  /** In a VPC's internet gateway, on its way out, or in. */
+  readonly 'gateway-out': { readonly vpc: string };
+  readonly 'gateway-in': { readonly vpc: string };
+  /** Between gateways, host and outside. */
+  readonly border: { readonly from: 'gateway' | 'host' | 'internet' };
+  readonly ingress: { readonly instance: Instance; readonly neighbour: Instance | undefined };
+  /** At the interface of the instance it is for. */
+  readonly receiver: { readonly instance: Instance };
+  /** The router, host or outside itself: as the one that sends, or receives. */
+  readonly 'from-router': { readonly vpc: string };
+  readonly 'to-router': { readonly vpc: string; readonly from: 'instance' | 'peering' | 'gateway' };
+  readonly 'from-host': object;
+  readonly 'to-host': object;
+  readonly 'from-internet': object;
+  readonly 'to-internet': object;
+}
+
+export type Place = { readonly [At in keyof Places]: { readonly at: At } & Places[At] }[keyof Places];
+type PlaceAt<At extends keyof Places> = Extract<Place, { at: At }>;
+
+/** A translation, and the component that made it: which undoes it for the answer. */
+interface Translated extends Translation {
+  readonly by: string;
+}
+
+/** One direction of a connection. */
+export interface Walk {
+  readonly lookup: Lookup;
+  readonly query: ResolvedQuery;
+  readonly direction: 'forward' | 'return';
+  /** Whom the packet is meant for. */
+  readonly target: Endpoint;
+  /** What the first packet was translated by; of the way forward, as far as it has come. */
+  readonly translated: readonly Translated[];
+}
+
+/** What a component decides. */
+export interface Step {
+  readonly component: Component;
+  readonly decision: Hop['decision'];
+  readonly rule: string;
+  readonly hint?: string;
+  readonly translation?: Translation;
+  /** It refuses by where the packet is and goes, not by a rule about packets: there is no way, so there is no answer. */
+  readonly lost?: true;
+  /** The packet behind it. Default: as it came. */
+  readonly packet?: Packet;
+  /** Absent: the way ends here. Of a refusal: where the packet would be otherwise. */
+  readonly next?: Place;
+}
+
+type Table = { readonly [At in keyof Places]: (walk: Walk, place: PlaceAt<At>, packet: Packet) => Step };
+
+const COMPONENTS: Table = {
+  sender,
+  egress: (walk, { instance }, packet) => gate(walk, 'egress', instance, neighbourOf(walk, instance, packet), packet),
+  route,
+  peering,
+  'gateway-out': gatewayOut,
+  border,
+  'gateway-in': gatewayIn,
+  ingress: (walk, { instance, neighbour }, packet) => gate(walk, 'ingress', instance, neighbour, packet),
+  receiver: (_walk, { instance }) => passes(instanceComponent(instance), `${instance.ip} is its address`),
+  'from-router': (walk, { vpc }) => ({
+    ...passes(routerComponent(vpc), 'it answers'),
+    ...(walk.target.kind === 'instance' ? { next: entering(walk, walk.target) } : {}),
+  }),
+  'to-router': toRouter,
+  'from-host': () => passes(HOST_COMPONENT, 'it sends', { at: 'border', from: 'host' }),
+  'to-host': () => passes(HOST_COMPONENT, 'it sent what this answers'),
+  'from-internet': () => passes(INTERNET_COMPONENT, 'it sends', { at: 'border', from: 'internet' }),
+  'to-internet': () => passes(INTERNET_COMPONENT, 'it is outside of every VPC'),
+};
+
+export function stepAt(walk: Walk, place: Place, packet: Packet): Step {
+  const component = COMPONENTS[place.at] as (walk: Walk, place: Place, packet: Packet) => Step;
+  return component(walk, place, packet);
+}
+
+/** Where a packet from this end begins. */
+export function beginning(lookup: Lookup, end: Endpoint): Place | undefined {
+  switch (end.kind) {
+    case 'instance': {
+      const instance = lookup.instanceAt(end.vpc, end.ip as Ipv4);
+      return instance === undefined ? undefined : { at: 'sender', instance };
+    }
+    case 'router':
+      return { at: 'from-router', vpc: end.vpc };
+    case 'host':
+      return { at: 'from-host' };
+    case 'internet':
+      return { at: 'from-internet' };
+    case 'nobody':
+      return undefined;
+  }
+}
+
+// --- names of components -----------------------------------------------------------------------------------------------
+
+function component(kind: ComponentKind, name: string, vpc: string | null, id: string | null): Component {
+  return { kind, id, name, vpc };
+}
+
+const HOST_COMPONENT = component('host', 'host', null, null);
+const INTERNET_COMPONENT = component('internet', 'internet', null, null);
+const BORDER_COMPONENT = component('border', 'border between VPCs, host and internet', null, 'edge');
+
+const instanceComponent = ({ vpc, name }: Instance): Component =>
+  component('instance', `instance ${vpc}/${name}`, vpc, ids.instance(vpc, name));
+const routerComponent = (vpc: string): Component => component('router', `router of vpc ${vpc}`, vpc, ids.vpc(vpc));
+const routeComponent = (vpc: string, subnet: string): Component =>
+  component('route', `routing of subnet ${vpc}/${subnet}`, vpc, ids.subnet(vpc, subnet));
+const gatewayComponent = (vpc: string): Component =>
+  component('internet-gateway', `internet gateway of vpc ${vpc}`, vpc, ids.igw(vpc));
+const peeringComponent = (a: string, b: string): Component => {
+  const [first, second] = a < b ? [a, b] : [b, a];
+  return component('peering', `peering ${first} - ${second}`, null, ids.peering(a, b));
+};
+
+// --- steps -----------------------------------------------------------------------------------------------------------
+
+function passes(at: Component, rule: string, next?: Place): Step {
+  return { component: at, decision: 'passes', rule, ...(next === undefined ? {} : { next }) };
+}
+
+interface Blocked {
+  readonly rule: string;
+  readonly hint?: string | undefined;
+  readonly packet?: Packet;
+  readonly next?: Place | undefined;
+}
+
+/** No way there. */
+function blocked(at: Component, { rule, hint, packet, next }: Blocked): Step {
+  return {
+    component: at,
+    decision: 'refuses',
+    rule,
+    lost: true,
+    ...(hint === undefined ? {} : { hint }),
+    ...(packet === undefined ? {} : { packet }),
+    ...(next === undefined ? {} : { next }),
+  };
+}
+
+function translates(at: Component, rule: string, packet: Packet, translation: Translation, next: Place): Step {
+  const { field, to } = translation;
+  return { component: at, decision: 'translates', rule, translation, packet: { ...packet, [field]: to }, next };
+}
+
+/** In front of the instance that the packet is meant for, whichever way it came there. */
+function entering(walk: Walk, end: Endpoint): Place {
+  const instance = end.kind === 'instance' ? walk.lookup.instanceAt(end.vpc, end.ip as Ipv4) : undefined;
+  if (instance === undefined) throw new Error(`${endText(end)} has no interface`);
+  return { at: 'ingress', instance, neighbour: undefined };
+}
+
+/** Beyond a refusal that leads nowhere: the instance that the packet is meant for, if it is meant for one. */
+function beyond(walk: Walk): Pick<Blocked, 'packet' | 'next'> {
+  return walk.target.kind === 'instance' ? { next: entering(walk, walk.target) } : {};
+}
+
+// --- the instance ----------------------------------------------------------------------------------------------------
+
+function sender({ target }: Walk, { instance }: PlaceAt<'sender'>, packet: Packet): Step {
+  const at = instanceComponent(instance);
+  const meant = vpcMeant(target, packet.destination) ?? instance.vpc;
+  if (packet.destination === instance.ip && meant === instance.vpc)
+    return passes(at, `${instance.ip} is its own: it leaves no interface`);
+  return passes(at, `${packet.source} is its address`, { at: 'egress', instance });
+}
+
+function neighbourOf({ lookup }: Walk, { vpc }: Instance, { destination }: Packet): Instance | undefined {
+  return lookup.instanceAt(vpc, destination);
+}
+
+const TRACKED = 'stateful: the answer of a connection that was admitted passes';
+
+function gate(
+  walk: Walk,
+  direction: Direction,
+  instance: Instance,
+  neighbour: Instance | undefined,
+  packet: Packet,
+): Step {
+  const { lookup, query } = walk;
+  const next: Place =
+    direction === 'egress' ? { at: 'route', vpc: instance.vpc, subnet: instance.subnet } : { at: 'receiver', instance };
+  const component = gateOf(lookup, instance, direction);
+  if (walk.direction === 'return') return passes(component, TRACKED, next);
+  const address = direction === 'egress' ? packet.destination : packet.source;
+  // VPC User Guide, "Security groups": the reserved addresses of the default VPC router are not filtered.
+  if (direction === 'egress' && lookup.gatewayAt(instance.vpc, address) !== undefined) {
+    return passes(component, `what is for the router of vpc ${instance.vpc} is not filtered`, next);
+  }
+  const other = direction === 'egress' ? query.destination : query.source;
+  const anybody = other.kind === 'internet' && other.any;
+  const { admits, rule, hint } = judge(lookup, { direction, instance, address, anybody, neighbour, ...query });
+  return {
+    component,
+    decision: admits ? 'passes' : 'refuses',
+    rule,
+    ...(hint === undefined ? {} : { hint }),
+    next,
+  };
+}
+
+// --- the VPC's routing -------------------------------------------------------------------------------------------------
+
+function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Packet): Step {
+  const { lookup, target } = walk;
+  const at = routeComponent(vpc, name);
+  const { destination } = packet;
+  const network = lookup.network(vpc);
+  const away = vpcMeant(target, destination);
+  const local = network?.blocks.find((block) => lookup.isIn(destination, block));
+  if (local !== undefined) {
+    if (away !== undefined && away !== vpc) {
+      return blocked(at, {
+        rule: `${destination} is of its own block ${local.cidr}, not of vpc ${away}`,
+        hint: 'VPCs with overlapping blocks reach each other by public addresses only',
+        ...beyond(walk),
+      });
+    }
+    return localRoute(walk, vpc, at, packet, `${local.cidr} is local`);
+  }
+  const peer = network?.peers.find(({ theirs }) => lookup.isInAny(destination, theirs));
+  if (peer !== undefined && (away === undefined || away === peer.vpc)) {
+    const block = peer.theirs.find((one) => lookup.isIn(destination, one));
+    return passes(at, `${block?.cidr} is peered vpc ${peer.vpc}'s`, { at: 'peering', from: vpc, to: peer.vpc });
+  }
+  if (away !== undefined && away !== vpc) return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
+  const subnet = lookup.subnet(vpc, name);
+  const next: Place = { at: 'gateway-out', vpc };
+  if (subnet?.public === true) return passes(at, 'public: everything else goes to the internet gateway', next);
+  return blocked(at, {
+    rule: `private: nothing leads to ${destination}, which is outside of vpc ${vpc} and its peers`,
+    hint: `make subnet ${vpc}/${name} public`,
+    next,
+  });
+}
+
+/** The VPC in which the target is meant to be found by this address. */
+function vpcMeant(target: Endpoint, destination: Ipv4): string | undefined {
+  switch (target.kind) {
+    case 'instance':
+      return destination === target.ip ? target.vpc : undefined;
+    case 'router':
+      return target.vpc;
+    case 'nobody':
+      return target.vpc ?? undefined;
+    default:
+      return undefined;
+  }
+}
+
+function localRoute({ lookup }: Walk, vpc: string, at: Component, { source, destination }: Packet, rule: string): Step {
+  const instance = lookup.instanceAt(vpc, destination);
+  if (instance !== undefined) {
+    return passes(at, rule, { at: 'ingress', instance, neighbour: lookup.instanceAt(vpc, source) });
+  }
+  if (lookup.gatewayAt(vpc, destination) !== undefined) {
+    return passes(at, rule, { at: 'to-router', vpc, from: 'instance' });
+  }
+  return blocked(at, { rule: `${rule}, and no instance of vpc ${vpc} has ${destination}` });
+}
+
+function unrouted(
+  walk: Walk,
+  vpc: string,
+  away: string,
+  at: Component,
+  destination: Ipv4,
+  peers: readonly Peer[],
+): Step {
+  const peer = peers.find((one) => one.vpc === away);
+  if (peer === undefined) {
+    return blocked(at, {
+      rule: `nothing leads to ${destination}: vpc ${vpc} and vpc ${away} are not peered`,
+      hint: `peer vpc ${vpc} with vpc ${away}${hasPublic(walk.target) ? `, or use the public address` : ''}`,
+      ...beyond(walk),
+    });
+  }
+  return blocked(at, {
+    rule: `nothing leads to ${destination}: the peering with vpc ${away} leaves it out (only ${peer.peering.allowCidrs?.join(', ')})`,
+    hint: `allow a block with ${destination} in the peering`,
+    next: { at: 'peering', from: vpc, to: away },
+  });
+}
+
+function hasPublic(end: Endpoint): boolean {
+  return end.kind === 'instance' && end.publicIp !== null;
+}
+
+// --- peering -----------------------------------------------------------------------------------------------------------
+
+function peering(walk: Walk, { from, to }: PlaceAt<'peering'>, packet: Packet): Step {
+  const { lookup } = walk;
+  const at = peeringComponent(from, to);
+  const peer = lookup.network(from)?.peers.find(({ vpc }) => vpc === to);
+  const beyondIt = behindPeering(walk, to, packet);
+  if (peer === undefined) return blocked(at, { rule: `vpc ${from} and vpc ${to} are not peered`, ...beyond(walk) });
+  const allowed = peer.peering.allowCidrs;
+  if (!lookup.isInAny(packet.source, peer.ours)) {
+    return blocked(at, {
+      rule: `only ${allowed?.join(', ')} take part: ${packet.source} of vpc ${from} does not`,
+      hint: `allow a block with ${packet.source} in the peering`,
+      ...beyondIt,
+    });
+  }
+  if (beyondIt.next === undefined) {
+    return blocked(at, { rule: `no instance of vpc ${to} has ${packet.destination}` });
+  }
+  const blocks = allowed === undefined ? 'all blocks of both VPCs take part' : `only ${allowed.join(', ')} take part`;
+  return passes(at, blocks, beyondIt.next);
+}
+
+function behindPeering({ lookup }: Walk, vpc: string, { destination }: Packet): { readonly next?: Place } {
+  const instance = lookup.instanceAt(vpc, destination);
+  if (instance !== undefined) return { next: { at: 'ingress', instance, neighbour: undefined } };
+  if (lookup.gatewayAt(vpc, destination) === undefined) return {};
+  return { next: { at: 'to-router', vpc, from: 'peering' } };
+}
+
+// --- internet gateway ----------------------------------------------------------------------------------------------------
+
+function gatewayOut(walk: Walk, { vpc }: PlaceAt<'gateway-out'>, packet: Packet): Step {
+  const { lookup } = walk;
+  const at = gatewayComponent(vpc);
+  const next: Place = { at: 'border', from: 'gateway' };
+  if (walk.direction === 'return') return undone(walk, at, 'source', packet, next);
+  const instance = lookup.instanceAt(vpc, packet.source);
+  const source = instance?.publicIp;
+  if (source === undefined) {
+    const isPublic = instance !== undefined && lookup.subnet(vpc, instance.subnet)?.public === true;
+    return blocked(at, {
+      rule: `${instance === undefined ? packet.source : `instance ${vpc}/${instance.name}`} has no public address`,
+      hint: `give it one${isPublic ? '' : ', in a public subnet'}`,
+      // What the receiver would see is one of the pool.
+      packet: { ...packet, source: addressAt(lookup.pool.cidr, 1) },
+      next,
+    });
+  }
+  return translates(
+    at,
+    `${source} is its public address`,
+    packet,
+    { field: 'source', from: packet.source, to: source },
+    next,
+  );
+}
+
+/** What this component translated of the first packet, it translates back of the answer. */
+function undone({ translated }: Walk, at: Component, field: Translation['field'], packet: Packet, next: Place): Step {
+  const before = translated.find((one) => one.by === at.id && one.field !== field && one.to === packet[field]);
+  if (before === undefined) return passes(at, 'nothing was translated here', next);
+  const { from, to } = before;
+  return translates(at, 'stateful: the answer is translated back', packet, { field, from: to, to: from }, next);
+}
+
+function gatewayIn(walk: Walk, { vpc }: PlaceAt<'gateway-in'>, packet: Packet): Step {
+  const { lookup } = walk;
+  const at = gatewayComponent(vpc);
+  if (walk.direction === 'return') return comeBack(walk, at, vpc, packet);
+  const instance = lookup.instanceAtPublic(packet.destination);
+  const inside = insideSource(walk, vpc, packet.source);
+  if (inside !== undefined) {
+    return blocked(at, { rule: `${packet.source} is of ${inside}, and comes from outside`, ...beyond(walk) });
+  }
+  if (instance !== undefined && instance.vpc === vpc) {
+    const translation: Translation = { field: 'destination', from: packet.destination, to: instance.ip };
+    const next: Place = { at: 'ingress', instance, neighbour: undefined };
+    return translates(at, `${packet.destination} is instance ${vpc}/${instance.name}'s`, packet, translation, next);
+  }
+  return privatelyFromHost(lookup, at, vpc, packet.destination);
+}
+
+/** The host comes in by private addresses too, to whoever it would reach by a public one. */
+function privatelyFromHost(lookup: Lookup, at: Component, vpc: string, destination: Ipv4): Step {
+  const instance = lookup.instanceAt(vpc, destination);
+  if (instance === undefined) {
+    if (lookup.gatewayAt(vpc, destination) === undefined) {
+      return blocked(at, { rule: `no instance of vpc ${vpc} has ${destination}` });
+    }
+    return passes(at, 'the host may come in', { at: 'to-router', vpc, from: 'gateway' });
+  }
+  const next: Place = { at: 'ingress', instance, neighbour: undefined };
+  if (instance.publicIp !== undefined) {
+    return passes(at, `the host may come in: instance ${vpc}/${instance.name} has a public address`, next);
+  }
+  return blocked(at, { rule: `instance ${vpc}/${instance.name} has no public address`, hint: 'give it one', next });
+}
+
+function comeBack(walk: Walk, at: Component, vpc: string, packet: Packet): Step {
+  const { target } = walk;
+  if (target.kind !== 'instance' || target.vpc !== vpc) {
+    return blocked(at, { rule: `nobody of vpc ${vpc} has asked for this` });
+  }
+  return undone(walk, at, 'destination', packet, entering(walk, target));
+}
+
+/** The block of the VPC or of a peer that an address is of. */
+function insideSource({ lookup }: Walk, vpc: string, source: Ipv4): string | undefined {
+  const network = lookup.network(vpc);
+  const own = network?.blocks.find((block) => lookup.isIn(source, block));
+  if (own !== undefined) return `the VPC's own block ${own.cidr}`;
+  for (const peer of network?.peers ?? []) {
+    const theirs = peer.theirs.find((block) => lookup.isIn(source, block));
+    if (theirs !== undefined) return `block ${theirs.cidr} of peered vpc ${peer.vpc}`;
+  }
+  return undefined;
+}
+
+// --- border --------------------------------------------------------------------------------------------------------------
+
+function border(walk: Walk, { from }: PlaceAt<'border'>, packet: Packet): Step {
+  const { lookup, target } = walk;
+  const at = BORDER_COMPONENT;
+  const { destination } = packet;
+  if (from === 'internet') {
+    const refused = fromOutside(walk, packet);
+    if (refused !== undefined) return refused;
+  }
+  if (lookup.isIn(destination, lookup.pool)) {
+    const owner = lookup.instanceAtPublic(destination);
+    if (owner === undefined) return blocked(at, { rule: `no instance has the public address ${destination}` });
+    return passes(at, `${destination} is a public address of vpc ${owner.vpc}`, { at: 'gateway-in', vpc: owner.vpc });
+  }
+  if (target.kind === 'host') {
+    if (walk.direction === 'return') return passes(at, 'the host gets answers', { at: 'to-host' });
+    return blocked(at, { rule: 'the host lets in answers only: no instance opens a connection to it' });
+  }
+  const routed = lookup.hostRouted(destination);
+  if (from === 'host') return fromHost(walk, at, destination, routed === undefined ? undefined : routed.vpc);
+  if (target.kind !== 'internet' || from === 'internet') {
+    return blocked(at, { rule: `nothing leads to ${destination} from here`, ...beyond(walk) });
+  }
+  if (routed !== undefined) {
+    const rule = `${destination} is of subnet ${routed.vpc}/${routed.name}, which others reach by public addresses only`;
+    return blocked(at, { rule, hint: `peer with vpc ${routed.vpc}, or use a public address` });
+  }
+  return outwards(walk, at, packet);
+}
+
+function fromOutside(walk: Walk, { source, destination }: Packet): Step | undefined {
+  const { lookup, target } = walk;
+  const at = BORDER_COMPONENT;
+  if (lookup.edge?.uplink === undefined) return blocked(at, { ...NO_UPLINK, ...inwards(walk, destination) });
+  const routed = lookup.hostRouted(source);
+  if (routed !== undefined) {
+    const rule = `${source} is of subnet ${routed.vpc}/${routed.name}, and comes from outside`;
+    return blocked(at, { rule, ...inwards(walk, destination) });
+  }
+  if (target.kind !== 'instance' || target.publicIp !== null) return undefined;
+  return blocked(at, {
+    rule: `instance ${target.vpc}/${target.name} has no public address`,
+    hint: `give it one${lookup.subnet(target.vpc, target.subnet)?.public === true ? '' : ', in a public subnet'}`,
+    ...beyond(walk),
+  });
+}
+
+const NO_UPLINK: Blocked = {
+  rule: 'there is no uplink: public means reachable from the host only',
+  hint: 'configure an uplink',
+};
+
+/** Where a packet for a public address would go on. */
+function inwards(walk: Walk, destination: Ipv4): Pick<Blocked, 'next' | 'packet'> {
+  const owner = walk.lookup.instanceAtPublic(destination);
+  return owner === undefined ? beyond(walk) : { next: { at: 'gateway-in', vpc: owner.vpc } };
+}
+
+function fromHost(walk: Walk, at: Component, destination: Ipv4, routed: string | undefined): Step {
+  const { lookup, target } = walk;
+  const vpc = vpcMeant(target, destination);
+  if (routed !== undefined && (vpc === undefined || vpc === routed)) {
+    return passes(at, `the host has a route to it`, { at: 'gateway-in', vpc: routed });
+  }
+  const subnet = target.kind === 'instance' ? lookup.subnet(target.vpc, target.subnet) : undefined;
+  const why =
+    subnet === undefined
+      ? ''
+      : subnet.public
+        ? `: something else on this host has the route to ${subnet.cidr}`
+        : `: subnet ${subnet.vpc}/${subnet.name} is private`;
+  return blocked(at, {
+    rule: `the host has no route to ${destination}${why}`,
+    hint: hasPublic(target)
+      ? 'use the public address'
+      : subnet === undefined
+        ? undefined
+        : 'put it into a public subnet',
+    ...beyond(walk),
+  });
+}
+
+function outwards(walk: Walk, at: Component, { source }: Packet): Step {
+  const { edge, installation } = walk.lookup;
+  const next: Place = { at: 'to-internet' };
+  if (edge?.uplink === undefined) return blocked(at, { ...NO_UPLINK, next });
+  if (installation.poolRouted || walk.direction === 'return') {
+    return passes(at, `uplink ${edge.uplink} leads out`, next);
+  }
+  return {
+    component: at,
+    decision: 'translates',
+    rule: `uplink ${edge.uplink} leads out; the pool is not routed to this host`,
+    translation: { field: 'source', from: source, to: `the address of ${edge.uplink}` },
+    next,
+  };
+}
+
+// --- the router itself ---------------------------------------------------------------------------------------------------
+
+function toRouter({ query }: Walk, { vpc, from }: PlaceAt<'to-router'>): Step {
+  const at = routerComponent(vpc);
+  if (from !== 'instance') return blocked(at, { rule: 'it answers instances of its own VPC only' });
+  if (query.protocol.name === 'icmp') return passes(at, 'it answers pings');
+  return blocked(at, { rule: `it answers pings only, not ${trafficText(query)}` });
+}

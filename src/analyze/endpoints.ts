@@ -1,0 +1,226 @@
+/** From what a user writes to the ends of a packet's way. */
+import { invalid, VpcctlError } from '../errors.js';
+import { HOST_ADDRESS, type Instance, type Subnet } from '../model/resources.js';
+import { requireInstance, requireVpc } from '../model/verbs.js';
+import { hostCidr, type Ipv4, isSpecialUse, parseIp, prefixLength } from '../net/cidr.js';
+import { hasPorts, ICMP, type Protocol, parsePort, parseProtocol, TCP } from '../net/ports.js';
+import { quote } from '../net/quote.js';
+import { blocksNamed } from './gates.js';
+import type { Lookup } from './lookup.js';
+import type { Endpoint, Query, ResolvedQuery } from './types.js';
+
+const FORMS = 'write VPC/INSTANCE, VPC/INSTANCE@public, internet, internet:ADDRESS, host or an IPv4 address';
+const SOURCE_FORMS = 'write VPC/INSTANCE, internet, internet:ADDRESS or host';
+
+function usage(message: string, hint: string): VpcctlError {
+  return new VpcctlError('USAGE', message, { hint });
+}
+
+export interface Traffic {
+  readonly protocol: { readonly name: string; readonly number: number };
+  readonly port: number | null;
+}
+
+/** USAGE when a port is missing, or given to a protocol that has none; INVALID when either is none. */
+export function trafficOf({ protocol, port }: Pick<Query, 'protocol' | 'port'>): Traffic {
+  const asked: Protocol = protocol === undefined ? (port === undefined ? ICMP : TCP) : parseProtocol(protocol);
+  if (asked.number === 'any') throw usage('the protocol is any: a packet has one', 'name tcp, udp, icmp or a number');
+  const found = { name: asked.name, number: asked.number };
+  if (!hasPorts(asked)) {
+    if (port !== undefined)
+      throw usage(`protocol ${asked.name} has no ports`, 'leave the port out, or name tcp or udp');
+    return { protocol: found, port: null };
+  }
+  if (port === undefined) throw usage(`a packet of ${asked.name} goes to a port`, 'give the port');
+  return { protocol: found, port: parsePort(port, asked).from };
+}
+
+/** NOT_FOUND for names that are not there, USAGE for what is no end or no question, INVALID for addresses that nothing can have. */
+export function resolve(lookup: Lookup, query: Query): ResolvedQuery {
+  const traffic = trafficOf(query);
+  const source = sourceOf(lookup, query.source);
+  const destination = destinationOf(lookup, query.destination, source);
+  if (isOutside(source) && isOutside(destination)) {
+    throw usage(
+      `neither ${query.source} nor ${query.destination} is in a VPC: nothing of vpcctl's is between them`,
+      'name an instance',
+    );
+  }
+  return { ...outside(lookup, source, destination), ...traffic };
+}
+
+function isOutside({ kind }: Endpoint): boolean {
+  return kind === 'internet' || kind === 'host';
+}
+
+/** Of an end outside that is no certain one, the address is chosen so that the other end's rules do not single it out. */
+export function outside(
+  lookup: Lookup,
+  source: Endpoint,
+  destination: Endpoint,
+): Pick<ResolvedQuery, 'source' | 'destination'> {
+  const chosen = (one: Endpoint, other: Endpoint): Endpoint =>
+    one.kind === 'internet' && one.any ? { ...one, address: ordinaryAddress(lookup, other) } : one;
+  return { source: chosen(source, destination), destination: chosen(destination, source) };
+}
+
+// --- instances, host, internet ---------------------------------------------------------------------------------------
+
+export const HOST: Endpoint = { kind: 'host', address: HOST_ADDRESS };
+export const INTERNET: Endpoint = { kind: 'internet', any: true, address: '203.0.113.1' };
+
+/** By its private address too where it has no public one. */
+export function instanceEnd(instance: Instance, by: 'private' | 'public'): Endpoint {
+  const { vpc, name, subnet, ip, publicIp } = instance;
+  const end = { kind: 'instance', vpc, name, subnet, ip, publicIp: publicIp ?? null } as const;
+  return by === 'public' && publicIp !== undefined
+    ? { ...end, by, address: publicIp }
+    : { ...end, by: 'private', address: ip };
+}
+
+function sourceOf(lookup: Lookup, text: string): Endpoint {
+  if (text === 'host') return HOST;
+  const internet = internetOf(lookup, text);
+  if (internet !== undefined) return internet;
+  if (text.endsWith('@public'))
+    throw usage(`${quote(text)}: a source is not meant by its public address`, SOURCE_FORMS);
+  const instance = instanceOf(lookup, text);
+  if (instance === undefined) throw usage(`${quote(text)} is no source`, SOURCE_FORMS);
+  return instanceEnd(instance, 'private');
+}
+
+function destinationOf(lookup: Lookup, text: string, source: Endpoint): Endpoint {
+  if (text === 'host') return HOST;
+  const internet = internetOf(lookup, text);
+  if (internet !== undefined) {
+    if (internet.kind === 'internet' && !internet.any) refuseInside(lookup, source, internet.address as Ipv4);
+    return internet;
+  }
+  const byPublic = text.endsWith('@public');
+  const instance = instanceOf(lookup, byPublic ? text.slice(0, -'@public'.length) : text);
+  if (instance !== undefined) {
+    if (!byPublic) return instanceEnd(instance, source.kind === 'internet' ? 'public' : 'private');
+    if (instance.publicIp === undefined) {
+      throw usage(`instance ${instance.vpc}/${instance.name} has no public address`, 'leave @public out');
+    }
+    return instanceEnd(instance, 'public');
+  }
+  if (!/^[0-9.]+$/.test(text)) throw usage(`${quote(text)} is no destination`, FORMS);
+  return seenAt(lookup, source, parseIp(text));
+}
+
+function instanceOf(lookup: Lookup, text: string): Instance | undefined {
+  const parts = text.split('/');
+  const [vpc, name] = parts;
+  if (parts.length !== 2 || vpc === undefined || name === undefined || /^[0-9.]+$/.test(vpc)) return undefined;
+  return requireInstance(lookup.reader, vpc, name);
+}
+
+function internetOf(lookup: Lookup, text: string): Endpoint | undefined {
+  if (text === 'internet') return INTERNET;
+  if (!text.startsWith('internet:')) return undefined;
+  const address = parseIp(text.slice('internet:'.length));
+  refuseSpecial(address);
+  if (lookup.isIn(address, lookup.pool)) {
+    throw invalid(`${address} is of the pool of public addresses ${lookup.pool.cidr}, not of the outside`, {
+      hint: 'name the instance that has it',
+    });
+  }
+  return { kind: 'internet', any: false, address };
+}
+
+function refuseSpecial(address: Ipv4): void {
+  const special = isSpecialUse(hostCidr(address));
+  if (special !== undefined) {
+    throw invalid(`${address} is of ${special.cidr} (${special.purpose}): it leaves no network`, {
+      hint: 'name another address',
+    });
+  }
+}
+
+function refuseInside(lookup: Lookup, source: Endpoint, address: Ipv4): void {
+  const found = seenAt(lookup, source, address);
+  if (found.kind === 'internet') return;
+  throw invalid(`${address} is not outside for the source: ${endText(found)}`, { hint: 'leave `internet:` out' });
+}
+
+// --- addresses -------------------------------------------------------------------------------------------------------
+
+/** Whom the source finds at an address. */
+function seenAt(lookup: Lookup, source: Endpoint, address: Ipv4): Endpoint {
+  if (address === HOST_ADDRESS) return HOST;
+  refuseSpecial(address);
+  if (lookup.isIn(address, lookup.pool)) {
+    const instance = lookup.instanceAtPublic(address);
+    return instance === undefined ? { kind: 'nobody', vpc: null, address } : instanceEnd(instance, 'public');
+  }
+  const vpc = vpcSeenAt(lookup, source, address);
+  return vpc === undefined ? { kind: 'internet', any: false, address } : inVpc(lookup, vpc, address);
+}
+
+function vpcSeenAt(lookup: Lookup, source: Endpoint, address: Ipv4): string | undefined {
+  if (source.kind === 'host') return lookup.hostRouted(address)?.vpc;
+  if (source.kind !== 'instance') return undefined;
+  const own = lookup.network(source.vpc);
+  if (own === undefined || lookup.isInAny(address, own.blocks)) return source.vpc;
+  return own.peers.find(({ vpc }) => lookup.isInAny(address, lookup.network(vpc)?.blocks ?? []))?.vpc;
+}
+
+function inVpc(lookup: Lookup, vpc: string, address: Ipv4): Endpoint {
+  const instance = lookup.instanceAt(vpc, address);
+  if (instance !== undefined) return instanceEnd(instance, 'private');
+  const subnet = lookup.gatewayAt(vpc, address);
+  return subnet === undefined ? { kind: 'nobody', vpc, address } : routerEnd(subnet);
+}
+
+function routerEnd({ vpc, name, gateway }: Subnet): Endpoint {
+  return { kind: 'router', vpc, subnet: name, address: gateway };
+}
+
+/** Tried in order: of documentation (RFC 5737), then of well-known networks. */
+const ORDINARY = [
+  '203.0.113.1',
+  '192.0.2.1',
+  '198.51.100.1',
+  '8.8.8.8',
+  '1.1.1.1',
+  '93.184.215.14',
+  '45.33.32.156',
+] as Ipv4[];
+/** A larger block singles nobody out: `0.0.0.0/1` is half of everything. */
+const SINGLES_OUT = 8;
+
+function ordinaryAddress(lookup: Lookup, other: Endpoint): Ipv4 {
+  const inside = [lookup.pool, ...lookup.vpcs().flatMap(({ cidrs }) => cidrs.map((cidr) => lookup.block(cidr)))];
+  const instance = other.kind === 'instance' ? lookup.instanceAt(other.vpc, other.ip as Ipv4) : undefined;
+  const named = instance === undefined ? [] : blocksNamed(lookup, instance);
+  const narrow = named.filter((cidr) => prefixLength(cidr) >= SINGLES_OUT).map((cidr) => lookup.block(cidr));
+  const free = ORDINARY.filter((address) => !lookup.isInAny(address, inside));
+  return free.find((address) => !lookup.isInAny(address, narrow)) ?? free[0] ?? (INTERNET.address as Ipv4);
+}
+
+// --- words -----------------------------------------------------------------------------------------------------------
+
+/** An end in a person's words. */
+export function endText(end: Endpoint): string {
+  switch (end.kind) {
+    case 'instance':
+      return `${end.vpc}/${end.name}${end.by === 'public' ? ' by its public address' : ''}`;
+    case 'router':
+      return `the gateway of subnet ${end.vpc}/${end.subnet}`;
+    case 'host':
+      return 'the host';
+    case 'internet':
+      return end.any ? 'the internet' : `${end.address} in the internet`;
+    case 'nobody':
+      return end.vpc === null
+        ? `${end.address}, a public address nobody has`
+        : `${end.address}, an address nobody has in vpc ${end.vpc}`;
+  }
+}
+
+/** INVALID or NOT_FOUND where a name is none. */
+export function requireVpcs(lookup: Lookup, names: readonly string[] | undefined): readonly string[] {
+  if (names === undefined) return lookup.vpcs().map(({ name }) => name);
+  return [...new Set(names.map((name) => requireVpc(lookup.reader, name).name))];
+}

@@ -1,0 +1,194 @@
+/** The model as analyses ask it: everything is read once and kept, addresses compare as numbers. */
+import { findKind, getKind, type Reader } from '../model/reader.js';
+import {
+  EDGE_ID,
+  type Edge,
+  type GroupRule,
+  type Installation,
+  type Instance,
+  ids,
+  type Peering,
+  type SecurityGroup,
+  type Subnet,
+  type Vpc,
+} from '../model/resources.js';
+import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
+import { installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/verbs.js';
+import { type Cidr, type Ipv4, rangeOf, toNumber } from '../net/cidr.js';
+
+export type Direction = 'ingress' | 'egress';
+
+/** A block, to be compared with. */
+export interface Block {
+  readonly cidr: Cidr;
+  readonly first: number;
+  readonly last: number;
+}
+
+export interface Peer {
+  readonly peering: Peering;
+  readonly vpc: string;
+  /** The peer's blocks that take part. */
+  readonly theirs: readonly Block[];
+  readonly ours: readonly Block[];
+}
+
+/** The VPC with what hangs on it. */
+export interface Network {
+  readonly vpc: Vpc;
+  readonly blocks: readonly Block[];
+  readonly peers: readonly Peer[];
+}
+
+/** A group's rule, with what is worked out of it once. */
+export interface Compiled {
+  readonly rule: GroupRule;
+  /** Its place in the group's list, from 1. */
+  readonly number: number;
+  /** Of a rule that names one. */
+  readonly block: Block | undefined;
+}
+
+/** What is made once for each key. */
+class Memo<K, V> {
+  readonly #made = new Map<K, V>();
+
+  get(key: K, make: (key: K) => V): V {
+    const known = this.#made.get(key);
+    if (known !== undefined || this.#made.has(key)) return known as V;
+    const made = make(key);
+    this.#made.set(key, made);
+    return made;
+  }
+}
+
+/** The same for keys of two parts. */
+class Memo2<K, L, V> {
+  readonly #memos = new Memo<K, Memo<L, V>>();
+
+  get(key: K, further: L, make: () => V): V {
+    return this.#memos.get(key, () => new Memo<L, V>()).get(further, make);
+  }
+}
+
+export class Lookup {
+  readonly reader: Reader;
+  readonly installation: Installation;
+  readonly edge: Edge | undefined;
+  readonly pool: Block;
+  readonly #numbers = new Memo<Ipv4, number>();
+  readonly #blocks = new Memo<Cidr, Block>();
+  readonly #networks = new Memo<string, Network | undefined>();
+  readonly #subnets = new Memo2<string, string, Subnet | undefined>();
+  readonly #groups = new Memo2<string, string, SecurityGroup | undefined>();
+  readonly #policies = new Memo2<Subnet, Direction, readonly PolicyRule[] | undefined>();
+  readonly #rules = new Memo2<SecurityGroup, Direction, readonly Compiled[]>();
+  readonly #spoken = new Memo2<readonly Compiled[], string, readonly Compiled[]>();
+  readonly #byIp = new Memo2<string, Ipv4, Instance | undefined>();
+  readonly #byPublicIp = new Memo<Ipv4, Instance | undefined>();
+  readonly #gateways = new Memo<string, ReadonlyMap<Ipv4, Subnet>>();
+  #vpcs: readonly Vpc[] | undefined;
+  #hostRouted: readonly { readonly subnet: Subnet; readonly block: Block }[] | undefined;
+
+  constructor(reader: Reader) {
+    this.reader = reader;
+    this.installation = installationOf(reader);
+    this.edge = getKind(reader, 'edge', EDGE_ID);
+    this.pool = this.block(this.installation.publicPool);
+  }
+
+  block(cidr: Cidr): Block {
+    return this.#blocks.get(cidr, () => ({ cidr, ...rangeOf(cidr) }));
+  }
+
+  isIn(address: Ipv4, { first, last }: Block): boolean {
+    const value = this.#numbers.get(address, toNumber);
+    return value >= first && value <= last;
+  }
+
+  isInAny(address: Ipv4, blocks: readonly Block[]): boolean {
+    return blocks.some((block) => this.isIn(address, block));
+  }
+
+  /** undefined: there is no such VPC. */
+  network(name: string): Network | undefined {
+    return this.#networks.get(name, () => {
+      const vpc = getKind(this.reader, 'vpc', ids.vpc(name));
+      if (vpc === undefined) return undefined;
+      const blocks = (cidrs: readonly Cidr[]): Block[] => cidrs.map((cidr) => this.block(cidr));
+      const peers = peeringsOf(this.reader, name).flatMap((peering): Peer[] => {
+        const other = getKind(this.reader, 'vpc', ids.vpc(otherVpc(peering, name)));
+        if (other === undefined) return [];
+        const [theirs, ours] = [blocks(peeredCidrs(peering, other)), blocks(peeredCidrs(peering, vpc))];
+        return [{ peering, vpc: other.name, theirs, ours }];
+      });
+      return { vpc, blocks: blocks(vpc.cidrs), peers };
+    });
+  }
+
+  vpcs(): readonly Vpc[] {
+    this.#vpcs ??= findKind(this.reader, 'vpc', 'kind:vpc');
+    return this.#vpcs;
+  }
+
+  subnet(vpc: string, name: string): Subnet | undefined {
+    return this.#subnets.get(vpc, name, () => getKind(this.reader, 'subnet', ids.subnet(vpc, name)));
+  }
+
+  group(vpc: string, name: string): SecurityGroup | undefined {
+    return this.#groups.get(vpc, name, () => getKind(this.reader, 'group', ids.group(vpc, name)));
+  }
+
+  /** The ordered rules of a subnet in one direction; undefined: it has none, the groups decide. */
+  policy(subnet: Subnet, direction: Direction): readonly PolicyRule[] | undefined {
+    return this.#policies.get(subnet, direction, () => subnet.policy?.[direction]?.map(parsePolicyRule));
+  }
+
+  instanceAt(vpc: string, address: Ipv4): Instance | undefined {
+    return this.#byIp.get(vpc, address, () => {
+      const [found] = this.reader.find(`ip:${vpc}/${address}`);
+      return found?.kind === 'instance' ? found : undefined;
+    });
+  }
+
+  instanceAtPublic(address: Ipv4): Instance | undefined {
+    return this.#byPublicIp.get(address, () => {
+      const [found] = this.reader.find(`public-ip:${address}`);
+      return found?.kind === 'instance' ? found : undefined;
+    });
+  }
+
+  /** The subnet whose gateway has the address. */
+  gatewayAt(vpc: string, address: Ipv4): Subnet | undefined {
+    return this.#gateways
+      .get(vpc, () => new Map(subnetsOf(this.reader, vpc).map((subnet) => [subnet.gateway, subnet])))
+      .get(address);
+  }
+
+  /** The public subnet that the host's route for the address leads to. */
+  hostRouted(address: Ipv4): Subnet | undefined {
+    this.#hostRouted ??= findKind(this.reader, 'subnet', 'hostroute').map((subnet) => ({
+      subnet,
+      block: this.block(subnet.cidr),
+    }));
+    return this.#hostRouted.find(({ block }) => this.isIn(address, block))?.subnet;
+  }
+
+  /** The rules of a group in one direction that speak of this protocol and port. */
+  rulesOf(group: SecurityGroup, direction: Direction, protocol: number, port: number | null): readonly Compiled[] {
+    const all = this.#rules.get(group, direction, () =>
+      group[direction].map((rule, at) => ({
+        rule,
+        number: at + 1,
+        block: rule.party.type === 'cidr' ? this.block(rule.party.cidr) : undefined,
+      })),
+    );
+    return this.#spoken.get(all, `${protocol} ${port}`, () => all.filter(({ rule }) => speaksOf(rule, protocol, port)));
+  }
+}
+
+/** Whether a rule's protocol and ports cover these. */
+export function speaksOf(rule: Pick<GroupRule, 'protocol' | 'ports'>, protocol: number, port: number | null): boolean {
+  if (rule.protocol !== undefined && rule.protocol !== protocol) return false;
+  return rule.ports === undefined || (port !== null && port >= rule.ports.from && port <= rule.ports.to);
+}

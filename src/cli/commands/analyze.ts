@@ -1,0 +1,111 @@
+/** `analyze`, `matrix`: who reaches whom by the rules, without a packet. */
+import type { Command } from 'commander';
+import type { MatrixQuery, Query } from '../../index.js';
+import { analysisText, matrixText } from '../analysis-text.js';
+import { writeText } from '../files.js';
+import type { Library } from '../host.js';
+import { readFilled, readList, readPort } from '../options.js';
+import type { Session } from '../session.js';
+
+/** Exit status: not reachable. */
+export const UNREACHABLE = 10;
+
+interface Traffic {
+  readonly protocol?: string;
+  readonly port?: number;
+}
+
+function withTraffic(command: Command): Command {
+  return command
+    .option(
+      '--protocol <protocol>',
+      'tcp, udp, icmp (an echo request) or a number (default: tcp with --port, else icmp)',
+      readFilled,
+    )
+    .option('--port <port>', 'of the destination; only with tcp and udp', readPort);
+}
+
+function trafficOf({ protocol, port }: Traffic): Pick<Query, 'protocol' | 'port'> {
+  return { ...(protocol === undefined ? {} : { protocol }), ...(port === undefined ? {} : { port }) };
+}
+
+/** What `analyze` takes, one a line: nothing is worked out, so that a shell can ask. */
+function printEnds(session: Session, library: Library, vpcs: readonly string[] | undefined): void {
+  const found = vpcs === undefined ? library.list().vpcs : vpcs.map((name) => library.inspect(name));
+  const instances = found.flatMap(({ name, subnets }) =>
+    subnets.flatMap((subnet) => subnet.instances.map((instance) => `${name}/${instance.name}`)),
+  );
+  session.write([...instances.sort(), 'internet', 'host'].map((end) => `${end}\n`).join(''));
+}
+
+export function addAnalysis(program: Command, session: Session): void {
+  withTraffic(
+    program
+      .command('analyze')
+      .description(
+        `say whether a packet gets there and its answer back, and what decides that; exit with ${UNREACHABLE} when not`,
+      )
+      .argument('<source>', 'VPC/INSTANCE, internet, internet:ADDRESS or host')
+      .argument('<destination>', 'the same, VPC/INSTANCE@public, or an address'),
+  )
+    .addHelpText(
+      'after',
+      `
+By the recorded rules alone: nothing is sent, and the kernel is not asked (see drift).
+
+  VPC/INSTANCE         by its private address; from the internet by its public one
+  VPC/INSTANCE@public  by its public address
+  internet             any address outside that no rule singles out
+  ADDRESS              whoever has it as the source sees it
+
+Examples:
+  vpcctl analyze a/web a/db --port 5432
+  vpcctl analyze internet a/web --port 443
+  vpcctl analyze a/web 8.8.8.8 --protocol udp --port 53`,
+    )
+    .action(async (source: string, destination: string, options: Traffic) => {
+      const library = await session.open();
+      const analysis = library.analyze({ source, destination, ...trafficOf(options) });
+      session.print({
+        json: analysis,
+        text: () => {
+          const lines = analysisText(analysis, session.colors);
+          return session.quiet ? lines.slice(0, 1) : lines;
+        },
+      });
+      if (!analysis.reachable) session.exitCode = UNREACHABLE;
+    });
+
+  withTraffic(
+    program
+      .command('matrix')
+      .description(
+        'show who reaches whom: every two instances, the internet and the host; with --quiet the names of these',
+      )
+      .option('--vpc <name...>', 'only instances of these VPCs (default: all)', readList),
+  )
+    .option('--svg <file>', 'write it as a picture too', readFilled)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vpcctl matrix
+  vpcctl matrix --vpc a --vpc b --port 443 --svg reach.svg`,
+    )
+    .action(async (options: Traffic & { vpc?: readonly string[]; svg?: string }) => {
+      const { vpc, svg } = options;
+      if (svg !== undefined) session.needProcess();
+      const library = await session.open();
+      const query: MatrixQuery = { ...(vpc === undefined ? {} : { vpcs: vpc }), ...trafficOf(options) };
+      if (session.quiet && !session.json && svg === undefined) return printEnds(session, library, vpc);
+      const found = library.matrix(query);
+      if (svg !== undefined) {
+        const { matrixSvg } = await import('../matrix-svg.js');
+        await writeText(svg, matrixSvg(found));
+      }
+      session.print({
+        json: found,
+        text: () => [...matrixText(found, session.colors), ...(svg === undefined ? [] : [`wrote ${svg}`])],
+      });
+    });
+}
