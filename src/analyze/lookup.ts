@@ -1,4 +1,6 @@
 /** The model as analyses ask it: everything is read once and kept, addresses compare as numbers. */
+
+import { installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import {
   EDGE_ID,
@@ -13,7 +15,6 @@ import {
   type Vpc,
 } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
-import { installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/verbs.js';
 import { type Cidr, type Ipv4, rangeOf, toNumber } from '../net/cidr.js';
 
 export type Direction = 'ingress' | 'egress';

@@ -46,7 +46,11 @@ function valueText(key: string, value: unknown): string | undefined {
   if (value === undefined || value === false) return undefined;
   if (value === true || isMap(value)) return key;
   if (Array.isArray(value))
-    return value.every(isMap) ? `${key} ${count(value.length, 'rule')}` : `${key} ${value.join(' ')}`;
+    return value.every(isMap)
+      ? key === 'routes'
+        ? count(value.length, 'route')
+        : `${key} ${count(value.length, 'rule')}`
+      : `${key} ${value.join(' ')}`;
   return `${key} ${formatValue(value)}`;
 }
 
