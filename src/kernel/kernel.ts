@@ -61,7 +61,7 @@ export type Holder = {
 /** A namespace that was deleted and lives on. */
 export interface HeldNamespace {
   readonly ns: string;
-  /** None: nobody that can be seen, as a socket that a process outside of it has, or connections that the kernel is closing. */
+  /** At least one: what nobody is seen to hold is not told of. */
   readonly holders: readonly Holder[];
 }
 
