@@ -20,6 +20,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "errno-name.h"
+
 namespace vpcctl::sys {
 namespace {
 
@@ -495,20 +497,6 @@ Status releaseNetnsDir(const std::string& path, bool* changed) {
   return {};
 }
 
-std::string errnoName(int error) {
-  switch (error) {
-#define X(name) \
-  case name:    \
-    return #name;
-#define K(name, number) \
-  case number:          \
-    return #name;
-#include "errno.def"
-#undef X
-#undef K
-    default:
-      return "E" + std::to_string(error);
-  }
-}
+std::string errnoName(int error) { return errno_name(error, ("E" + std::to_string(error)).c_str()); }
 
 }  // namespace vpcctl::sys

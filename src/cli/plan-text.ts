@@ -141,8 +141,7 @@ const NAMED = 5;
 export function heldText({ what, holders }: HeldView): string {
   const named = holders.slice(0, NAMED).map(holderText);
   const more = holders.length > NAMED ? [`${holders.length - NAMED} more`] : [];
-  const by = holders.length === 0 ? 'nobody that can be seen (a socket, or a connection that is closing)' : '';
-  return `${what}: its namespace lives on, without its links: held by ${by}${[...named, ...more].join(', ')}`;
+  return `${what}: its namespace lives on, without its links: held by ${[...named, ...more].join(', ')}`;
 }
 
 function holderText(holder: Holder): string {

@@ -55,7 +55,7 @@ export interface HeldView {
   readonly what: string;
   /** The name that it had. */
   readonly namespace: string;
-  /** None: nobody that can be seen. */
+  /** At least one. */
   readonly holders: readonly Holder[];
 }
 

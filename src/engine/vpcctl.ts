@@ -267,12 +267,12 @@ export class Vpcctl {
   /** What was recorded is in the kernel, as far as a new start of the machine goes. */
   #present = false;
 
-  private constructor(store: Store, engine: Engine, kernel: Kernel, options: OpenOptions) {
-    this.#pool = poolOf(options.pool ?? 0);
+  private constructor(store: Store, engine: Engine, kernel: Kernel, pool: number, onEvent: OpenOptions['onEvent']) {
     this.#store = store;
     this.#engine = engine;
     this.#kernel = kernel;
-    this.#onEvent = options.onEvent;
+    this.#pool = pool;
+    this.#onEvent = onEvent;
   }
 
   /**
@@ -283,17 +283,17 @@ export class Vpcctl {
     const kernel =
       options.kernel ??
       new (await import('../kernel/real.js')).RealKernel(options.nft ?? transportOf(process.env.VPCCTL_NFT));
-    poolOf(options.pool ?? 0);
+    const pool = poolOf(options.pool ?? 0);
     const store = new Store(stateDirectory(options.state));
     const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
-    const vpcctl = new Vpcctl(store, engine, kernel, options);
+    const vpcctl = new Vpcctl(store, engine, kernel, pool, options.onEvent);
     try {
       if (options.warm === true && kernel.rehearsal !== undefined) {
         const { rehearse } = await import('./rehearsal.js');
         await rehearse(kernel.rehearsal());
       }
       await vpcctl.#recover({});
-      if (vpcctl.#pool > 0) await keepReady(kernel, vpcctl.#pool);
+      if (pool > 0) await keepReady(kernel, pool);
     } catch (error) {
       store.close();
       throw error;

@@ -45,21 +45,23 @@ export interface Lingering {
   readonly token: string;
 }
 
-/** Who keeps a namespace alive: a process in it, one with a descriptor of it, or one that sees it mounted. */
+/** How a process keeps a namespace alive: it is in it, has a descriptor of it, or sees it mounted. */
+export type Holding =
+  | { readonly by: 'process' }
+  | { readonly by: 'descriptor'; readonly descriptor: number }
+  | { readonly by: 'mount'; readonly path: string };
+
+/** Who keeps a namespace alive. */
 export type Holder = {
   readonly pid: number;
   /** Its name, as in /proc/PID/comm. */
   readonly command: string;
-} & (
-  | { readonly by: 'process' }
-  | { readonly by: 'descriptor'; readonly descriptor: number }
-  | { readonly by: 'mount'; readonly path: string }
-);
+} & Holding;
 
 /** A namespace that was deleted and lives on. */
 export interface HeldNamespace {
   readonly ns: string;
-  /** None: nobody that can be seen, as a socket that a process outside of it has, or connections that the kernel is closing. */
+  /** At least one: what nobody is seen to hold is not told of. */
   readonly holders: readonly Holder[];
 }
 

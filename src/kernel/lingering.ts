@@ -119,8 +119,8 @@ export async function verify(native: Native, lingering: readonly Lingering[]): P
   await cutLinks(native, rest);
   await release(native, rest);
   return rest.flatMap((one) => {
-    const found = holders.get(tokenOf(one).inode) ?? [];
+    const found = holders.get(tokenOf(one).inode);
     // Only who is seen to hold it proves that somebody does: the kernel itself may take a second to let go.
-    return found.length === 0 ? [] : [{ ns: one.ns, holders: found }];
+    return found === undefined ? [] : [{ ns: one.ns, holders: found }];
   });
 }
