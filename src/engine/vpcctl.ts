@@ -250,6 +250,7 @@ export class Vpcctl {
       await vpcctl.#recover({});
       if (vpcctl.#pool > 0) await keepReady(kernel, vpcctl.#pool);
     } catch (error) {
+      await kernel.rest?.();
       store.close();
       throw error;
     }
@@ -274,6 +275,7 @@ export class Vpcctl {
     );
     await Promise.allSettled(this.#underWay);
     if (this.#pool > 0) await keepReady(this.#kernel, 0);
+    await this.#kernel.rest?.();
     this.#store.close();
   }
 
