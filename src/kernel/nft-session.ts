@@ -72,7 +72,7 @@ export interface KeptLimits {
   readonly idleMs: number;
   /** Processes; the one that was not used for longest makes room. */
   readonly most: number;
-  /** Bytes of a line: what is longer is read faster by a process of its own. */
+  /** Characters of a document: what is longer is read faster by a process of its own. */
   readonly longest: number;
   /** Documents of a process, which remembers them all (as its history). */
   readonly documents: number;
@@ -110,11 +110,10 @@ export class KeptNft {
   /** One document, one transaction. A process that dies with it makes that unknown; one that died before it is replaced. */
   async run(ns: string, document: string): Promise<NftResult> {
     const { once, longest } = this.#options;
-    const line = lineOf(document);
-    const session = this.#unfit || line.length > longest ? undefined : await this.#take(ns);
+    const session = this.#unfit || document.length > longest ? undefined : await this.#take(ns);
     if (session === undefined) return once(ns, document);
     const fit = await session.fit;
-    if (fit && !session.over) return session.carry(line);
+    if (fit && !session.over) return session.carry(lineOf(document));
     const result = await once(ns, document);
     // Neither the namespace nor the document is at fault.
     if (!fit && result.refusal === undefined) this.#unfit = true;
@@ -133,24 +132,28 @@ export class KeptNft {
     // The end of a process that has ended is heard of in a turn of the event loop; the first of these ends the one that is under way.
     for (let turn = 0; turn < 2; turn++) await new Promise(setImmediate);
     const open = [...this.#living].filter(({ over }) => !over);
-    let session = open.find((one) => one.ns === ns);
-    if (session?.busy === true) return undefined;
-    if (session === undefined) {
-      const oldest = open.length < this.#options.most ? undefined : open.find(({ busy }) => !busy);
-      if (open.length >= this.#options.most && oldest === undefined) return undefined;
-      void oldest?.end();
-      try {
-        session = new Session(ns, start(execa, this.#options.argv(ns)), this.#options);
-      } catch {
-        return undefined;
-      }
+    const known = open.find((one) => one.ns === ns);
+    if (known !== undefined) {
+      if (known.busy) return undefined;
+      known.busy = true;
+      this.#living.delete(known);
+      this.#living.add(known);
+      return known;
     }
-    const taken = session;
-    taken.busy = true;
-    this.#living.delete(taken);
-    this.#living.add(taken);
-    taken.gone.then(() => this.#living.delete(taken));
-    return taken;
+    if (open.length >= this.#options.most) {
+      const oldest = open.find(({ busy }) => !busy);
+      if (oldest === undefined) return undefined;
+      void oldest.end();
+    }
+    let session: Session;
+    try {
+      session = new Session(ns, start(execa, this.#options.argv(ns)), this.#options);
+    } catch {
+      return undefined;
+    }
+    this.#living.add(session);
+    void session.gone.then(() => this.#living.delete(session));
+    return session;
   }
 }
 
