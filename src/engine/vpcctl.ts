@@ -295,6 +295,7 @@ export class Vpcctl {
       await vpcctl.#recover({});
       if (pool > 0) await keepReady(kernel, pool);
     } catch (error) {
+      await kernel.rest?.();
       store.close();
       throw error;
     }
@@ -319,6 +320,7 @@ export class Vpcctl {
     );
     await Promise.allSettled(this.#underWay);
     if (this.#pool > 0) await keepReady(this.#kernel, 0);
+    await this.#kernel.rest?.();
     this.#store.close();
   }
 

@@ -19,7 +19,7 @@ export interface HostView {
   }[];
 }
 
-/** Changes of one stage that took effect before the stage failed; undoing them restores what was before it. */
+/** Changes of one stage that took effect, or may have, before the stage failed; undoing them (tolerantly) restores what was before it. */
 export interface StageFailure {
   readonly error: VpcctlError;
   readonly applied: readonly Change[];
@@ -135,4 +135,6 @@ export interface Kernel {
   /** Makes the directory of namespaces ready; true when that changed the machine, and {@link releaseDirectory} is to undo it. */
   prepareDirectory(): Promise<boolean>;
   releaseDirectory(): Promise<void>;
+  /** Ends the processes that are kept for the next call, which starts others. */
+  rest?(): Promise<void>;
 }
