@@ -45,6 +45,7 @@ export type {
   InstallationView,
   InstanceView,
   NatGatewayView,
+  NetworkAclView,
   PeeringView,
   RouteTableView,
   RouteView,
@@ -69,6 +70,7 @@ export type { HeldNamespace, Holder, Kernel, KernelWatch, Lingering, OnChange } 
 export type { Machine } from './kernel/machine.js';
 export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';
+export type { AclDirection } from './model/acls.js';
 export type { AddNatGateway } from './model/routing.js';
 export type { AddInstance, AddSubnet, CreateVpc } from './model/verbs.js';
 export type { Change } from './objects/change.js';
@@ -78,6 +80,7 @@ export {
   formatSpec,
   type ParsedSpec,
   type ParseOptions,
+  parseNetworkAclFile,
   parsePolicyFile,
   parseSecurityGroupFile,
   parseSpec,

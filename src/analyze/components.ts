@@ -3,8 +3,17 @@
  *
  * To add one: give it a place in {@link Places} and a function in {@link COMPONENTS}, and have the components before it lead there.
  */
-import { describe, type Instance, ids, MAIN_ROUTE_TABLE, type NatGateway, tableOf } from '../model/resources.js';
+import {
+  describe,
+  type Instance,
+  ids,
+  MAIN_ROUTE_TABLE,
+  type NatGateway,
+  type NetworkAcl,
+  tableOf,
+} from '../model/resources.js';
 import { addressAt, type Ipv4 } from '../net/cidr.js';
+import { judgeAcl } from './acl.js';
 import { endText } from './endpoints.js';
 import { gateOf, judge, trafficText } from './gates.js';
 import type { Direction, Lookup, Peer, Way } from './lookup.js';
@@ -24,6 +33,13 @@ interface Places {
   readonly route: { readonly vpc: string; readonly subnet: string };
   /** At a NAT gateway: `by` a route, on its way out; or by the gateway's own address. */
   readonly nat: { readonly nat: NatGateway; readonly by: 'route' | 'address' };
+  /** At the border of a subnet that has a network ACL, on the way out of it (egress) or into it; `next` is behind it. */
+  readonly 'subnet-border': {
+    readonly vpc: string;
+    readonly subnet: string;
+    readonly direction: Direction;
+    readonly next: Place;
+  };
   readonly peering: { readonly from: string; readonly to: string };
   /** In a VPC's internet gateway, on its way out, or in. */
   readonly 'gateway-out': { readonly vpc: string };
@@ -84,6 +100,7 @@ const COMPONENTS: Table = {
   route,
   nat,
   peering,
+  'subnet-border': subnetBorder,
   'gateway-out': gatewayOut,
   border,
   'gateway-in': gatewayIn,
@@ -102,7 +119,38 @@ const COMPONENTS: Table = {
 
 export function stepAt(walk: Walk, place: Place, packet: Packet): Step {
   const component = COMPONENTS[place.at] as (walk: Walk, place: Place, packet: Packet) => Step;
-  return component(walk, place, packet);
+  const step = component(walk, place, packet);
+  return step.next === undefined ? step : { ...step, next: acrossBorders(walk, place, step.next) };
+}
+
+interface Home {
+  readonly vpc: string;
+  readonly subnet: string;
+}
+
+/** The borders of subnets that a packet crosses between two places, if any has a network ACL; then the second. */
+function acrossBorders({ lookup }: Walk, from: Place, to: Place): Place {
+  // What answers itself, or is in front of its border already, crosses none.
+  if (from.at === 'subnet-border' || from.at === 'from-router') return to;
+  const [left, entered] = [homeLeft(from, to), homeEntered(to)];
+  if (left !== undefined && left.vpc === entered?.vpc && left.subnet === entered.subnet) return to;
+  const border = (home: Home | undefined, direction: Direction, next: Place): Place =>
+    home === undefined || lookup.aclOf(home.vpc, home.subnet) === undefined
+      ? next
+      : { at: 'subnet-border', ...home, direction, next };
+  return border(left, 'egress', border(entered, 'ingress', to));
+}
+
+function homeLeft(from: Place, to: Place): Home | undefined {
+  // VPC User Guide, "Control traffic to your subnets using network ACLs": the VPC's router is not filtered.
+  if (to.at === 'to-router' || to.at === 'route') return undefined;
+  if (from.at === 'route') return { vpc: from.vpc, subnet: from.subnet };
+  return from.at === 'nat' ? { vpc: from.nat.vpc, subnet: from.nat.subnet } : undefined;
+}
+
+function homeEntered(to: Place): Home | undefined {
+  if (to.at === 'ingress') return { vpc: to.instance.vpc, subnet: to.instance.subnet };
+  return to.at === 'nat' ? { vpc: to.nat.vpc, subnet: to.nat.subnet } : undefined;
 }
 
 /** Where a packet from this end begins. */
@@ -138,6 +186,8 @@ const instanceComponent = ({ vpc, name }: Instance): Component =>
 const routerComponent = (vpc: string): Component => component('router', `router of vpc ${vpc}`, vpc, ids.vpc(vpc));
 const routeComponent = (vpc: string, table: string): Component =>
   component('route-table', `route table ${vpc}/${table}`, vpc, ids.routeTable(vpc, table));
+const aclComponent = ({ vpc, name }: NetworkAcl, subnet: string): Component =>
+  component('network-acl', `network acl ${vpc}/${name} of subnet ${subnet}`, vpc, ids.networkAcl(vpc, name));
 const natComponent = ({ vpc, name }: NatGateway): Component =>
   component('nat-gateway', `nat gateway ${vpc}/${name}`, vpc, ids.natGateway(vpc, name));
 const gatewayComponent = (vpc: string): Component =>
@@ -228,6 +278,23 @@ function gate(
   const { admits, rule, hint } = judge(lookup, { direction, instance, address, anybody, neighbour, ...query });
   return {
     component,
+    decision: admits ? 'passes' : 'refuses',
+    rule,
+    ...(hint === undefined ? {} : { hint }),
+    next,
+  };
+}
+
+// --- subnets' borders --------------------------------------------------------------------------------------------------
+
+function subnetBorder(walk: Walk, place: PlaceAt<'subnet-border'>, { source, destination }: Packet): Step {
+  const { vpc, subnet, direction, next } = place;
+  const acl = walk.lookup.aclOf(vpc, subnet);
+  if (acl === undefined) throw new Error(`subnet ${vpc}/${subnet} has no network acl`);
+  const address = direction === 'egress' ? destination : source;
+  const { admits, rule, hint } = judgeAcl(walk.lookup, acl, direction, address, walk.direction, walk.query);
+  return {
+    component: aclComponent(acl, subnet),
     decision: admits ? 'passes' : 'refuses',
     rule,
     ...(hint === undefined ? {} : { hint }),

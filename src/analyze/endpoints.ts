@@ -16,10 +16,9 @@ function usage(message: string, hint: string): VpcctlError {
   return new VpcctlError('USAGE', message, { hint });
 }
 
-export interface Traffic {
-  readonly protocol: { readonly name: string; readonly number: number };
-  readonly port: number | null;
-}
+export type Traffic = Pick<ResolvedQuery, 'protocol' | 'port' | 'sourcePorts'>;
+
+const SOURCE_PORTS = { from: 32_768, to: 60_999 } as const;
 
 /** USAGE when a port is missing, or given to a protocol that has none; INVALID when either is none. */
 export function trafficOf({ protocol, port }: Pick<Query, 'protocol' | 'port'>): Traffic {
@@ -29,10 +28,10 @@ export function trafficOf({ protocol, port }: Pick<Query, 'protocol' | 'port'>):
   if (!hasPorts(asked)) {
     if (port !== undefined)
       throw usage(`protocol ${asked.name} has no ports`, 'leave the port out, or name tcp or udp');
-    return { protocol: found, port: null };
+    return { protocol: found, port: null, sourcePorts: null };
   }
   if (port === undefined) throw usage(`a packet of ${asked.name} goes to a port`, 'give the port');
-  return { protocol: found, port: parsePort(port, asked).from };
+  return { protocol: found, port: parsePort(port, asked).from, sourcePorts: SOURCE_PORTS };
 }
 
 /** NOT_FOUND for names that are not there, USAGE for what is no end or no question, INVALID for addresses that nothing can have. */

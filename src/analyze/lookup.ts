@@ -10,6 +10,7 @@ import {
   type Instance,
   ids,
   type NatGateway,
+  type NetworkAcl,
   type Peering,
   type Resource,
   type RouteTarget,
@@ -95,6 +96,7 @@ export class Lookup {
   readonly #networks = new Memo<string, Network | undefined>();
   readonly #subnets = new Memo2<string, string, Subnet | undefined>();
   readonly #groups = new Memo2<string, string, SecurityGroup | undefined>();
+  readonly #acls = new Memo2<string, string, NetworkAcl | undefined>();
   readonly #policies = new Memo2<Subnet, Direction, readonly PolicyRule[] | undefined>();
   readonly #rules = new Memo2<SecurityGroup, Direction, readonly Compiled[]>();
   readonly #spoken = new Memo2<readonly Compiled[], string, readonly Compiled[]>();
@@ -148,6 +150,13 @@ export class Lookup {
 
   subnet(vpc: string, name: string): Subnet | undefined {
     return this.#subnets.get(vpc, name, () => getKind(this.reader, 'subnet', ids.subnet(vpc, name)));
+  }
+
+  /** The network ACL at a subnet's border; undefined: everything may pass. */
+  aclOf(vpc: string, subnet: string): NetworkAcl | undefined {
+    const name = this.subnet(vpc, subnet)?.networkAcl;
+    if (name === undefined) return undefined;
+    return this.#acls.get(vpc, name, () => getKind(this.reader, 'network-acl', ids.networkAcl(vpc, name)));
   }
 
   group(vpc: string, name: string): SecurityGroup | undefined {

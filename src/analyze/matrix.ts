@@ -27,7 +27,8 @@ export function matrix(reader: Reader, query: MatrixQuery = {}): Matrix {
     { name: 'host', isInstance: false, source: HOST, plain: HOST, byPublic: undefined },
   ];
   return {
-    ...traffic,
+    protocol: traffic.protocol,
+    port: traffic.port,
     ends: ends.map(({ name }) => name),
     cells: ends.map((from) => ends.map((to) => cell(lookup, traffic, from, to))),
   };

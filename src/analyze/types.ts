@@ -51,6 +51,11 @@ export interface ResolvedQuery {
   readonly protocol: { readonly name: string; readonly number: number };
   /** null: the protocol has none. */
   readonly port: number | null;
+  /**
+   * Ports of the source: those that Linux gives to a connection that asks for none (net.ipv4.ip_local_port_range). Any of them may be the one, so the
+   * answer gets there only if all of them do. null: the protocol has none.
+   */
+  readonly sourcePorts: { readonly from: number; readonly to: number } | null;
 }
 
 export type ComponentKind =
@@ -65,6 +70,8 @@ export type ComponentKind =
   | 'security-groups'
   /** A subnet's policy, in the place of the groups. */
   | 'policy'
+  /** At the border of a subnet that is associated with one: every packet by itself, answers too. */
+  | 'network-acl'
   | 'peering'
   | 'nat-gateway'
   | 'internet-gateway'

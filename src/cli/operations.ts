@@ -1,6 +1,7 @@
 /** `batch`: what one line of its input asks for. Everything in a line is checked here, and nothing of it is done. */
 import { InvalidArgumentError } from 'commander';
-import type { PolicyFile, RouteTargetSpec, SecurityGroupSpec, Transaction } from '../index.js';
+import type { NetworkAclSpec, PolicyFile, RouteTargetSpec, SecurityGroupSpec, Transaction } from '../index.js';
+import { directionOf, entryOf } from './commands/acls.js';
 import { publicIpOf } from './commands/instance.js';
 import { addNatGateway, targetOf } from './commands/routing.js';
 import { addSubnet, checkSubnet } from './commands/subnet.js';
@@ -46,6 +47,11 @@ type Json = Readonly<Record<string, unknown>>;
 /** What a key may hold, in words, and how it is told. */
 const KINDS = {
   text: { words: 'text', is: (value: unknown) => typeof value === 'string' },
+  number: { words: 'a number', is: (value: unknown) => typeof value === 'number' },
+  port: {
+    words: 'a number or text',
+    is: (value: unknown) => typeof value === 'number' || typeof value === 'string',
+  },
   flag: { words: 'true or false', is: (value: unknown) => typeof value === 'boolean' },
   texts: {
     words: 'a list of texts',
@@ -56,6 +62,8 @@ const KINDS = {
 
 interface Types {
   readonly text: string;
+  readonly number: number;
+  readonly port: number | string;
   readonly flag: boolean;
   readonly texts: readonly string[];
   readonly map: Json;
@@ -228,6 +236,36 @@ const VERBS: Readonly<Record<string, Verb>> = {
   'unpeer-vpcs': verb({ vpc1: 'text', vpc2: 'text' }, {}, ({ vpc1, vpc2 }) =>
     deleting([vpc1, vpc2], (tx) => tx.unpeer(vpc1, vpc2)),
   ),
+  'create-network-acl': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
+    doing([vpc], (tx) => tx.addNetworkAcl(vpc, name)),
+  ),
+  'put-network-acl': verb({ vpc: 'text', name: 'text', rules: 'map' }, {}, async ({ vpc, name, rules }) => {
+    const spec = await aclOf(rules);
+    return doing([vpc], (tx) => tx.putNetworkAcl(vpc, name, spec));
+  }),
+  'delete-network-acl': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
+    deleting([vpc], (tx) => tx.deleteNetworkAcl(vpc, name)),
+  ),
+  'create-network-acl-entry': verb(
+    { vpc: 'text', acl: 'text', number: 'number', action: 'text', cidr: 'text' },
+    { ingress: 'flag', egress: 'flag', protocol: 'port', port: 'port', icmpType: 'number', icmpCode: 'number' },
+    ({ vpc, acl, ingress, egress, ...given }) => {
+      const direction = directionOf({ ingress, egress });
+      const entry = entryOf(given);
+      return doing([vpc], (tx) => tx.putNetworkAclEntry(vpc, acl, direction, entry));
+    },
+  ),
+  'delete-network-acl-entry': verb(
+    { vpc: 'text', acl: 'text', number: 'number' },
+    { ingress: 'flag', egress: 'flag' },
+    ({ vpc, acl, ingress, egress, number }) => {
+      const direction = directionOf({ ingress, egress });
+      return deleting([vpc], (tx) => tx.deleteNetworkAclEntry(vpc, acl, direction, number));
+    },
+  ),
+  'associate-network-acl': verb({ vpc: 'text', subnet: 'text' }, { acl: 'text' }, ({ vpc, subnet, acl }) =>
+    doing([vpc], (tx) => tx.associateNetworkAcl(vpc, subnet, acl)),
+  ),
   'put-security-group': verb({ vpc: 'text', name: 'text', rules: 'map' }, {}, async ({ vpc, name, rules }) => {
     const spec = await groupOf(rules);
     return doing([vpc], (tx) => tx.putSecurityGroup(vpc, name, spec));
@@ -264,6 +302,11 @@ const NAMES = Object.keys(VERBS).join(', ');
 async function groupOf(rules: Json): Promise<SecurityGroupSpec> {
   const { parseSecurityGroupFile } = await import('../index.js');
   return parsed('rules', () => parseSecurityGroupFile(JSON.stringify(rules), { file: 'rules', format: 'json' }));
+}
+
+async function aclOf(rules: Json): Promise<NetworkAclSpec> {
+  const { parseNetworkAclFile } = await import('../index.js');
+  return parsed('rules', () => parseNetworkAclFile(JSON.stringify(rules), { file: 'rules', format: 'json' }));
 }
 
 async function policiesOf(policy: Json): Promise<PolicyFile[]> {

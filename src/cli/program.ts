@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
+import { addAcls } from './commands/acls.js';
 import { addAnalysis } from './commands/analyze.js';
 import { addBatch } from './commands/batch.js';
 import { addBench } from './commands/bench.js';
@@ -68,6 +69,15 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
       'release-address',
       'associate-address',
       'disassociate-address',
+    ],
+    [
+      addAcls,
+      'create-network-acl',
+      'put-network-acl',
+      'delete-network-acl',
+      'create-network-acl-entry',
+      'delete-network-acl-entry',
+      'associate-network-acl',
     ],
     [addGroups, 'put-security-group', 'delete-security-group'],
     [addPolicies, 'apply-policy', 'show-policy', 'clear-policy'],

@@ -8,6 +8,8 @@ import type {
   IngressRuleSpec,
   InstallationView,
   NatGatewayView,
+  NetworkAclEntrySpec,
+  NetworkAclView,
   PeeringView,
   PolicyRuleSpec,
   PolicySpec,
@@ -94,6 +96,10 @@ export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: re
         branches: routes.map((route) => leaf(routeText(route))),
       })),
       ...vpc.natGateways.map((nat) => leaf(natText(nat, c))),
+      ...vpc.networkAcls.map((acl) => ({
+        text: `network acl ${acl.name}  ${c.dim(acl.subnets.length === 0 ? 'of no subnet' : `of ${acl.subnets.join(', ')}`)}`,
+        branches: aclLines(acl).map(leaf),
+      })),
       ...vpc.securityGroups.map((group) => ({
         text: `security group ${group.name}${group.description === null ? '' : `  ${c.dim(oneLine(group.description))}`}`,
         branches: [
@@ -136,7 +142,7 @@ function natText(nat: NatGatewayView, c: Colors): string {
 
 function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[], c: Colors): Branch {
   return {
-    text: `subnet ${subnet.name}  ${subnet.cidr}  ${subnet.kind}, gateway ${subnet.gateway}`,
+    text: `subnet ${subnet.name}  ${subnet.cidr}  ${subnet.kind}, gateway ${subnet.gateway}${subnet.networkAcl === null ? '' : `, network acl ${subnet.networkAcl}`}`,
     branches: [
       ...subnet.instances.map((instance) => ({
         text: [
@@ -166,8 +172,34 @@ function groupRuleText(rule: IngressRuleSpec & EgressRuleSpec, side: 'from' | 't
   return `${matchText(rule)} ${side} ${whom}${note(rule.description)}`;
 }
 
-function matchText({ protocol, port }: { protocol?: string | number; port?: string | number }): string {
-  return [protocol ?? 'any', ...(port === undefined || port === 'any' ? [] : [port])].join(' ');
+interface Match {
+  readonly protocol?: string | number;
+  readonly port?: string | number;
+  readonly icmpType?: number;
+  readonly icmpCode?: number;
+}
+
+/** `tcp 80`, `icmp type 3 code 4`. */
+function matchText({ protocol, port, icmpType = -1, icmpCode = -1 }: Match): string {
+  return [
+    protocol ?? 'any',
+    ...(port === undefined || port === 'any' ? [] : [port]),
+    ...(icmpType === -1 ? [] : [`type ${icmpType}`]),
+    ...(icmpCode === -1 ? [] : [`code ${icmpCode}`]),
+  ].join(' ');
+}
+
+/** The rules of a network ACL in the order in which they are tried, and what happens to the rest. */
+export function aclLines(acl: Pick<NetworkAclView, 'ingress' | 'egress'>): string[] {
+  return (['ingress', 'egress'] as const).flatMap((direction) => [
+    ...acl[direction].map((entry) => `${direction} ${aclEntryText(entry, direction)}`),
+    `${direction} *: deny`,
+  ]);
+}
+
+function aclEntryText(entry: NetworkAclEntrySpec, direction: 'ingress' | 'egress'): string {
+  const side = direction === 'ingress' ? 'from' : 'to';
+  return `${entry.number}: ${entry.action} ${matchText(entry)} ${side} ${entry.cidr}`;
 }
 
 function note(description: string | undefined): string {

@@ -1,13 +1,23 @@
 /** What a user is shown of the model: plain data, stable names, for tables and for `--json`. */
 import { EDGE_NS, natNs, routerNs, workloadNs } from '../lower/names.js';
+import { formatEntry } from '../model/acls.js';
 import { holderOf } from '../model/elastic.js';
-import { installationOf, otherVpc, peerBlocks, peeringsOf, routeTablesOf, subnetsOf } from '../model/lookup.js';
+import {
+  installationOf,
+  networkAclsOf,
+  otherVpc,
+  peerBlocks,
+  peeringsOf,
+  routeTablesOf,
+  subnetsOf,
+} from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import {
   EDGE_ID,
   type ElasticIp,
   type Instance,
   type NatGateway,
+  type NetworkAcl,
   type Peering,
   type RouteTable,
   type SecurityGroup,
@@ -17,7 +27,13 @@ import {
 } from '../model/resources.js';
 import { formatRoute, isBlackhole, natGatewaysOf } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
-import type { EgressRuleSpec, IngressRuleSpec, PolicySpec, RouteTargetSpec } from '../spec/types.js';
+import type {
+  EgressRuleSpec,
+  IngressRuleSpec,
+  NetworkAclEntrySpec,
+  PolicySpec,
+  RouteTargetSpec,
+} from '../spec/types.js';
 
 /** An instance and its addresses. */
 export interface InstanceView {
@@ -40,6 +56,8 @@ export interface SubnetView {
   readonly kind: 'public' | 'private';
   /** The one that its packets follow. */
   readonly routeTable: string;
+  /** Name of the network ACL at its border; null: everything may pass. */
+  readonly networkAcl: string | null;
   /** The host reaches its public instances by their private address too. */
   readonly reachableFromHost: boolean;
   readonly policy: PolicySpec | null;
@@ -69,6 +87,15 @@ export interface RouteView {
   readonly blackhole: boolean;
   /** It follows from the VPC's blocks or a peering; else somebody asked for it. */
   readonly automatic: boolean;
+}
+
+/** A network ACL, its rules as a user writes them, in the order of their numbers. */
+export interface NetworkAclView {
+  readonly name: string;
+  /** Names of the subnets that are associated with it. */
+  readonly subnets: readonly string[];
+  readonly ingress: readonly NetworkAclEntrySpec[];
+  readonly egress: readonly NetworkAclEntrySpec[];
 }
 
 /** A NAT gateway and its addresses. */
@@ -109,6 +136,7 @@ export interface VpcView {
   readonly subnets: readonly SubnetView[];
   readonly routeTables: readonly RouteTableView[];
   readonly natGateways: readonly NatGatewayView[];
+  readonly networkAcls: readonly NetworkAclView[];
   readonly securityGroups: readonly SecurityGroupView[];
   readonly peers: readonly string[];
 }
@@ -145,6 +173,7 @@ function viewSubnet(reader: Reader, subnet: Subnet): SubnetView {
     gateway: subnet.gateway,
     kind: subnet.public ? 'public' : 'private',
     routeTable: tableOf(subnet),
+    networkAcl: subnet.networkAcl ?? null,
     reachableFromHost: subnet.hostRoute,
     policy: subnet.policy ?? null,
     instances: findKind(reader, 'instance', `subnet:${subnet.vpc}/${subnet.name}`).map(viewInstance),
@@ -177,6 +206,15 @@ function viewNatGateway(nat: NatGateway): NatGatewayView {
   return { name, subnet, ip, publicIp, elasticIp, namespace: natNs(nat.vpc, name) };
 }
 
+function viewNetworkAcl(reader: Reader, { vpc, name, ingress, egress }: NetworkAcl): NetworkAclView {
+  return {
+    name,
+    subnets: findKind(reader, 'subnet', `acl:${vpc}/${name}`).map((subnet) => subnet.name),
+    ingress: ingress.map(formatEntry),
+    egress: egress.map(formatEntry),
+  };
+}
+
 function viewElasticIp(reader: Reader, { name, address }: ElasticIp): ElasticIpView {
   const holder = holderOf(reader, name);
   if (holder === undefined) return { name, address, association: null };
@@ -202,6 +240,7 @@ export function viewVpc(reader: Reader, vpc: Vpc): VpcView {
     subnets: subnetsOf(reader, vpc.name).map((subnet) => viewSubnet(reader, subnet)),
     routeTables: routeTablesOf(reader, vpc.name).map((table) => viewRouteTable(reader, vpc, table)),
     natGateways: natGatewaysOf(reader, vpc.name).map(viewNatGateway),
+    networkAcls: networkAclsOf(reader, vpc.name).map((acl) => viewNetworkAcl(reader, acl)),
     securityGroups: findKind(reader, 'group', `groups:${vpc.name}`).map(viewGroup),
     peers: peeringsOf(reader, vpc.name).map((peering) => otherVpc(peering, vpc.name)),
   };

@@ -5,6 +5,9 @@ import type { Analysis, Matrix, MatrixQuery, Query } from '../analyze/types.js';
 import { VpcctlError } from '../errors.js';
 import type { Kernel, Lingering } from '../kernel/kernel.js';
 import type { NftTransport } from '../kernel/nft.js';
+import type { AclDirection } from '../model/acls.js';
+import * as acls from '../model/acls.js';
+import { formatEntry } from '../model/acls.js';
 import * as elastic from '../model/elastic.js';
 import * as lookup from '../model/lookup.js';
 import type { Draft, Edit } from '../model/reader.js';
@@ -19,8 +22,17 @@ import * as verbs from '../model/verbs.js';
 import { quote } from '../net/quote.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
 import { countChanges } from '../plan/plan.js';
-import { validateRoute, validateSpec } from '../spec/schema.js';
-import type { PolicyFile, PolicySpec, RouteSpec, SecurityGroupSpec, SettingsSpec, Spec } from '../spec/types.js';
+import { validateNetworkAcl, validateNetworkAclEntry, validateRoute, validateSpec } from '../spec/schema.js';
+import type {
+  NetworkAclEntrySpec,
+  NetworkAclSpec,
+  PolicyFile,
+  PolicySpec,
+  RouteSpec,
+  SecurityGroupSpec,
+  SettingsSpec,
+  Spec,
+} from '../spec/types.js';
 import {
   type DeployApp,
   type ExecOptions,
@@ -146,6 +158,17 @@ export interface Transaction {
   addNatGateway(args: AddNatGateway): { ip: string; publicIp: string | null };
   /** Routes that lead to it become black holes. */
   deleteNatGateway(vpc: string, name: string): boolean;
+  /** Makes a network ACL without rules, which denies everything, or leaves it as it is. */
+  addNetworkAcl(vpc: string, name: string): void;
+  /** Creates a network ACL or replaces its rules. */
+  putNetworkAcl(vpc: string, name: string, spec: NetworkAclSpec): void;
+  /** false when there is none. CONFLICT while a subnet is associated with it. */
+  deleteNetworkAcl(vpc: string, name: string): boolean;
+  /** Adds a rule, or puts it in the place of the one with its number. */
+  putNetworkAclEntry(vpc: string, acl: string, direction: AclDirection, entry: NetworkAclEntrySpec): void;
+  deleteNetworkAclEntry(vpc: string, acl: string, direction: AclDirection, number: number): boolean;
+  /** Associates a subnet with a network ACL; without one, everything may pass its border. */
+  associateNetworkAcl(vpc: string, subnet: string, acl?: string): void;
   /** Takes a public address of the pool, that one or a free one, under a name; returns it. */
   allocateElasticIp(name: string, address?: string): string;
   /** CONFLICT while something has it. */
@@ -189,6 +212,13 @@ function transactionOn(draft: Draft): Transaction {
       return { ip, publicIp: publicIp ?? null };
     },
     deleteNatGateway: (vpc, name) => routing.deleteNatGateway(draft, vpc, name),
+    addNetworkAcl: (vpc, name) => void acls.addNetworkAcl(draft, vpc, name),
+    putNetworkAcl: (vpc, name, spec) => void acls.putNetworkAcl(draft, vpc, name, validateNetworkAcl(spec)),
+    deleteNetworkAcl: (vpc, name) => acls.deleteNetworkAcl(draft, vpc, name),
+    putNetworkAclEntry: (vpc, acl, direction, entry) =>
+      void acls.putEntry(draft, vpc, acl, direction, validateNetworkAclEntry(entry)),
+    deleteNetworkAclEntry: (vpc, acl, direction, number) => acls.deleteEntry(draft, vpc, acl, direction, number),
+    associateNetworkAcl: (vpc, subnet, acl) => void acls.associateNetworkAcl(draft, vpc, subnet, acl),
     allocateElasticIp: (name, address) => elastic.allocateElasticIp(draft, name, address).address,
     releaseElasticIp: (name) => elastic.releaseElasticIp(draft, name),
     associateElasticIp: (name, vpc, instance) => void elastic.associateElasticIp(draft, name, vpc, instance),
@@ -209,17 +239,24 @@ const UNSHOWN_KINDS = new Set<Resource['kind']>(['profile']);
 
 /** A resource's properties as a plan shows them: rules as a user writes them. */
 function propertiesOf(resource: Resource): Record<string, unknown> {
-  const shown =
-    resource.kind === 'group'
-      ? {
-          ...resource,
-          ingress: resource.ingress.map((rule) => formatRule(rule, 'from')),
-          egress: resource.egress.map((rule) => formatRule(rule, 'to')),
-        }
-      : resource.kind === 'route-table'
-        ? { ...resource, routes: resource.routes.map(formatRoute) }
-        : resource;
-  return Object.fromEntries(Object.entries(shown).filter(([key]) => !UNSHOWN.has(key)));
+  return Object.fromEntries(Object.entries(asWritten(resource)).filter(([key]) => !UNSHOWN.has(key)));
+}
+
+function asWritten(resource: Resource): object {
+  switch (resource.kind) {
+    case 'group':
+      return {
+        ...resource,
+        ingress: resource.ingress.map((rule) => formatRule(rule, 'from')),
+        egress: resource.egress.map((rule) => formatRule(rule, 'to')),
+      };
+    case 'network-acl':
+      return { ...resource, ingress: resource.ingress.map(formatEntry), egress: resource.egress.map(formatEntry) };
+    case 'route-table':
+      return { ...resource, routes: resource.routes.map(formatRoute) };
+    default:
+      return resource;
+  }
 }
 
 function plannedChange({ before, after }: Edit): PlannedChange | undefined {

@@ -1,6 +1,6 @@
 /**
  * What the firewall of a router (firewall.ts) says of a connection, answered from the rows it was filled with. For connections that are tracked
- * already and that the kernel lets pass without asking again.
+ * already and that the kernel lets pass without asking again. Network ACLs have no part in it: they judge every packet, of tracked connections too.
  */
 import { firstAddress, type Ipv4, networkOf, toNumber } from '../net/cidr.js';
 import type { KernelObject, NftElementRow, NftValue } from '../objects/kernel-object.js';

@@ -1,7 +1,12 @@
 /**
  * Sets of packets as disjoint boxes. A box is a range of remote addresses × protocols × ports; nft refuses overlapping elements in one interval
- * set, and a policy's ordered allow and deny rules become accept-only boxes by subtraction.
+ * set, and ordered allow and deny rules become accept-only boxes by subtraction. Of ICMP, type × 256 + code is in the place of the port.
  */
+import { fromNumber, rangeToCidrs } from '../net/cidr.js';
+import type { IcmpMessages } from '../net/ports.js';
+import type { NftValue } from '../objects/kernel-object.js';
+import { blockValue } from './names.js';
+
 export interface Range {
   readonly from: number;
   readonly to: number;
@@ -58,4 +63,37 @@ export function firstMatch(rules: readonly { readonly allow: boolean; readonly b
 
 export function isAll(range: Range, all: Range): boolean {
   return range.from === all.from && range.to === all.to;
+}
+
+// --- ICMP ------------------------------------------------------------------------------------------------------------
+
+export function icmpRange({ type, code }: IcmpMessages): Range {
+  return { from: type * 256 + (code ?? 0), to: type * 256 + (code ?? 255) };
+}
+
+/** The types and codes of a range of messages: at most three. */
+export function icmpRectangles({ from, to }: Range): { readonly type: Range; readonly code: Range }[] {
+  const [first, last] = [Math.floor(from / 256), Math.floor(to / 256)];
+  const [firstCode, lastCode] = [from % 256, to % 256];
+  if (first === last) return [{ type: { from: first, to: last }, code: { from: firstCode, to: lastCode } }];
+  const whole = { from: first + (firstCode === 0 ? 0 : 1), to: last - (lastCode === 255 ? 0 : 1) };
+  return [
+    ...(firstCode === 0 ? [] : [{ type: { from: first, to: first }, code: { from: firstCode, to: 255 } }]),
+    ...(whole.from > whole.to ? [] : [{ type: whole, code: { from: 0, to: 255 } }]),
+    ...(lastCode === 255 ? [] : [{ type: { from: last, to: last }, code: { from: 0, to: lastCode } }]),
+  ];
+}
+
+// --- as nft prints them ----------------------------------------------------------------------------------------------
+
+/** A single number, or `from-to`. */
+export function rangeValue({ from, to }: Range): NftValue {
+  return from === to ? from : `${from}-${to}`;
+}
+
+/** An address, a block where the range is one, else the range. */
+export function addressValue({ from, to }: Range): NftValue {
+  const [cidr, more] = rangeToCidrs(from, to);
+  if (cidr !== undefined && more === undefined) return blockValue(cidr);
+  return `${fromNumber(from)}-${fromNumber(to)}`;
 }

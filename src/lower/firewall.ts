@@ -2,6 +2,8 @@
  * The static rulesets. Chains never change once made; who may what is in sets and maps (profile.ts and lower.ts fill them), so that a
  * change costs its elements only. Expressions are written as `nft -j -n list` prints them, so that what is observed compares equal.
  *
+ * Each packet passes the borders of the subnets that it leaves and enters: `acl_leave` and `acl_enter`, which use meta mark for themselves and leave it 0.
+ *
  * A packet between workloads passes two gates, in the sender's and the receiver's router: `egress` of the sender, which only returns or drops, then
  * `ingress` of the receiver, which alone accepts. Marks: ct mark is the sender's profile, meta mark the receiver's.
  */
@@ -16,6 +18,7 @@ const meta = (key: string): Expr => ({ meta: { key } });
 const ct = (key: string): Expr => ({ ct: { key } });
 const ip = (field: 'saddr' | 'daddr'): Expr => ({ payload: { protocol: 'ip', field } });
 const dport: Expr = { payload: { protocol: 'th', field: 'dport' } };
+const icmp = (field: 'type' | 'code'): Expr => ({ payload: { protocol: 'icmp', field } });
 const concat = (...parts: readonly Expr[]): Expr => ({ concat: parts });
 
 const match = (op: '==' | '!=' | 'in', left: Expr, right: unknown): Expr => ({ match: { op, left, right } });
@@ -38,6 +41,8 @@ const RELATED = 4;
 const NEW = 8;
 const DNAT = 32;
 const ECHO_REQUEST = 8;
+/** NFPROTO_IPV4. */
+export const IPV4 = 2;
 
 const established = match('in', ct('state'), [ESTABLISHED, RELATED]);
 const notNew = match('!=', ct('state'), NEW);
@@ -135,6 +140,49 @@ function gateRules(gate: Gate, own: Expr, other: Expr, address: Expr, verdict: E
   return [...Object.entries(keys).map(([set, key]) => [eq(key, `@${gate}_${set}`), verdict]), [counter, drop]];
 }
 
+/**
+ * The sets of network ACLs. Key: the mark of a list of rules ({@link aclMark}), then of the packet the other side's address, protocol and
+ * destination's port, or type and code of ICMP. Disjoint, so that a packet is in one of them or in none.
+ */
+export const ACL_SETS = {
+  all: { type: ['mark'] },
+  proto: { type: ['mark', 'inet_proto'] },
+  port: { type: ['mark', 'inet_proto', 'inet_service'] },
+  net: { type: ['mark', 'ipv4_addr', 'inet_proto'], interval: true },
+  net_port: { type: ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'], interval: true },
+  icmp: { type: ['mark', 'ipv4_addr', 'icmp_type', 'icmp_code'], interval: true },
+} as const satisfies Readonly<Record<string, { type: readonly string[]; interval?: boolean }>>;
+
+export type AclSet = keyof typeof ACL_SETS;
+
+/** The mark of one of the two lists of a network ACL. */
+export const aclMark = (number: number, direction: 'ingress' | 'egress'): number =>
+  number * 2 + (direction === 'ingress' ? 1 : 0);
+
+/**
+ * One border. The mark is the number of the subnet that `port` is in when it begins: what stays in that subnet passes; else it becomes the mark of
+ * the subnet's list in this direction, and the packet is looked up. What passes has mark 0 again.
+ */
+function aclRules(otherPort: 'iifname' | 'oifname', list: string, address: Expr): Expr[][] {
+  const own = meta('mark');
+  const proto = meta('l4proto');
+  const pass = [{ mangle: { key: own, value: 0 } }, back];
+  const keys: Readonly<Record<AclSet, Expr>> = {
+    all: own,
+    proto: concat(own, proto),
+    port: concat(own, proto, dport),
+    net: concat(own, address, proto),
+    net_port: concat(own, address, proto, dport),
+    icmp: concat(own, address, icmp('type'), icmp('code')),
+  };
+  return [
+    [eq(concat(meta(otherPort), own), `@${SETS.aclInside}`), ...pass],
+    [setFromMap(own, own, list)],
+    ...Object.entries(keys).map(([set, key]) => [eq(key, `@acl_${set}`), ...pass]),
+    [counter, drop],
+  ];
+}
+
 /** Maps and sets of a router that instances and peerings fill. */
 export const SETS = {
   /** address → mark of its profile */
@@ -146,6 +194,14 @@ export const SETS = {
   publicOut: 'public_out',
   /** ports of what passes on packets that are not for it: NAT gateways */
   through: 'through',
+  /** {@link IPV4}, where any subnet has a network ACL: one cheap look-up, where none has */
+  aclOn: 'acl_on',
+  /** of ports in subnets that have a network ACL: port → number of its subnet, and port . that number */
+  aclPort: 'acl_port_subnet',
+  aclInside: 'acl_inside',
+  /** number of a subnet → mark of its network ACL's list, for packets into it and out of it */
+  aclIngress: 'acl_ingress',
+  aclEgress: 'acl_egress',
   /** peer link . own block . peer's block */
   peerFlow: 'peer_flow',
   /** host and edge: the pool; host: the uplink, and the pool again where it is masqueraded */
@@ -167,6 +223,12 @@ export function routerRuleset(ns: string): NftRow[] {
       { set: SETS.publicOut, type: ['ipv4_addr'], data: 'ipv4_addr' },
       { set: SETS.through, type: ['ifname'] },
       { set: SETS.peerFlow, type: ['ifname', 'ipv4_addr', 'ipv4_addr'], interval: true },
+      { set: SETS.aclOn, type: ['nf_proto'] },
+      { set: SETS.aclPort, type: ['ifname'], data: 'mark' },
+      { set: SETS.aclInside, type: ['ifname', 'mark'] },
+      { set: SETS.aclIngress, type: ['mark'], data: 'mark' },
+      { set: SETS.aclEgress, type: ['mark'], data: 'mark' },
+      ...Object.entries(ACL_SETS).map(([name, shape]) => ({ set: `acl_${name}`, ...shape })),
       ...gateSets('out'),
       ...gateSets('in'),
     ],
@@ -174,13 +236,14 @@ export function routerRuleset(ns: string): NftRow[] {
       input: {
         base: filter('input', 'drop'),
         rules: [
-          [from(PORTS), eq({ payload: { protocol: 'icmp', field: 'type' } }, ECHO_REQUEST), accept],
+          [from(PORTS), eq(icmp('type'), ECHO_REQUEST), accept],
           [counter, drop],
         ],
       },
       forward: {
         base: filter('forward', 'drop'),
         rules: [
+          [eq(meta('nfproto'), `@${SETS.aclOn}`), jump('borders')],
           [established, accept],
           [notNew, counter, drop],
           [from(PORTS), setFromMap(ct('mark'), ip('saddr'), SETS.profile)],
@@ -224,6 +287,14 @@ export function routerRuleset(ns: string): NftRow[] {
           [counter, drop],
         ],
       },
+      borders: {
+        rules: [
+          [setFromMap(receiver, meta('iifname'), SETS.aclPort), jump('acl_leave')],
+          [setFromMap(receiver, meta('oifname'), SETS.aclPort), jump('acl_enter')],
+        ],
+      },
+      acl_leave: { rules: aclRules('oifname', SETS.aclEgress, ip('daddr')) },
+      acl_enter: { rules: aclRules('iifname', SETS.aclIngress, ip('saddr')) },
       egress: { rules: gateRules('out', sender, receiver, ip('daddr'), back) },
       ingress: { rules: gateRules('in', receiver, sender, ip('saddr'), accept) },
       nat_in: {

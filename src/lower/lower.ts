@@ -4,7 +4,7 @@
  */
 import { assertNever } from '../errors.js';
 import { peerBlocks, peeredCidrs, routeTablesOf } from '../model/lookup.js';
-import { getKind, type Reader } from '../model/reader.js';
+import { getKind, has, type Reader } from '../model/reader.js';
 import {
   describe,
   type Edge,
@@ -23,7 +23,7 @@ import {
   type Vpc,
 } from '../model/resources.js';
 import { ANYWHERE, isBlackhole } from '../model/routing.js';
-import { type Cidr, hostCidr, type Ipv4, prefixLength } from '../net/cidr.js';
+import { type Cidr, hostCidr, type Ipv4, prefixLength, rangeOf } from '../net/cidr.js';
 import {
   type KernelObject,
   LOOPBACK,
@@ -35,7 +35,8 @@ import {
   type RouteRow,
   type SysctlRow,
 } from '../objects/kernel-object.js';
-import { edgeRuleset, hostRuleset, natRuleset, routerRuleset, SETS } from './firewall.js';
+import { lowerNetworkAcl } from './acl.js';
+import { aclMark, edgeRuleset, hostRuleset, IPV4, natRuleset, routerRuleset, SETS } from './firewall.js';
 import {
   alias,
   blockValue,
@@ -70,7 +71,7 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
     case 'edge':
       return lowerEdge(resource);
     case 'vpc':
-      return lowerVpc(resource);
+      return lowerVpc(reader, resource);
     case 'igw':
       return lowerGateway(resource);
     case 'subnet':
@@ -81,6 +82,8 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
       return lowerProfile(reader, resource);
     case 'route-table':
       return lowerRouteTable(reader, resource);
+    case 'network-acl':
+      return lowerNetworkAcl(resource);
     case 'nat-gateway':
       return lowerNatGateway(reader, resource);
     case 'peering':
@@ -205,7 +208,7 @@ function lowerEdge(edge: Edge): KernelObject[] {
   ];
 }
 
-function lowerVpc(vpc: Vpc): KernelObject[] {
+function lowerVpc(reader: Reader, vpc: Vpc): KernelObject[] {
   const ns = routerNs(vpc.name);
   return [
     { kind: 'netns', ns },
@@ -219,6 +222,7 @@ function lowerVpc(vpc: Vpc): KernelObject[] {
       (dst): KernelObject => ({ kind: 'route', ns, table: MAIN_TABLE, dst, type: 'unreachable', metric: LAST_METRIC }),
     ),
     ...routerRuleset(ns),
+    ...(has(reader, `bordered:${vpc.name}`) ? [element(ns, SETS.aclOn, [IPV4])] : []),
   ];
 }
 
@@ -260,6 +264,7 @@ function lowerSubnet(reader: Reader, subnet: Subnet): KernelObject[] {
     if (table === undefined) throw new Error(`subnet ${subnet.vpc}/${subnet.name} has no route table`);
     rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from: subnet.cidr, table: table.number });
   }
+  rows.push(...lowerBorder(reader, subnet));
   if (subnet.hostRoute) {
     rows.push(edgeRoute(subnet.vpc, subnet.cidr), {
       kind: 'route',
@@ -273,6 +278,27 @@ function lowerSubnet(reader: Reader, subnet: Subnet): KernelObject[] {
     });
   }
   return rows;
+}
+
+/** The number of a subnet in its VPC's router: no two blocks of a VPC begin alike. */
+const subnetNumber = ({ cidr }: Subnet): number => rangeOf(cidr).first;
+
+/** Which lists judge what crosses the subnet's border; nothing where there is no network ACL. */
+function lowerBorder(reader: Reader, subnet: Subnet): KernelObject[] {
+  const { vpc, networkAcl } = subnet;
+  if (networkAcl === undefined) return [];
+  const acl = getKind(reader, 'network-acl', ids.networkAcl(vpc, networkAcl));
+  if (acl === undefined) throw new Error(`subnet ${vpc}/${subnet.name} has no network acl`);
+  const list = (set: string, direction: 'ingress' | 'egress') =>
+    element(routerNs(vpc), set, [subnetNumber(subnet)], aclMark(acl.number, direction));
+  return [list(SETS.aclIngress, 'ingress'), list(SETS.aclEgress, 'egress')];
+}
+
+/** That a port is in a subnet with a network ACL: looked up by the port alone, and held against the other port of the packet. */
+function lowerInside(router: string, port: string, subnet: Subnet): KernelObject[] {
+  if (subnet.networkAcl === undefined) return [];
+  const number = subnetNumber(subnet);
+  return [element(router, SETS.aclPort, [port], number), element(router, SETS.aclInside, [port, number])];
 }
 
 function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
@@ -346,6 +372,7 @@ function lowerEni(
     { kind: 'neigh', ns: router, link: port, ip, mac },
     { kind: 'route', ns: router, table: MAIN_TABLE, dst: hostCidr(ip), type: 'unicast', link: port },
     element(router, SETS.profile, [ip], owner.profile),
+    ...lowerInside(router, port, subnet),
     ...(owner.publicIp === undefined ? [] : lowerPublicIp(owner, router, owner.publicIp)),
   ];
 }

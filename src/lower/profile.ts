@@ -4,11 +4,22 @@ import { otherVpc, peeredCidrs, peeringsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import { type GroupRule, ids, type Profile, type SecurityGroup } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
-import { type Cidr, fromNumber, hostCidr, rangeOf, rangeToCidrs } from '../net/cidr.js';
+import { type Cidr, fromNumber, hostCidr, rangeOf } from '../net/cidr.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue } from '../objects/kernel-object.js';
-import { ALL_ADDRESSES, ALL_PORTS, ALL_PROTOCOLS, type Box, firstMatch, isAll, type Range, union } from './boxes.js';
+import {
+  ALL_ADDRESSES,
+  ALL_PORTS,
+  ALL_PROTOCOLS,
+  addressValue,
+  type Box,
+  firstMatch,
+  isAll,
+  type Range,
+  rangeValue,
+  union,
+} from './boxes.js';
 import { BLOCK_SETS, GATE_SETS, type Gate, type GateSet } from './firewall.js';
-import { blockValue, routerNs, TRANSIT } from './names.js';
+import { routerNs, TRANSIT } from './names.js';
 
 /** What one gate of a profile admits: boxes by address, and by the other side's group. */
 interface Admitted {
@@ -73,21 +84,9 @@ function addBlock({ address, protocol, port }: Box, add: Add): boolean {
 }
 
 function addBox({ address, protocol, port }: Box, add: Add): void {
-  const where = block(address);
-  if (isAll(port, ALL_PORTS)) add('net', [where, text(protocol)]);
-  else add('net_port', [where, text(protocol), text(port)]);
-}
-
-/** A single number, or `from-to`. */
-function text({ from, to }: Range): NftValue {
-  return from === to ? from : `${from}-${to}`;
-}
-
-/** As nft prints it: an address, a block where the range is one, else the range. */
-function block({ from, to }: Range): NftValue {
-  const [cidr, more] = rangeToCidrs(from, to);
-  if (cidr !== undefined && more === undefined) return blockValue(cidr);
-  return `${fromNumber(from)}-${fromNumber(to)}`;
+  const where = addressValue(address);
+  if (isAll(port, ALL_PORTS)) add('net', [where, rangeValue(protocol)]);
+  else add('net_port', [where, rangeValue(protocol), rangeValue(port)]);
 }
 
 function policyBoxes(reader: Reader, profile: Profile, gate: Gate): Box[] | undefined {
@@ -177,7 +176,7 @@ function addGroups(reader: Reader, profile: Profile, rules: Admitted['groups'], 
     }
     for (const { protocol, port } of union(boxes)) {
       if (isAll(port, ALL_PORTS)) add('group_proto', [other, protocol.from]);
-      else add('group_port', [other, protocol.from, text(port)]);
+      else add('group_port', [other, protocol.from, rangeValue(port)]);
     }
   }
 }

@@ -1,12 +1,13 @@
 /** What a row is to the resource it belongs to, in the model's words: {@link lower} read backwards, for people. */
 import { assertNever } from '../errors.js';
-import { otherVpc } from '../model/lookup.js';
+import { networkAclsOf, otherVpc } from '../model/lookup.js';
 import { getKind, type Reader } from '../model/reader.js';
 import { describe, ids, type Profile, type Resource } from '../model/resources.js';
 import { type Ipv4, networkOf } from '../net/cidr.js';
+import { ICMP } from '../net/ports.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
 import type { Gate } from './firewall.js';
-import { BLOCK_SETS, SETS } from './firewall.js';
+import { ACL_SETS, BLOCK_SETS, SETS } from './firewall.js';
 import { blockValue, EDGE_NS, routerNs } from './names.js';
 import { lowerProfile } from './profile.js';
 
@@ -133,6 +134,14 @@ function elementWords(owner: Resource, row: NftElementRow): string {
       return 'the translation of its public address';
     case SETS.through:
       return 'the leave to pass on what is not for it';
+    case SETS.aclOn:
+      return "the look at its subnets' network acls";
+    case SETS.aclPort:
+    case SETS.aclInside:
+      return 'its place in a subnet with a network acl';
+    case SETS.aclIngress:
+    case SETS.aclEgress:
+      return `its network acl for ${row.set === SETS.aclIngress ? 'ingress' : 'egress'}`;
     case SETS.peerFlow:
       return `the leave to pass between ${second} and ${third}${placeOf(row.ns)}`;
     case SETS.pool:
@@ -142,6 +151,7 @@ function elementWords(owner: Resource, row: NftElementRow): string {
     case SETS.uplink:
       return `the leave to use the uplink ${first}`;
     default:
+      if (owner.kind === 'network-acl') return aclRule(row);
       return owner.kind === 'profile' ? gateRule(row, undefined) : firewallWords(row);
   }
 }
@@ -198,6 +208,18 @@ function gateRule(row: NftElementRow, other: string | undefined): string {
   return `rule ${protocolWord(protocol)}${port === undefined ? '' : `/${port}`} ${gateOf(row) === 'in' ? 'from' : 'to'} ${whom}`;
 }
 
+const ACL_ELEMENTS: ReadonlySet<string> = new Set(Object.keys(ACL_SETS).map((set) => `acl_${set}`));
+
+/** `ingress rule that allows tcp/443 from 0.0.0.0/0`, of what is left of that when rules before it deny some. */
+function aclRule({ set, key }: NftElementRow): string {
+  const [mark, ...rest] = key;
+  const party = ['acl_net', 'acl_net_port', 'acl_icmp'].includes(set) ? rest.shift() : undefined;
+  const protocol = set === 'acl_icmp' ? ICMP.number : rest.shift();
+  const ingress = Number(mark) % 2 === 1;
+  const match = [protocolWord(protocol), ...rest].join('/');
+  return `${ingress ? 'ingress' : 'egress'} rule that allows ${match} ${ingress ? 'from' : 'to'} ${party ?? '0.0.0.0/0'}`;
+}
+
 function protocolWord(protocol: NftValue | undefined): string {
   if (protocol === undefined || protocol === '0-255') return 'any';
   return PROTOCOLS[String(protocol)] ?? `protocol ${protocol}`;
@@ -211,6 +233,11 @@ export function foreignWords(reader: Reader, row: KernelObject): RowWords {
   if (row.kind === 'nft-element' && /^(?:in|out)_/.test(row.set)) {
     const profile = getKind(reader, 'profile', ids.profile(vpc, Number(row.key[0])));
     if (profile !== undefined) return profileWords(reader, profile, row);
+  }
+  if (row.kind === 'nft-element' && ACL_ELEMENTS.has(row.set)) {
+    const number = Math.floor(Number(row.key[0]) / 2);
+    const acl = networkAclsOf(reader, vpc).find((one) => one.number === number);
+    if (acl !== undefined) return { whose: describe(acl), what: aclRule(row) };
   }
   const whose = row.ns === '' ? 'host' : row.ns === EDGE_NS ? 'edge' : `vpc ${vpc}`;
   return { whose, what: foreignPart(row) };

@@ -8,6 +8,7 @@ import {
   type Installation,
   type Instance,
   ids,
+  type NetworkAcl,
   type Peering,
   type RouteTable,
   type Subnet,
@@ -72,6 +73,10 @@ export function subnetsOf(reader: Reader, vpc: string): Subnet[] {
 
 export function routeTablesOf(reader: Reader, vpc: string): RouteTable[] {
   return findKind(reader, 'route-table', `route-tables:${vpc}`);
+}
+
+export function networkAclsOf(reader: Reader, vpc: string): NetworkAcl[] {
+  return findKind(reader, 'network-acl', `network-acls:${vpc}`);
 }
 
 export function peeringsOf(reader: Reader, vpc: string): Peering[] {

@@ -3,6 +3,7 @@
  * A resource is identified by its id and found by its terms ({@link terms}); nothing here knows of namespaces or links.
  */
 import type { Cidr, Ipv4 } from '../net/cidr.js';
+import type { IcmpMessages } from '../net/ports.js';
 import type { PolicySpec } from '../spec/types.js';
 
 /** What the machine vpcctl runs on is known by to instances: the address of the party `host`. Link-local (RFC 3927), so never routed by anyone else. */
@@ -73,6 +74,8 @@ export interface Subnet {
   readonly hostRoute: boolean;
   /** Name of the route table that it is associated with; absent: {@link tableOf} says which. */
   readonly routeTable?: string;
+  /** Name of the network ACL that it is associated with; absent: everything may pass its border. */
+  readonly networkAcl?: string;
   /** Where the next search for a free address starts (offset in the block). */
   readonly cursor: number;
   readonly policy?: PolicySpec;
@@ -141,6 +144,33 @@ export interface RouteTable {
   readonly implied?: true;
 }
 
+/** One rule of a network ACL, normalised. */
+export interface AclEntry {
+  /** 1 to 32766. The lowest that matches decides; no two of one list have the same. */
+  readonly number: number;
+  readonly allow: boolean;
+  /** IP protocol number; absent: any. */
+  readonly protocol?: number;
+  /** Of the packet's destination, inclusive; absent: all. Only with tcp and udp. */
+  readonly ports?: { readonly from: number; readonly to: number };
+  /** Absent: all. Only with icmp. */
+  readonly icmp?: IcmpMessages;
+  /** Of ingress the source, of egress the destination. */
+  readonly cidr: Cidr;
+}
+
+/** What may pass the border of the subnets that are associated with it: each packet is judged by itself. What no entry names is denied. */
+export interface NetworkAcl {
+  readonly kind: 'network-acl';
+  readonly vpc: string;
+  readonly name: string;
+  /** Follows from the name; no two of a VPC have the same. */
+  readonly number: number;
+  /** Both in the order of their numbers. */
+  readonly ingress: readonly AclEntry[];
+  readonly egress: readonly AclEntry[];
+}
+
 /** Translates what subnets route to it to its own address; `publicIp` is what the internet sees of that. */
 export interface NatGateway {
   readonly kind: 'nat-gateway';
@@ -182,6 +212,7 @@ export type Resource =
   | Instance
   | Profile
   | RouteTable
+  | NetworkAcl
   | NatGateway
   | ElasticIp
   | Peering;
@@ -200,6 +231,7 @@ export const ids = {
   instance: (vpc: string, instance: string) => `instance/${vpc}/${instance}`,
   profile: (vpc: string, number: number) => `profile/${vpc}/${number}`,
   routeTable: (vpc: string, table: string) => `route-table/${vpc}/${table}`,
+  networkAcl: (vpc: string, acl: string) => `network-acl/${vpc}/${acl}`,
   natGateway: (vpc: string, nat: string) => `nat-gateway/${vpc}/${nat}`,
   elasticIp: (name: string) => `elastic-ip/${name}`,
   peering: (a: string, b: string) => `peering/${a < b ? a : b}/${a < b ? b : a}`,
@@ -225,6 +257,8 @@ export function idOf(resource: Resource): string {
       return ids.profile(resource.vpc, resource.number);
     case 'route-table':
       return ids.routeTable(resource.vpc, resource.name);
+    case 'network-acl':
+      return ids.networkAcl(resource.vpc, resource.name);
     case 'nat-gateway':
       return ids.natGateway(resource.vpc, resource.name);
     case 'elastic-ip':
@@ -287,6 +321,9 @@ export function terms(resource: Resource): readonly string[] {
       return [
         `subnets:${resource.vpc}`,
         `table:${resource.vpc}/${tableOf(resource)}`,
+        ...(resource.networkAcl === undefined
+          ? []
+          : [`bordered:${resource.vpc}`, `acl:${resource.vpc}/${resource.networkAcl}`]),
         ...(resource.hostRoute ? ['hostroute'] : resource.public ? ['hostroute-wanted'] : []),
         ...(resource.public ? [`public:${resource.vpc}`] : []),
       ];
@@ -315,6 +352,8 @@ export function terms(resource: Resource): readonly string[] {
         `route-tables:${resource.vpc}`,
         ...new Set(resource.routes.flatMap(({ target }) => targetTerms(resource.vpc, target))),
       ];
+    case 'network-acl':
+      return [`network-acls:${resource.vpc}`];
     case 'nat-gateway':
       return [
         `nat-gateways:${resource.vpc}`,
@@ -391,6 +430,8 @@ export function describe(resource: Resource): string {
       return `instance ${resource.vpc}/${resource.name}`;
     case 'route-table':
       return `route table ${resource.vpc}/${resource.name}`;
+    case 'network-acl':
+      return `network acl ${resource.vpc}/${resource.name}`;
     case 'nat-gateway':
       return `nat gateway ${resource.vpc}/${resource.name}`;
     case 'elastic-ip':

@@ -2,7 +2,7 @@
 import { invalid } from '../errors.js';
 import { type Cidr, contains, parseIpOrCidr } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
-import { ANY_PORT, parsePort, parseProtocol } from '../net/ports.js';
+import { ANY_PORT, type IcmpMessages, parsePort, parseProtocol } from '../net/ports.js';
 import type {
   EgressRuleSpec,
   IngressRuleSpec,
@@ -88,13 +88,33 @@ const PROTOCOL_NAMES: ReadonlyMap<number, 'tcp' | 'udp' | 'icmp'> = new Map([
   [1, 'icmp'],
 ]);
 
-/** Inverse of {@link parseGroup}, rule by rule. */
-export function formatRule(rule: GroupRule, direction: 'from' | 'to'): IngressRuleSpec & EgressRuleSpec {
-  const party = formatParty(rule.party);
-  const { ports, protocol } = rule;
+/** What packets a rule is for, whoever the other side is. */
+interface Match {
+  readonly protocol?: number;
+  readonly ports?: { readonly from: number; readonly to: number };
+  readonly icmp?: IcmpMessages;
+}
+
+/** The protocol, ports and ICMP messages of a rule as a user writes them; nothing of what is all. */
+export function formatMatch({ protocol, ports, icmp }: Match): {
+  protocol?: 'tcp' | 'udp' | 'icmp' | number;
+  port?: number | string;
+  icmpType?: number;
+  icmpCode?: number;
+} {
   return {
     ...(protocol === undefined ? {} : { protocol: PROTOCOL_NAMES.get(protocol) ?? protocol }),
     ...(ports === undefined ? {} : { port: ports.from === ports.to ? ports.from : `${ports.from}-${ports.to}` }),
+    ...(icmp === undefined ? {} : { icmpType: icmp.type }),
+    ...(icmp?.code === undefined ? {} : { icmpCode: icmp.code }),
+  };
+}
+
+/** Inverse of {@link parseGroup}, rule by rule. */
+export function formatRule(rule: GroupRule, direction: 'from' | 'to'): IngressRuleSpec & EgressRuleSpec {
+  const party = formatParty(rule.party);
+  return {
+    ...formatMatch(rule),
     ...(party === undefined ? {} : { [direction]: party }),
     ...(rule.description === undefined ? {} : { description: rule.description }),
   };

@@ -292,18 +292,25 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
           ? []
           : draft.find(`table:${resource.vpc}/${resource.name}`).map(idOf)),
       ];
+    case 'network-acl':
+      if (before?.kind === 'network-acl' && after?.kind === 'network-acl' && before.number === after.number) return [];
+      return draft.find(`acl:${resource.vpc}/${resource.name}`).map(idOf);
     case 'nat-gateway':
       return draft.find(`routes-nat:${resource.vpc}/${resource.name}`).map(idOf);
     case 'group':
       return draft.find(`profile-of:${resource.vpc}/${resource.name}`).map(idOf);
     case 'subnet': {
+      // Which network ACL it is, only the subnet says; whether there is one, its ports and the VPC.
+      const bordered = aclOf(before) === undefined ? aclOf(after) !== undefined : aclOf(after) === undefined;
+      const router = bordered ? [ids.vpc(resource.vpc)] : [];
       // Of one that comes or goes, so do the profiles and the instances.
-      if (before?.kind !== 'subnet' || after?.kind !== 'subnet') return [];
+      if (before?.kind !== 'subnet' || after?.kind !== 'subnet') return router;
       const moved = before.cidr !== after.cidr || before.gateway !== after.gateway;
       const ruled = !isSame(before.policy, after.policy);
       return [
+        ...router,
         ...(ruled ? draft.find(`policy-of:${resource.vpc}/${resource.name}`).map(idOf) : []),
-        ...(moved
+        ...(moved || bordered
           ? [`subnet:${resource.vpc}/${resource.name}`, `nats-of:${resource.vpc}/${resource.name}`].flatMap((term) =>
               draft.find(term).map(idOf),
             )
@@ -316,6 +323,10 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     default:
       return [];
   }
+}
+
+function aclOf(resource: Resource | undefined): string | undefined {
+  return resource?.kind === 'subnet' ? resource.networkAcl : undefined;
 }
 
 /** Ids of the profiles that contain a group with this term. */

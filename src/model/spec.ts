@@ -7,6 +7,7 @@ import type {
   IngressRuleSpec,
   InstanceSpec,
   NatGatewaySpec,
+  NetworkAclSpec,
   PeeringSpec,
   RouteTableSpec,
   SecurityGroupSpec,
@@ -14,12 +15,14 @@ import type {
   SubnetSpec,
   VpcSpec,
 } from '../spec/types.js';
+import { associateNetworkAcl, deleteNetworkAcl, formatEntry, putNetworkAcl } from './acls.js';
 import { allocateElasticIp } from './elastic.js';
-import { DEFAULT_POOL, installationOf, peeringsOf, routeTablesOf, subnetsOf } from './lookup.js';
+import { DEFAULT_POOL, installationOf, networkAclsOf, peeringsOf, routeTablesOf, subnetsOf } from './lookup.js';
 import { type Draft, findKind, type Reader } from './reader.js';
 import {
   MAIN_ROUTE_TABLE,
   type NatGateway,
+  type NetworkAcl,
   type RouteTable,
   type SecurityGroup,
   type Subnet,
@@ -133,8 +136,14 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
   for (const table of Object.keys(spec.routeTables ?? {})) {
     at([...path, 'routeTables', table], () => addRouteTable(draft, name, table));
   }
+  for (const [acl, wanted] of Object.entries(spec.networkAcls ?? {})) {
+    at([...path, 'networkAcls', acl], () => putNetworkAcl(draft, name, acl, wanted));
+  }
   for (const [subnet, wanted] of Object.entries(subnets)) {
     at([...path, 'subnets', subnet], () => applySubnet(draft, name, subnet, wanted));
+  }
+  for (const acl of networkAclsOf(draft, name)) {
+    if (!(acl.name in (spec.networkAcls ?? {}))) deleteNetworkAcl(draft, name, acl.name);
   }
   for (const [group, wanted] of Object.entries(spec.securityGroups ?? {})) {
     at([...path, 'securityGroups', group], () => putGroup(draft, name, group, wanted));
@@ -178,6 +187,7 @@ function applySubnet(draft: Draft, vpc: string, name: string, spec: SubnetSpec):
     ...(spec.gateway === undefined ? {} : { gateway: spec.gateway }),
   });
   associateRouteTable(draft, vpc, name, spec.routeTable);
+  associateNetworkAcl(draft, vpc, name, spec.networkAcl);
   if (spec.policy === undefined) clearPolicy(draft, vpc, name);
   else applyPolicy(draft, vpc, name, spec.policy);
 }
@@ -246,6 +256,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
       .filter((table) => table.implied !== true && (table.name !== MAIN_ROUTE_TABLE || table.routes.length > 0))
       .map((table) => [table.name, exportRouteTable(reader, table)] as const),
   );
+  const acls = record(networkAclsOf(reader, vpc.name).map((acl) => [acl.name, exportNetworkAcl(acl)] as const));
   const nats = record(natGatewaysOf(reader, vpc.name).map((nat) => [nat.name, exportNatGateway(nat)] as const));
   return {
     cidr: primary ?? '',
@@ -253,6 +264,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
     ...(subnets === undefined ? {} : { subnets }),
     ...(tables === undefined ? {} : { routeTables: tables }),
     ...(nats === undefined ? {} : { natGateways: nats }),
+    ...(acls === undefined ? {} : { networkAcls: acls }),
     ...(groups === undefined ? {} : { securityGroups: groups }),
     ...(instances === undefined ? {} : { instances: forSubnets(instances, subnets ?? {}) }),
   };
@@ -292,11 +304,19 @@ function exportNatGateway({ subnet, ip, publicIp, elasticIp }: NatGateway): NatG
   };
 }
 
+function exportNetworkAcl({ ingress, egress }: NetworkAcl): NetworkAclSpec {
+  return {
+    ...(ingress.length === 0 ? {} : { ingress: ingress.map(formatEntry) }),
+    ...(egress.length === 0 ? {} : { egress: egress.map(formatEntry) }),
+  };
+}
+
 function exportSubnet(subnet: Subnet): SubnetSpec {
   return {
     cidr: subnet.cidr,
     ...(subnet.public ? { public: true } : {}),
     ...(subnet.routeTable === undefined ? {} : { routeTable: subnet.routeTable }),
+    ...(subnet.networkAcl === undefined ? {} : { networkAcl: subnet.networkAcl }),
     gateway: subnet.gateway,
     ...(subnet.addressing === 'plain' ? { addressing: 'plain' } : {}),
     ...(subnet.policy === undefined ? {} : { policy: subnet.policy }),

@@ -234,6 +234,7 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
     `subnets:${name}`,
     `groups:${name}`,
     `route-tables:${name}`,
+    `network-acls:${name}`,
     `nat-gateways:${name}`,
     `peerings:${name}`,
   ]) {
@@ -301,6 +302,7 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     addressing: args.addressing ?? existing?.addressing ?? 'cloud',
     hostRoute: existing?.hostRoute ?? false,
     ...(existing?.routeTable === undefined ? {} : { routeTable: existing.routeTable }),
+    ...(existing?.networkAcl === undefined ? {} : { networkAcl: existing.networkAcl }),
     cursor: existing?.cursor ?? 0,
     ...(existing?.policy === undefined ? {} : { policy: existing.policy }),
   };

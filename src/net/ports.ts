@@ -77,6 +77,46 @@ export function formatPort({ from, to }: PortRange): string {
   return from === to ? String(from) : `${from}-${to}`;
 }
 
+/** ICMP messages: of one type, with one code or all. */
+export interface IcmpMessages {
+  readonly type: number;
+  readonly code?: number;
+}
+
+/** All of them: an icmpType or icmpCode that is not named. */
+const ALL_MESSAGES = -1;
+
+/**
+ * Reads the messages that a rule of `protocol` is for: a type and a code, each 0 to 255, or -1 for all. Absent is -1. undefined: all messages.
+ * INVALID for anything else, for a code without a type, and with a protocol other than icmp.
+ */
+export function parseIcmp(
+  type: number | undefined,
+  code: number | undefined,
+  protocol: Protocol,
+): IcmpMessages | undefined {
+  for (const [what, value] of [
+    ['icmpType', type],
+    ['icmpCode', code],
+  ] as const) {
+    if (value === undefined) continue;
+    if (!Number.isInteger(value) || value < ALL_MESSAGES || value > 255) {
+      throw invalid(`${what} ${value}: expected a number of 0 to 255, or -1 for all`);
+    }
+    if (value !== ALL_MESSAGES && protocol.number !== ICMP.number) {
+      throw invalid(`${what} ${value}: protocol ${protocol.name} has none`, {
+        hint: `set the protocol to icmp, or leave the ${what} out`,
+      });
+    }
+  }
+  const anyCode = code === undefined || code === ALL_MESSAGES;
+  if (type === undefined || type === ALL_MESSAGES) {
+    if (anyCode) return undefined;
+    throw invalid(`icmpCode ${code} without an icmpType: a code belongs to a type`, { hint: 'name the icmpType too' });
+  }
+  return anyCode ? { type } : { type, code };
+}
+
 function readNumber(port: number): PortRange {
   checkPort(port, String(port));
   return { from: port, to: port };

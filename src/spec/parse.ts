@@ -8,6 +8,7 @@ import { invalid, type Problem, type VpcctlError } from '../errors.js';
 import { readJson } from './json.js';
 import {
   type CheckResult,
+  checkNetworkAcl,
   checkPolicies,
   checkSecurityGroup,
   checkSpec,
@@ -26,7 +27,7 @@ import {
   type TreeNode,
   toValue,
 } from './tree.js';
-import type { PolicyFile, SecurityGroupSpec, Spec } from './types.js';
+import type { NetworkAclSpec, PolicyFile, SecurityGroupSpec, Spec } from './types.js';
 import { readYaml } from './yaml.js';
 
 export type Format = 'yaml' | 'json';
@@ -65,6 +66,12 @@ export async function parsePolicyFile(text: string, options: ParseOptions): Prom
 export async function parseSecurityGroupFile(text: string, options: ParseOptions): Promise<SecurityGroupSpec> {
   const tree = await readTree(text, options, 'a security group: a map with ingress and egress');
   return accept(checkSecurityGroup(toValue(tree)), tree, positionsOf(text), options.file);
+}
+
+/** Reads the rules of one network ACL: a map with `ingress` and `egress`. Errors as {@link parseSpec}'s. */
+export async function parseNetworkAclFile(text: string, options: ParseOptions): Promise<NetworkAclSpec> {
+  const tree = await readTree(text, options, 'a network ACL: a map with ingress and egress');
+  return accept(checkNetworkAcl(toValue(tree)), tree, positionsOf(text), options.file);
 }
 
 /**

@@ -7,11 +7,11 @@ import * as v from 'valibot';
 import { invalid, VpcctlError } from '../errors.js';
 import { parseCidr, parseIp, parseIpOrCidr } from '../net/cidr.js';
 import { NAME_PATTERN, NAME_RULE, parseName } from '../net/name.js';
-import { parsePort, parseProtocol } from '../net/ports.js';
+import { parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import { quote } from '../net/quote.js';
 import { closest } from './suggest.js';
 import { formatPath, type Path } from './tree.js';
-import type { PolicyFile, RouteSpec, SecurityGroupSpec, Spec } from './types.js';
+import type { NetworkAclEntrySpec, NetworkAclSpec, PolicyFile, RouteSpec, SecurityGroupSpec, Spec } from './types.js';
 
 /** Something wrong with a value, and where in it. */
 export interface Issue {
@@ -213,12 +213,19 @@ const port = v.union(
   expected('a port: a number of 1 to 65535, "from-to" or any'),
 );
 
+const icmpNumber = v.pipe(
+  v.number(expected('a number of 0 to 255, or -1 for all')),
+  v.metadata({ type: 'integer', minimum: -1, maximum: 255 }),
+);
+
 interface PortRule {
   readonly protocol?: string | number;
   readonly port?: string | number;
+  readonly icmpType?: number;
+  readonly icmpCode?: number;
 }
 
-/** The port, which means something only together with the protocol. */
+/** The port, and the type and code of ICMP, which mean something only together with the protocol. */
 function portOfProtocol<TRule extends PortRule>() {
   return v.rawCheck<TRule>(({ dataset, addIssue }) => {
     if (!dataset.typed) return;
@@ -229,10 +236,15 @@ function portOfProtocol<TRule extends PortRule>() {
     } catch {
       return; // told by the schema of the protocol
     }
-    const message = refusal(() => parsePort(rule.port, known));
-    if (message === undefined) return;
     const input: Record<string, unknown> = { ...rule };
-    addIssue({ message, path: [{ type: 'object', origin: 'value', input, key: 'port', value: rule.port }] });
+    for (const [key, read] of [
+      ['port', () => parsePort(rule.port, known)],
+      [rule.icmpType === undefined ? 'icmpCode' : 'icmpType', () => parseIcmp(rule.icmpType, rule.icmpCode, known)],
+    ] as const) {
+      const message = refusal(read);
+      if (message === undefined) continue;
+      addIssue({ message, path: [{ type: 'object', origin: 'value', input, key, value: rule[key] }] });
+    }
   });
 }
 
@@ -348,6 +360,9 @@ const subnet = map('a subnet (a map)', {
   routeTable: v.exactOptional(
     described(name('route table'), 'Its route table. Default: of a public subnet, public; else main.'),
   ),
+  networkAcl: v.exactOptional(
+    described(name('network ACL'), 'Its network ACL. Default: none, everything may pass its border.'),
+  ),
   gateway: v.exactOptional(described(address, "The router's address in the subnet. Default: the first host address.")),
   addressing: v.exactOptional(
     described(
@@ -404,6 +419,46 @@ const natGateway = map('a NAT gateway (a map)', {
   ),
 });
 
+const MOST_NUMBER = 32_766;
+
+const aclEntry = v.pipe(
+  map('a rule (a map)', {
+    number: described(
+      v.pipe(
+        v.number(expected(`a number of 1 to ${MOST_NUMBER}`)),
+        v.check(
+          (number) => Number.isInteger(number) && number >= 1 && number <= MOST_NUMBER,
+          expected(`a number of 1 to ${MOST_NUMBER}`),
+        ),
+        v.metadata({ type: 'integer', minimum: 1, maximum: MOST_NUMBER }),
+      ),
+      'Its place: the rule with the lowest number that matches decides.',
+    ),
+    action: described(oneOf(['allow', 'deny']), 'What it decides.'),
+    protocol: v.exactOptional(described(protocol, 'tcp, udp, icmp, any (default) or a number.', { default: 'any' })),
+    port: v.exactOptional(
+      described(port, 'The destination\'s port, "from-to" or any (default). Only with tcp and udp.', {
+        default: 'any',
+      }),
+    ),
+    icmpType: v.exactOptional(described(icmpNumber, 'A type of ICMP; -1 (default): all.', { default: -1 })),
+    icmpCode: v.exactOptional(described(icmpNumber, 'A code of that type; -1 (default): all.', { default: -1 })),
+    cidr: described(addressOrCidr, 'Where packets into the subnet come from, or those out of it go to.', {
+      examples: ['0.0.0.0/0'],
+    }),
+  }),
+  portOfProtocol(),
+);
+
+const networkAcl = map('a network ACL (a map)', {
+  ingress: v.exactOptional(
+    described(list('rules', aclEntry), 'Rules for packets into the subnet. What none of them names is denied.'),
+  ),
+  egress: v.exactOptional(
+    described(list('rules', aclEntry), 'Rules for packets out of the subnet. What none of them names is denied.'),
+  ),
+});
+
 const securityGroup = map('a security group (a map)', {
   description: v.exactOptional(description),
   ingress: v.exactOptional(described(list('rules', ingressRule), 'Who may connect to members. Without it: nobody.')),
@@ -441,6 +496,9 @@ const vpc = map('a VPC (a map)', {
   ),
   natGateways: v.exactOptional(
     described(named('NAT gateway', natGateway), 'NAT gateways by name: they let private subnets out, and nobody in.'),
+  ),
+  networkAcls: v.exactOptional(
+    described(named('network ACL', networkAcl), "Network ACLs by name: stateless rules at subnets' borders."),
   ),
   securityGroups: v.exactOptional(
     described(named('security group', securityGroup), 'Security groups by name: stateful, allow only.'),
@@ -583,6 +641,11 @@ export function checkSecurityGroup(value: unknown): CheckResult<SecurityGroupSpe
   return check<SecurityGroupSpec>(securityGroup, value, []);
 }
 
+/** Checks the rules of one network ACL. */
+export function checkNetworkAcl(value: unknown): CheckResult<NetworkAclSpec> {
+  return check<NetworkAclSpec>(networkAcl, value, []);
+}
+
 /** The value as a spec; INVALID, with a path and all problems, when it is none. For specs that come as objects. */
 export function validateSpec(value: unknown): Spec {
   return validated(checkSpec(value));
@@ -591,6 +654,16 @@ export function validateSpec(value: unknown): Spec {
 /** The value as a route, likewise. */
 export function validateRoute(value: unknown): RouteSpec {
   return validated(check<RouteSpec>(route, value, []));
+}
+
+/** The value as the rules of a network ACL, likewise. */
+export function validateNetworkAcl(value: unknown): NetworkAclSpec {
+  return validated(checkNetworkAcl(value));
+}
+
+/** The value as one rule of a network ACL, likewise. */
+export function validateNetworkAclEntry(value: unknown): NetworkAclEntrySpec {
+  return validated(check<NetworkAclEntrySpec>(aclEntry, value, []));
 }
 
 function validated<T>(result: CheckResult<T>): T {

@@ -45,6 +45,7 @@ export interface VpcSpec {
   readonly subnets?: Readonly<Record<string, SubnetSpec>>;
   readonly routeTables?: Readonly<Record<string, RouteTableSpec>>;
   readonly natGateways?: Readonly<Record<string, NatGatewaySpec>>;
+  readonly networkAcls?: Readonly<Record<string, NetworkAclSpec>>;
   readonly securityGroups?: Readonly<Record<string, SecurityGroupSpec>>;
   readonly instances?: Readonly<Record<string, InstanceSpec>>;
 }
@@ -80,6 +81,31 @@ export interface NatGatewaySpec {
   readonly elasticIp?: string;
 }
 
+/** Ordered rules at the border of subnets, for every packet by itself: an answer needs a rule too. What none names is denied. */
+export interface NetworkAclSpec {
+  /** For packets into the subnet. */
+  readonly ingress?: readonly NetworkAclEntrySpec[];
+  /** For packets out of it. */
+  readonly egress?: readonly NetworkAclEntrySpec[];
+}
+
+/** A rule of a network ACL. */
+export interface NetworkAclEntrySpec {
+  /** 1 to 32766: the rule with the lowest number that matches decides. */
+  readonly number: number;
+  readonly action: 'allow' | 'deny';
+  /** Default `any`. */
+  readonly protocol?: ProtocolSpec;
+  /** A port, `"1024-65535"`, or `any` (default): of the packet's destination. Only with tcp and udp. */
+  readonly port?: number | string;
+  /** 0 to 255; -1 (default): all. Only with icmp. */
+  readonly icmpType?: number;
+  /** 0 to 255; -1 (default): all. Only with an icmpType. */
+  readonly icmpCode?: number;
+  /** Of ingress the source, of egress the destination: an IPv4 CIDR or address. */
+  readonly cidr: string;
+}
+
 /** A subnet of a VPC. */
 export interface SubnetSpec {
   /** /16 to /28 inside one of the VPC's blocks. */
@@ -88,6 +114,8 @@ export interface SubnetSpec {
   readonly public?: boolean;
   /** Name of its route table. Default: `public` of a public subnet, with a route to the internet gateway; else `main`. */
   readonly routeTable?: string;
+  /** Name of its network ACL. Default: none, everything may pass its border. */
+  readonly networkAcl?: string;
   /** The router's address in the subnet. Default: the first host address. */
   readonly gateway?: string;
   /**

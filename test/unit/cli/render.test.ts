@@ -62,7 +62,7 @@ public addresses 198.51.100.0/24, behind this host; uplink auto (eth0)
 
 vpc a  10.1.0.0/16  mtu 1500, router vpc.a
 ├─ subnet db  10.1.2.0/24  private, gateway 10.1.2.1
-├─ subnet web  10.1.1.0/24  public, gateway 10.1.1.1
+├─ subnet web  10.1.1.0/24  public, gateway 10.1.1.1, network acl edge
 │  ├─ instance web  10.1.1.4  public 198.51.100.7  groups default, site  namespace vpc.a.web
 │  │  └─ app on port 8080: node x\\u{1b}[31m.js (pid 77)
 │  └─ policy
@@ -70,6 +70,11 @@ vpc a  10.1.0.0/16  mtu 1500, router vpc.a
 │     ├─ ingress 2: deny tcp 22 from 10.0.0.0/8  # No shell
 │     ├─ ingress: everything else is denied
 │     └─ egress: no list, security groups decide
+├─ network acl edge  of web
+│  ├─ ingress 100: allow tcp 443 from 0.0.0.0/0
+│  ├─ ingress 200: deny icmp type 8 code 0 from 10.0.0.0/8
+│  ├─ ingress *: deny
+│  └─ egress *: deny
 ├─ security group site
 │  ├─ ingress tcp 443 from any
 │  ├─ ingress icmp from security group default

@@ -295,6 +295,38 @@ describe('verbs say what the library is to do', () => {
     ['release-address --name e', [['releaseElasticIp', 'e']]],
     ['associate-address --name e --vpc a --instance web', [['associateElasticIp', 'e', 'a', 'web']]],
     ['disassociate-address --name e', [['disassociateElasticIp', 'e']]],
+    ['create-network-acl --vpc a --name n', [['addNetworkAcl', 'a', 'n']]],
+    ['delete-network-acl --vpc a --name n', [['deleteNetworkAcl', 'a', 'n']]],
+    [
+      'create-network-acl-entry --vpc a --acl n --ingress --number 100 --action allow --protocol tcp --port 80-90 --cidr 1',
+      [
+        [
+          'putNetworkAclEntry',
+          'a',
+          'n',
+          'ingress',
+          { number: 100, action: 'allow', protocol: 'tcp', port: '80-90', cidr: '1' },
+        ],
+      ],
+    ],
+    [
+      'create-network-acl-entry --vpc a --acl n --egress --number 7 --action deny --protocol 1 --icmp-type 3 --icmp-code -1 --cidr 1',
+      [
+        [
+          'putNetworkAclEntry',
+          'a',
+          'n',
+          'egress',
+          { number: 7, action: 'deny', protocol: 1, icmpType: 3, icmpCode: -1, cidr: '1' },
+        ],
+      ],
+    ],
+    [
+      'delete-network-acl-entry --vpc a --acl n --egress --number 7',
+      [['deleteNetworkAclEntry', 'a', 'n', 'egress', 7]],
+    ],
+    ['associate-network-acl --vpc a --subnet web --acl n', [['associateNetworkAcl', 'a', 'web', 'n']]],
+    ['associate-network-acl --vpc a --subnet web', [['associateNetworkAcl', 'a', 'web', undefined]]],
     ['unpeer-vpcs --vpc1 a --vpc2 b', [['unpeer', 'a', 'b']]],
     ['delete-security-group --vpc a --name g', [['deleteSecurityGroup', 'a', 'g']]],
     ['clear-policy --vpc a --subnet web', [['clearPolicy', 'a', 'web']]],

@@ -95,6 +95,7 @@ export const VPC_A: VpcView = {
       gateway: '10.1.2.1',
       kind: 'private',
       routeTable: 'main',
+      networkAcl: null,
       reachableFromHost: false,
       policy: null,
       instances: [],
@@ -105,6 +106,7 @@ export const VPC_A: VpcView = {
       gateway: '10.1.1.1',
       kind: 'public',
       routeTable: 'public',
+      networkAcl: 'edge',
       reachableFromHost: true,
       policy: {
         ingress: [
@@ -127,6 +129,17 @@ export const VPC_A: VpcView = {
   ],
   routeTables: [],
   natGateways: [],
+  networkAcls: [
+    {
+      name: 'edge',
+      subnets: ['web'],
+      ingress: [
+        { number: 100, action: 'allow', protocol: 'tcp', port: 443, cidr: '0.0.0.0/0' },
+        { number: 200, action: 'deny', protocol: 'icmp', icmpType: 8, icmpCode: 0, cidr: '10.0.0.0/8' },
+      ],
+      egress: [],
+    },
+  ],
   securityGroups: [
     {
       name: 'site',
@@ -149,6 +162,7 @@ export const VPC_B: VpcView = {
   subnets: [],
   routeTables: [],
   natGateways: [],
+  networkAcls: [],
   securityGroups: [],
   peers: ['a'],
 };

@@ -4,13 +4,20 @@ import { expect } from 'vitest';
 import { canonicalText } from '../../../src/canonical.js';
 import { type ErrorCode, VpcctlError } from '../../../src/errors.js';
 import { lower } from '../../../src/lower/lower.js';
+import * as acls from '../../../src/model/acls.js';
 import { Draft, type Edit, MemoryReader } from '../../../src/model/reader.js';
 import { idOf, type Resource } from '../../../src/model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../../../src/model/settle.js';
 import * as verbs from '../../../src/model/verbs.js';
 import type { Cidr } from '../../../src/net/cidr.js';
 import { type KernelObject, rowKey, rowText } from '../../../src/objects/kernel-object.js';
-import type { PolicySpec, SecurityGroupSpec, SettingsSpec } from '../../../src/spec/types.js';
+import type {
+  NetworkAclEntrySpec,
+  NetworkAclSpec,
+  PolicySpec,
+  SecurityGroupSpec,
+  SettingsSpec,
+} from '../../../src/spec/types.js';
 
 /** A host with a default route by eth0 and a network of its own. */
 export const HOST: HostFacts = {
@@ -120,6 +127,9 @@ export type Step =
   | { readonly verb: 'unpeer'; readonly vpcs: readonly [string, string] }
   | { readonly verb: 'applyPolicy'; readonly vpc: string; readonly subnet: string; readonly policy: PolicySpec }
   | { readonly verb: 'clearPolicy'; readonly vpc: string; readonly subnet: string }
+  | { readonly verb: 'putNetworkAcl'; readonly vpc: string; readonly name: string; readonly spec: NetworkAclSpec }
+  | { readonly verb: 'deleteNetworkAcl'; readonly vpc: string; readonly name: string }
+  | { readonly verb: 'associateNetworkAcl'; readonly vpc: string; readonly subnet: string; readonly acl?: string }
   | { readonly verb: 'configure'; readonly settings: SettingsSpec };
 
 export function run(draft: Draft, step: Step): void {
@@ -161,6 +171,15 @@ export function run(draft: Draft, step: Step): void {
     case 'clearPolicy':
       verbs.clearPolicy(draft, step.vpc, step.subnet);
       return;
+    case 'putNetworkAcl':
+      acls.putNetworkAcl(draft, step.vpc, step.name, step.spec);
+      return;
+    case 'deleteNetworkAcl':
+      acls.deleteNetworkAcl(draft, step.vpc, step.name);
+      return;
+    case 'associateNetworkAcl':
+      acls.associateNetworkAcl(draft, step.vpc, step.subnet, step.acl);
+      return;
     case 'configure':
       verbs.configure(draft, step.settings);
       return;
@@ -183,6 +202,7 @@ export function attempt(made: World, steps: readonly Step[], facts: HostFacts = 
 const vpc = fc.constantFrom('a', 'b', 'c');
 const subnet = fc.constantFrom('s', 't', 'u');
 const instance = fc.constantFrom('s', 'x', 'y', 'z');
+const acl = fc.constantFrom('n', 'm');
 const group = fc.constantFrom('default', 'web', 'db');
 const vpcs = fc.constantFrom<[string, string]>(['a', 'b'], ['b', 'c'], ['c', 'a']);
 
@@ -256,6 +276,42 @@ export const policySpec: fc.Arbitrary<PolicySpec> = fc
         }),
   }));
 
+const aclService = fc.oneof(
+  protocolAndPort,
+  fc.constantFrom(
+    { protocol: 'tcp' as const, port: '1024-65535' },
+    { protocol: 'tcp' as const, port: '32768-60000' },
+    { protocol: 'icmp' as const, icmpType: 8 },
+    { protocol: 'icmp' as const, icmpType: 0, icmpCode: 0 },
+    { protocol: 'icmp' as const, icmpType: 3, icmpCode: 4 },
+    { protocol: 47 },
+  ),
+);
+const aclEntries = fc
+  .array(
+    fc.tuple(
+      aclService,
+      fc.boolean(),
+      fc.constantFrom('0.0.0.0/0', '0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.1.0/24', '10.0.1.7'),
+    ),
+    { maxLength: 6 },
+  )
+  .map((list) =>
+    list.map(
+      ([service, allow, cidr], at): NetworkAclEntrySpec => ({
+        number: (at + 1) * 10,
+        action: allow ? 'allow' : 'deny',
+        ...service,
+        cidr,
+      }),
+    ),
+  );
+
+export const aclSpec: fc.Arbitrary<NetworkAclSpec> = fc.record(
+  { ingress: aclEntries, egress: aclEntries },
+  { noNullPrototype: true },
+);
+
 /** Keys absent, never undefined. */
 function optional<T extends object>(
   required: { [K in keyof T]?: fc.Arbitrary<unknown> },
@@ -306,6 +362,15 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { arbitrary: fc.record({ verb: fc.constant('applyPolicy' as const), vpc, subnet, policy: policySpec }), weight: 3 },
   { arbitrary: fc.record({ verb: fc.constant('clearPolicy' as const), vpc, subnet }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('putNetworkAcl' as const), vpc, name: acl, spec: aclSpec }), weight: 2 },
+  {
+    arbitrary: fc.record(
+      { verb: fc.constant('associateNetworkAcl' as const), vpc, subnet, acl },
+      { requiredKeys: ['verb', 'vpc', 'subnet'], noNullPrototype: true },
+    ) as fc.Arbitrary<Step>,
+    weight: 3,
+  },
+  { arbitrary: fc.record({ verb: fc.constant('deleteNetworkAcl' as const), vpc, name: acl }), weight: 1 },
   { arbitrary: fc.record({ verb: fc.constant('deleteVpc' as const), name: vpc, force: fc.boolean() }), weight: 1 },
   {
     arbitrary: fc.record({ verb: fc.constant('deleteSubnet' as const), vpc, name: subnet, force: fc.boolean() }),
@@ -345,6 +410,17 @@ const OPENING: readonly (readonly Step[])[] = [
     { verb: 'addSubnet', args: { vpc: 'b', name: 's', cidr: '10.1.1.0/24' } },
     { verb: 'addInstance', args: { vpc: 'b', subnet: 's', name: 'x' } },
     { verb: 'peer', vpcs: ['a', 'b'] },
+  ],
+  [
+    {
+      verb: 'putNetworkAcl',
+      vpc: 'a',
+      name: 'n',
+      spec: {
+        ingress: [{ number: 100, action: 'allow', protocol: 'tcp', port: 80, cidr: '0.0.0.0/0' }],
+        egress: [{ number: 100, action: 'allow', protocol: 'tcp', port: '1024-65535', cidr: '0.0.0.0/0' }],
+      },
+    },
   ],
 ];
 

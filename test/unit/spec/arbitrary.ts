@@ -7,6 +7,8 @@ import type {
   IngressRuleSpec,
   InstanceSpec,
   NatGatewaySpec,
+  NetworkAclEntrySpec,
+  NetworkAclSpec,
   PartySpec,
   PolicyFile,
   PolicyRuleSpec,
@@ -51,6 +53,17 @@ function withPort<T extends { protocol?: string | number }>(rule: fc.Arbitrary<T
     if (number === undefined) return one;
     return { ...one, port: hasPorts ? number : 'any' };
   });
+}
+
+/** A rule and messages of ICMP that go together. */
+function withMessages<T extends { protocol?: string | number }>(rule: fc.Arbitrary<T>): fc.Arbitrary<T> {
+  const messages = some<{ icmpType: number; icmpCode?: number }>(
+    { icmpType: fc.integer({ min: 0, max: 255 }), icmpCode: fc.integer({ min: -1, max: 255 }) },
+    ['icmpType'],
+  );
+  return fc
+    .tuple(rule, messages)
+    .map(([one, named]) => (one.protocol === 'icmp' || one.protocol === 1 ? { ...one, ...named } : one));
 }
 
 const party: fc.Arbitrary<PartySpec> = fc.oneof(
@@ -103,6 +116,7 @@ const subnet = some(
     cidr,
     public: fc.boolean(),
     routeTable: name,
+    networkAcl: name,
     gateway: address,
     addressing: fc.constantFrom('cloud', 'plain'),
     policy,
@@ -144,6 +158,25 @@ const natGateway = some<NatGatewaySpec>(
   { subnet: name, ip: address, connectivity: fc.constantFrom('public', 'private'), elasticIp: name },
   ['subnet'],
 );
+const aclEntry = withMessages(
+  withPort(
+    some<Omit<NetworkAclEntrySpec, 'port'>>(
+      {
+        number: fc.integer({ min: 1, max: 32766 }),
+        action: fc.constantFrom('allow', 'deny'),
+        protocol,
+        icmpType: fc.constant(-1),
+        icmpCode: fc.constant(-1),
+        cidr: fc.oneof(address, cidr),
+      },
+      ['number', 'action', 'cidr'],
+    ),
+  ),
+);
+const networkAcl = some<NetworkAclSpec>({
+  ingress: fc.array(aclEntry, { maxLength: 3 }),
+  egress: fc.array(aclEntry, { maxLength: 3 }),
+});
 const vpc = some(
   {
     cidr,
@@ -151,6 +184,7 @@ const vpc = some(
     subnets: named(subnet),
     routeTables: named(routeTable),
     natGateways: named(natGateway),
+    networkAcls: named(networkAcl),
     securityGroups: named(securityGroup),
     instances: named(instance),
   },

@@ -162,7 +162,8 @@ describe('problems of the schema', () => {
       'vpcs:\n  a: { cidr: 10.0.0.0/16, security_groups: {}, instanes: {}, color: red }',
       ['security_groups', 'instanes', 'color'].map((key, index) => {
         const near = ['; did you mean "securityGroups"?', '; did you mean "instances"?', ''][index];
-        const allowed = 'cidr, secondaryCidrs, subnets, routeTables, natGateways, securityGroups, instances';
+        const allowed =
+          'cidr, secondaryCidrs, subnets, routeTables, natGateways, networkAcls, securityGroups, instances';
         return `2:${[27, 48, 62][index]} vpcs.a.${key} | vpcs.a: unknown key "${key}": expected ${allowed}${near}`;
       }),
     ],
