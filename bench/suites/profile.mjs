@@ -21,7 +21,8 @@ const PER_CALL = 20;
 export const about = 'where the time goes, by perf: attaches, calls of the command, teardowns (as root)';
 export const sizing = 'VPCSxWORKLOADS,… that are torn down';
 export const rounding = `attaches, at most ${MOST_ATTACHES}`;
-export const defaults = { sizes: '100x10,1x1000', rounds: 400 };
+export const defaults = { sizes: '100x10,1x1000', rounds: 400, kinds: 'attach,teardown,call' };
+export const options = { kinds: { type: 'string', about: 'KIND,… of attach, teardown, call (all)' } };
 
 const ATTACHES = {
   attach: 'attach',
@@ -30,10 +31,12 @@ const ATTACHES = {
 };
 const CALLS = { node: 'node -e 0', list: 'vpcctl list', add: 'vpcctl add-instance' };
 
-export async function run({ sizes, rounds }, say) {
+export async function run({ sizes, rounds, kinds }, say) {
   const networks = sizes.split(',');
   networks.forEach(parseSize);
   if (rounds > MOST_ATTACHES) throw new Error(`--rounds ${rounds}: at most ${MOST_ATTACHES}`);
+  const unknown = kinds.split(',').find((kind) => !defaults.kinds.split(',').includes(kind));
+  if (unknown !== undefined) throw new Error(`--kinds ${unknown}: of ${defaults.kinds}`);
   const reason = missingPerf();
   if (reason !== undefined) {
     process.stdout.write(`SKIPPED profile: ${reason}\n`);
@@ -46,18 +49,17 @@ export async function run({ sizes, rounds }, say) {
   const attaches = Object.entries(ATTACHES).filter(([name]) => name !== 'floor' || noFloor === undefined);
   const calls = noCommand === undefined ? Object.entries(CALLS) : [];
   const wanted = [
-    ...attaches.map((piece) => [...piece, rounds]),
+    ...attaches.map((piece) => ['attach', ...piece, rounds]),
     ...networks.flatMap((size) => [
-      ['gone', `teardown of ${size}`, size],
-      ...(noFloor === undefined ? [['floor-gone', `the floor's of ${size}`, size]] : []),
+      ['teardown', 'gone', `teardown of ${size}`, size],
+      ...(noFloor === undefined ? [['teardown', 'floor-gone', `the floor's of ${size}`, size]] : []),
     ]),
-    ...calls.map((piece) => [...piece, Math.ceil(rounds / PER_CALL)]),
-  ];
+    ...calls.map((piece) => ['call', ...piece, Math.ceil(rounds / PER_CALL)]),
+  ].filter(([kind]) => kinds.split(',').includes(kind));
   const pieces = [];
-  for (const [name, title, amount] of wanted) {
+  for (const [kind, name, title, amount] of wanted) {
     const count = typeof amount === 'number' ? amount : 1;
     const found = await runScript('profile-host.mjs', (dir) => [dir, name, amount]);
-    const kind = name in ATTACHES ? 'attach' : name in CALLS ? 'call' : 'teardown';
     pieces.push({ kind, title, count, ...found });
     say(`${title}: ${(found.wall / count / 1000).toFixed(2)} ms`);
   }
