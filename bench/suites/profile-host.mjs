@@ -27,6 +27,7 @@ const WARM_UP = 300;
 /** A pool is filled again in pauses. */
 const POOL = 50;
 const PAUSE_MS = 20;
+const LINGER_MS = 1500;
 /** What is there when the command is called. */
 const THERE = 10;
 /** Less than this share of all is not kept on its own. */
@@ -154,13 +155,15 @@ async function teardown(driver, size, destroy) {
   return result;
 }
 
-/** Until the call returns, and until the devices are gone. */
+/** Until the call returns, and until the devices are gone; what the kernel still does with what is left of them is recorded too. */
 async function untilGone(destroy) {
   const start = performance.now();
   await destroy();
   const returned = (performance.now() - start) * 1000;
   await waitForWitnesses();
-  return { returned };
+  const wall = (performance.now() - start) * 1000;
+  await sleep(LINGER_MS);
+  return { returned, wall };
 }
 
 function oursGone(size) {
