@@ -8,7 +8,7 @@
 import { fromNumber } from '../net/cidr.js';
 import type { NftChainRow, NftFamily, NftRow, NftSetRow } from '../objects/kernel-object.js';
 import { NFT_TABLE } from '../objects/kernel-object.js';
-import { EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, PORTS, ROUTER_LINKS, TRANSIT, UPLINK } from './names.js';
+import { EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, PORTS, ROUTER_LINKS, TRANSIT, TRANSIT_LINKS, UPLINK } from './names.js';
 
 type Expr = Readonly<Record<string, unknown>>;
 
@@ -187,11 +187,15 @@ export function routerRuleset(ns: string): NftRow[] {
           [to(PORTS), setFromMap(meta('mark'), ip('daddr'), SETS.profile)],
           [from(UPLINK), jump('from_uplink')],
           [from(PEER_LINKS), jump('from_peer')],
+          // Where a packet comes from was checked in the router it comes from, and by rp_filter that answers go back there.
+          [from(TRANSIT_LINKS), match('!=', meta('oifname'), PORTS), counter, drop],
+          [to(TRANSIT_LINKS), match('!=', meta('iifname'), PORTS), counter, drop],
           [to(UPLINK), jump('to_uplink')],
           [to(PEER_LINKS), jump('to_peer')],
           [from(PORTS), jump('egress')],
           [to(UPLINK), accept],
           [to(PEER_LINKS), accept],
+          [to(TRANSIT_LINKS), accept],
           [eq(meta('oifname'), `@${SETS.through}`), accept],
           [to(PORTS), goto('ingress')],
           [counter, drop],
@@ -253,6 +257,16 @@ export function natRuleset(ns: string, address: string): NftRow[] {
       forward: { base: filter('forward', 'drop'), rules: [[established, accept], [notNew, counter, drop], [accept]] },
       nat_out: { base: nat('postrouting', 100), rules: [[{ snat: { family: 'ip', addr: address } }]] },
     },
+  });
+}
+
+/** A transit gateway: routes decide, and nothing is for itself. */
+export function transitRuleset(ns: string): NftRow[] {
+  return table({
+    ns,
+    family: 'inet',
+    sets: [],
+    chains: { input: { base: filter('input', 'drop'), rules: [[counter, drop]] } },
   });
 }
 

@@ -121,7 +121,8 @@ export interface Profile {
 export type RouteTarget =
   | { readonly type: 'internet-gateway' | 'blackhole' }
   | { readonly type: 'nat-gateway'; readonly natGateway: string }
-  | { readonly type: 'peering'; readonly peering: string };
+  | { readonly type: 'peering'; readonly peering: string }
+  | { readonly type: 'transit-gateway'; readonly transitGateway: string };
 
 export interface Route {
   readonly destination: Cidr;
@@ -156,6 +157,36 @@ export interface NatGateway {
   readonly profile: number;
 }
 
+/** A router between VPCs that are attached to it. */
+export interface TransitGateway {
+  readonly kind: 'transit-gateway';
+  readonly name: string;
+}
+
+/** A VPC's attachment to a transit gateway. */
+export interface TransitAttachment {
+  readonly kind: 'transit-attachment';
+  readonly transitGateway: string;
+  readonly vpc: string;
+  /** The route table that packets from the VPC follow: the one that it is associated with. */
+  readonly routeTable: string;
+  /** Sorted names of the route tables that have routes to the VPC's blocks by themselves. */
+  readonly propagateTo: readonly string[];
+}
+
+export type TransitTarget = { readonly type: 'vpc'; readonly vpc: string } | { readonly type: 'blackhole' };
+
+/** A route table of a transit gateway. */
+export interface TransitRouteTable {
+  readonly kind: 'transit-route-table';
+  readonly transitGateway: string;
+  readonly name: string;
+  /** As {@link RouteTable.number}. */
+  readonly number: number;
+  /** The static ones, in the order of their destinations: they go before propagated ones. */
+  readonly routes: readonly { readonly destination: Cidr; readonly target: TransitTarget }[];
+}
+
 /** A public address that stays when what has it goes. */
 export interface ElasticIp {
   readonly kind: 'elastic-ip';
@@ -184,6 +215,9 @@ export type Resource =
   | RouteTable
   | NatGateway
   | ElasticIp
+  | TransitGateway
+  | TransitAttachment
+  | TransitRouteTable
   | Peering;
 
 export type ResourceKind = Resource['kind'];
@@ -202,6 +236,9 @@ export const ids = {
   routeTable: (vpc: string, table: string) => `route-table/${vpc}/${table}`,
   natGateway: (vpc: string, nat: string) => `nat-gateway/${vpc}/${nat}`,
   elasticIp: (name: string) => `elastic-ip/${name}`,
+  transitGateway: (name: string) => `transit-gateway/${name}`,
+  transitAttachment: (gateway: string, vpc: string) => `transit-attachment/${gateway}/${vpc}`,
+  transitRouteTable: (gateway: string, table: string) => `transit-route-table/${gateway}/${table}`,
   peering: (a: string, b: string) => `peering/${a < b ? a : b}/${a < b ? b : a}`,
 } as const;
 
@@ -229,6 +266,12 @@ export function idOf(resource: Resource): string {
       return ids.natGateway(resource.vpc, resource.name);
     case 'elastic-ip':
       return ids.elasticIp(resource.name);
+    case 'transit-gateway':
+      return ids.transitGateway(resource.name);
+    case 'transit-attachment':
+      return ids.transitAttachment(resource.transitGateway, resource.vpc);
+    case 'transit-route-table':
+      return ids.transitRouteTable(resource.transitGateway, resource.name);
     case 'peering':
       return ids.peering(...resource.vpcs);
   }
@@ -253,7 +296,11 @@ export function scopesOf(resource: Resource): readonly string[] {
     case 'installation':
     case 'edge':
     case 'elastic-ip':
+    case 'transit-gateway':
+    case 'transit-route-table':
       return [INSTALLATION_SCOPE];
+    case 'transit-attachment':
+      return [INSTALLATION_SCOPE, resource.vpc];
     case 'igw':
       return [INSTALLATION_SCOPE, resource.vpc];
     case 'subnet':
@@ -280,7 +327,12 @@ export function terms(resource: Resource): readonly string[] {
     case 'edge':
     case 'igw':
     case 'elastic-ip':
+    case 'transit-gateway':
       return [own, ...claims(resource)];
+    case 'transit-attachment':
+      return [own, `attachments:${resource.transitGateway}`, `attachments-of:${resource.vpc}`];
+    case 'transit-route-table':
+      return [own, `transit-tables:${resource.transitGateway}`];
     case 'vpc':
       return resource.origin === undefined ? [own] : [own, `origin:${resource.origin}`];
     case 'subnet':
@@ -336,6 +388,7 @@ function targetTerms(vpc: string, target: RouteTarget): string[] {
       return [`routes-nat:${vpc}/${target.natGateway}`];
     case 'peering':
       return [`routes-peer:${vpc}/${target.peering}`];
+    case 'transit-gateway':
     case 'blackhole':
       return [];
   }
@@ -395,6 +448,12 @@ export function describe(resource: Resource): string {
       return `nat gateway ${resource.vpc}/${resource.name}`;
     case 'elastic-ip':
       return `elastic ip ${resource.name}`;
+    case 'transit-gateway':
+      return `transit gateway ${resource.name}`;
+    case 'transit-attachment':
+      return `attachment of vpc ${resource.vpc} to transit gateway ${resource.transitGateway}`;
+    case 'transit-route-table':
+      return `route table ${resource.name} of transit gateway ${resource.transitGateway}`;
     case 'profile':
       if (resource.open === true) return `rules of NAT gateways of ${resource.vpc}`;
       return `rules of ${resource.vpc}/{${resource.groups.join(', ')}}${resource.policySubnet === undefined ? '' : ` with the policy of ${resource.policySubnet}`}`;

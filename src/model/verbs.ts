@@ -43,6 +43,7 @@ import {
   ids,
   MAIN_ROUTE_TABLE,
   type Peering,
+  type Resource,
   type SecurityGroup,
   type Subnet,
   type Vpc,
@@ -219,7 +220,7 @@ export function retainVpcBlocks(draft: Draft, name: string, keep: readonly Cidr[
   draft.put({ ...vpc, cidrs: vpc.cidrs.filter((cidr) => !dropped.includes(cidr)) });
 }
 
-/** Deletes a VPC and all in it; false when there is none. CONFLICT while it is peered, unless `force`, which unpeers. */
+/** Deletes a VPC and all in it; false when there is none. CONFLICT while it is peered or attached to a transit gateway, unless `force`, which ends that. */
 export function deleteVpc(draft: Draft, name: string, force = false): boolean {
   const vpc = getKind(draft, 'vpc', ids.vpc(parseName(name, 'vpc')));
   if (vpc === undefined) return false;
@@ -228,6 +229,10 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
     const others = peerings.map((peering) => otherVpc(peering, name)).join(', ');
     throw conflict(`vpc ${name} is peered with ${others}`, 'unpeer-vpcs first, or use --force');
   }
+  const attachments = draft.find(`attachments-of:${name}`);
+  if (attachments.length > 0 && !force) {
+    throw conflict(`there is the ${describe(attachments[0] as Resource)}`, 'detach-vpc first, or use --force');
+  }
   for (const term of [
     `instances:${name}`,
     `profiles:${name}`,
@@ -235,6 +240,7 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
     `groups:${name}`,
     `route-tables:${name}`,
     `nat-gateways:${name}`,
+    `attachments-of:${name}`,
     `peerings:${name}`,
   ]) {
     for (const resource of draft.find(term)) draft.remove(idOf(resource));

@@ -11,7 +11,7 @@ import { parsePort, parseProtocol } from '../net/ports.js';
 import { quote } from '../net/quote.js';
 import { closest } from './suggest.js';
 import { formatPath, type Path } from './tree.js';
-import type { PolicyFile, RouteSpec, SecurityGroupSpec, Spec } from './types.js';
+import type { PolicyFile, RouteSpec, SecurityGroupSpec, Spec, TransitRouteSpec } from './types.js';
 
 /** Something wrong with a value, and where in it. */
 export interface Issue {
@@ -369,8 +369,11 @@ const routeTarget = v.union(
     v.picklist(['internet-gateway', 'blackhole']),
     map('a map', { natGateway: described(name('nat gateway'), 'Name of a NAT gateway of this VPC.') }),
     map('a map', { peering: described(name('VPC'), 'Name of a VPC that this one is peered with.') }),
+    map('a map', {
+      transitGateway: described(name('transit gateway'), 'Name of a transit gateway that this VPC is attached to.'),
+    }),
   ],
-  expected('internet-gateway, blackhole, { natGateway: NAME } or { peering: VPC }'),
+  expected('internet-gateway, blackhole, { natGateway: NAME }, { peering: VPC } or { transitGateway: NAME }'),
 );
 
 const route = map('a route (a map)', {
@@ -379,7 +382,7 @@ const route = map('a route (a map)', {
   }),
   target: described(
     routeTarget,
-    'internet-gateway; blackhole; { natGateway: NAME }; or { peering: VPC }, with a peer.',
+    'internet-gateway; blackhole; { natGateway: NAME }; { peering: VPC }, with a peer; or { transitGateway: NAME }.',
   ),
 });
 
@@ -471,6 +474,55 @@ const peering = map('a peering (a map)', {
   ),
 });
 
+const transitRoute = map('a route (a map)', {
+  destination: described(cidr, 'Where to: an IPv4 block. The longest prefix decides.'),
+  target: described(
+    v.union(
+      [v.picklist(['blackhole']), map('a map', { vpc: described(name('VPC'), 'Name of an attached VPC.') })],
+      expected('blackhole or { vpc: NAME }'),
+    ),
+    'blackhole, or { vpc: NAME }: the attachment of that VPC.',
+  ),
+});
+
+const transitGateway = map('a transit gateway (a map)', {
+  routeTables: v.exactOptional(
+    described(
+      named(
+        'route table',
+        map('a route table (a map)', {
+          routes: v.exactOptional(
+            described(list('routes', transitRoute), 'Static routes: they go before propagated ones to the same block.'),
+          ),
+        }),
+      ),
+      'Route tables by name; default is always there.',
+    ),
+  ),
+  attachments: v.exactOptional(
+    described(
+      named(
+        'VPC',
+        map('an attachment (a map)', {
+          routeTable: v.exactOptional(
+            described(name('route table'), "The gateway's route table that packets from the VPC follow.", {
+              default: 'default',
+            }),
+          ),
+          propagateTo: v.exactOptional(
+            described(
+              list('route table names', name('route table')),
+              "The gateway's route tables that get routes to the VPC's blocks by themselves.",
+              { default: ['default'] },
+            ),
+          ),
+        }),
+      ),
+      'Attachments by name of the VPC. The route tables of the VPC are to lead to the gateway.',
+    ),
+  ),
+});
+
 function readLinkName(value: string): void {
   // The kernel's own rule, dev_valid_name().
   const fits =
@@ -519,6 +571,9 @@ const spec = v.pipe(
       ),
     ),
     vpcs: described(named('VPC', vpc), 'VPCs by name.'),
+    transitGateways: v.exactOptional(
+      described(named('transit gateway', transitGateway), 'Routers between VPCs, by name.'),
+    ),
     peerings: v.exactOptional(described(list('peerings', peering), 'Pairs of VPCs that reach each other.')),
   }),
   v.title('vpcctl spec'),
@@ -591,6 +646,11 @@ export function validateSpec(value: unknown): Spec {
 /** The value as a route, likewise. */
 export function validateRoute(value: unknown): RouteSpec {
   return validated(check<RouteSpec>(route, value, []));
+}
+
+/** The value as a route of a transit gateway, likewise. */
+export function validateTransitRoute(value: unknown): TransitRouteSpec {
+  return validated(check<TransitRouteSpec>(transitRoute, value, []));
 }
 
 function validated<T>(result: CheckResult<T>): T {

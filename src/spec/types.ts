@@ -14,6 +14,7 @@ export interface Spec {
   /** Public addresses that stay when what has them goes, by name. One that is not listed is kept. */
   readonly elasticIps?: Readonly<Record<string, ElasticIpSpec>>;
   readonly vpcs: Readonly<Record<string, VpcSpec>>;
+  readonly transitGateways?: Readonly<Record<string, TransitGatewaySpec>>;
   readonly peerings?: readonly PeeringSpec[];
 }
 
@@ -61,12 +62,13 @@ export interface RouteSpec {
   readonly target: RouteTargetSpec;
 }
 
-/** Where a route leads: the VPC's internet gateway, nowhere, one of its NAT gateways, or the VPC of that name, a peer. */
+/** Where a route leads: the VPC's internet gateway, nowhere, one of its NAT gateways, a peer, or a transit gateway that the VPC is attached to. */
 export type RouteTargetSpec =
   | 'internet-gateway'
   | 'blackhole'
   | { readonly natGateway: string }
-  | { readonly peering: string };
+  | { readonly peering: string }
+  | { readonly transitGateway: string };
 
 /** A NAT gateway: what is routed to it leaves with its address. */
 export interface NatGatewaySpec {
@@ -175,6 +177,35 @@ export interface PeeringSpec {
   readonly allowCidrs?: readonly string[];
   /** `auto` (default): every route table of both leads to the other. `manual`: those that say so. */
   readonly routes?: 'auto' | 'manual';
+}
+
+/** A transit gateway: a router between the VPCs that are attached to it. */
+export interface TransitGatewaySpec {
+  /** Besides `default`, which is always there. */
+  readonly routeTables?: Readonly<Record<string, TransitRouteTableSpec>>;
+  /** By name of the VPC. */
+  readonly attachments?: Readonly<Record<string, TransitAttachmentSpec>>;
+}
+
+export interface TransitRouteTableSpec {
+  /** Static routes: they go before propagated ones to the same block. */
+  readonly routes?: readonly TransitRouteSpec[];
+}
+
+export interface TransitRouteSpec {
+  readonly destination: string;
+  readonly target: TransitTargetSpec;
+}
+
+/** The attachment of a VPC, or nowhere. */
+export type TransitTargetSpec = 'blackhole' | { readonly vpc: string };
+
+/** How a VPC is attached. */
+export interface TransitAttachmentSpec {
+  /** The gateway's route table that packets from the VPC follow. Default `default`. */
+  readonly routeTable?: string;
+  /** The gateway's route tables that get routes to the VPC's blocks by themselves. Default: [`default`]. */
+  readonly propagateTo?: readonly string[];
 }
 
 /** A policy file of the exercise: one policy per subnet, named by its CIDR or name. */

@@ -133,6 +133,7 @@ const routeTable = some<RouteTableSpec>({
           fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
           some({ natGateway: name }, ['natGateway']),
           some({ peering: name }, ['peering']),
+          some({ transitGateway: name }, ['transitGateway']),
         ),
       },
       { noNullPrototype: true },
@@ -167,6 +168,25 @@ export const anySpec = some(
     }),
     elasticIps: named(some({ address })),
     vpcs: named(vpc),
+    transitGateways: named(
+      some({
+        routeTables: named(
+          some({
+            routes: fc.array(
+              some(
+                {
+                  destination: cidr,
+                  target: fc.oneof(fc.constant('blackhole' as const), some({ vpc: name }, ['vpc'])),
+                },
+                ['destination', 'target'],
+              ),
+              { maxLength: 2 },
+            ),
+          }),
+        ),
+        attachments: named(some({ routeTable: name, propagateTo: fc.array(name, { maxLength: 2 }) })),
+      }),
+    ),
     peerings: fc.array(
       some(
         {

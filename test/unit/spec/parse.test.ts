@@ -169,7 +169,7 @@ describe('problems of the schema', () => {
     [
       'vpcs: {}\n<<: {name: a}',
       [
-        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, vpcs, peerings; merge keys are not read: an alias stands for a whole value',
+        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, vpcs, transitGateways, peerings; merge keys are not read: an alias stands for a whole value',
       ],
     ],
     [
@@ -500,7 +500,8 @@ describe('validateSpec', () => {
             path: 'vpcs.a.cidr',
           },
           {
-            message: 'unknown key "nmae": expected name, settings, elasticIps, vpcs, peerings; did you mean "name"?',
+            message:
+              'unknown key "nmae": expected name, settings, elasticIps, vpcs, transitGateways, peerings; did you mean "name"?',
             path: 'nmae',
           },
         ],
