@@ -196,6 +196,12 @@ export class Lookup {
     return getKind(this.reader, 'nat-gateway', ids.natGateway(vpc, name));
   }
 
+  /** Whether an address is of a member of a peer's group. */
+  peerMember(vpc: string, peer: string, group: string, address: Ipv4): boolean {
+    const peered = this.network(vpc)?.peers.some((one) => one.vpc === peer) === true;
+    return peered && this.instanceAt(peer, address)?.groups.includes(group) === true;
+  }
+
   /** How a VPC is attached to a transit gateway. */
   attachment(gateway: string, vpc: string): TransitAttachment | undefined {
     return getKind(this.reader, 'transit-attachment', ids.transitAttachment(gateway, vpc));

@@ -200,7 +200,10 @@ export function appText({ port, command, pid, running }: AppView): string {
 
 function groupRuleText(rule: IngressRuleSpec & EgressRuleSpec, side: 'from' | 'to'): string {
   const party = rule[side] ?? 'any';
-  const whom = typeof party === 'string' ? party : `security group ${party.group}`;
+  const whom =
+    typeof party === 'string'
+      ? party
+      : `security group ${party.group}${party.vpc === undefined ? '' : ` of vpc ${party.vpc}`}`;
   return `${matchText(rule)} ${side} ${whom}${note(rule.description)}`;
 }
 

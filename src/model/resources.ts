@@ -12,7 +12,8 @@ export const HOST_ADDRESS = '169.254.128.1' as Ipv4;
 export type Party =
   | { readonly type: 'any' | 'self' | 'vpc' | 'peers' | 'host' }
   | { readonly type: 'cidr'; readonly cidr: Cidr }
-  | { readonly type: 'group'; readonly group: string };
+  /** `vpc`: of that peer; absent: of the group's own VPC. */
+  | { readonly type: 'group'; readonly group: string; readonly vpc?: string };
 
 /** One allow rule, normalised. */
 export interface GroupRule {
@@ -399,6 +400,7 @@ function partyTerms({ vpc, name }: SecurityGroup, party: Party): string[] {
     case 'self':
       return [`refers:${vpc}/${name}`];
     case 'group':
+      if (party.vpc !== undefined) return [`refers-peer:${party.vpc}/${party.group}`, `refers-peer-of:${vpc}`];
       return [`refers:${vpc}/${party.group}`];
     case 'vpc':
       return [`refers-vpc:${vpc}`];

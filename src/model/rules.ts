@@ -29,7 +29,10 @@ const KEYWORDS = ['any', 'self', 'vpc', 'peers', 'host'] as const;
 
 function parseParty(party: PartySpec | undefined, direction: 'ingress' | 'egress'): Party {
   if (party === undefined) return { type: 'any' };
-  if (typeof party !== 'string') return { type: 'group', group: parseName(party.group, 'security group') };
+  if (typeof party !== 'string') {
+    const group = parseName(party.group, 'security group');
+    return { type: 'group', group, ...(party.vpc === undefined ? {} : { vpc: parseName(party.vpc, 'vpc') }) };
+  }
   const keyword = KEYWORDS.find((word) => word === party);
   if (keyword === 'host' && direction === 'egress') {
     throw invalid('an egress rule cannot name the host: its own services are not reachable from a workload', {
@@ -76,7 +79,7 @@ function formatParty(party: Party): PartySpec | undefined {
     case 'cidr':
       return party.cidr;
     case 'group':
-      return { group: party.group };
+      return { group: party.group, ...(party.vpc === undefined ? {} : { vpc: party.vpc }) };
     default:
       return party.type;
   }

@@ -283,6 +283,7 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     case 'peering':
       return resource.vpcs.flatMap((vpc) => [
         ...profilesOfGroups(draft, `refers-peers:${vpc}`),
+        ...profilesOfGroups(draft, `refers-peer-of:${vpc}`),
         ...routeTablesOf(draft, vpc).map(idOf),
       ]);
     case 'route-table':
@@ -294,6 +295,12 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
           ? []
           : draft.find(`table:${resource.vpc}/${resource.name}`).map(idOf)),
       ];
+    case 'instance': {
+      // Groups of peers that speak of its groups know its address.
+      const groups = [before, after].flatMap((one) => (one?.kind === 'instance' ? one.groups : []));
+      if (before?.kind === 'instance' && after?.kind === 'instance' && isSame(before.groups, after.groups)) return [];
+      return [...new Set(groups)].flatMap((group) => profilesOfGroups(draft, `refers-peer:${resource.vpc}/${group}`));
+    }
     case 'transit-attachment':
       return [
         ...routeTablesOf(draft, resource.vpc).map(idOf),

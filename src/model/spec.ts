@@ -21,7 +21,9 @@ import { allocateElasticIp, holderOf, releaseElasticIp } from './elastic.js';
 import { DEFAULT_POOL, installationOf, peeringsOf, routeTablesOf, subnetsOf } from './lookup.js';
 import { type Draft, findKind, type Reader } from './reader.js';
 import {
+  type GroupRule,
   INSTALLATION_ID,
+  ids,
   MAIN_ROUTE_TABLE,
   type NatGateway,
   type RouteTable,
@@ -105,6 +107,7 @@ export function applySpec(draft: Draft, spec: Spec): void {
   for (const [index, { vpcs, allowCidrs, routes }] of (spec.peerings ?? []).entries()) {
     at(['peerings', index], () => peer(draft, ...vpcs, allowCidrs, routes));
   }
+  for (const name of names) at(['vpcs', name, 'securityGroups'], () => checkGroupReferences(draft, name));
   for (const [name, gateway] of Object.entries(spec.transitGateways ?? {})) applyTransit(draft, name, gateway, spec);
   for (const [name, vpc] of Object.entries(spec.vpcs)) applyRoutes(draft, name, vpc);
 }
@@ -201,7 +204,6 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     at([...path, 'natGateways', nat], () => addNatGateway(draft, { vpc: name, name: nat, ...wanted }));
   }
   removeGroups(draft, name, spec);
-  at([...path, 'securityGroups'], () => checkGroupReferences(draft, name));
 }
 
 /** What a spec leaves out is the default, not what was before. */
@@ -301,7 +303,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
   const groups = record(
     findKind(reader, 'group', `groups:${vpc.name}`)
       .filter((group) => group.name !== DEFAULT_GROUP || group.description !== undefined || !isDefault(group))
-      .map((group) => [group.name, exportGroup(group)] as const),
+      .map((group) => [group.name, exportGroup(reader, group)] as const),
   );
   const instances = record(
     findKind(reader, 'instance', `instances:${vpc.name}`).map((instance): readonly [string, InstanceSpec] => [
@@ -416,11 +418,14 @@ function isDefault(group: SecurityGroup): boolean {
   );
 }
 
-function exportGroup(group: SecurityGroup): SecurityGroupSpec {
-  const ingress: IngressRuleSpec[] = group.ingress.map((rule) => formatRule(rule, 'from'));
+/** Rules that name a group of a peer that is gone are stale: they hold for nobody, and nothing could be applied that has them. */
+function exportGroup(reader: Reader, { vpc, description, ingress, egress }: SecurityGroup): SecurityGroupSpec {
+  const known = ({ party }: GroupRule): boolean =>
+    party.type !== 'group' || reader.get(ids.group(party.vpc ?? vpc, party.group)) !== undefined;
+  const from: IngressRuleSpec[] = ingress.filter(known).map((rule) => formatRule(rule, 'from'));
   return {
-    ...(group.description === undefined ? {} : { description: group.description }),
-    ingress,
-    egress: group.egress.map((rule) => formatRule(rule, 'to')),
+    ...(description === undefined ? {} : { description }),
+    ingress: from,
+    egress: egress.filter(known).map((rule) => formatRule(rule, 'to')),
   };
 }

@@ -540,12 +540,13 @@ export function checkGroupReferences(reader: Reader, vpc: string): void {
 /** NOT_FOUND when a rule of the group names a group that is not there. */
 export function checkReferences(reader: Reader, { vpc, name, ingress, egress }: SecurityGroup): void {
   for (const { party } of [...ingress, ...egress]) {
-    if (party.type === 'group' && reader.get(ids.group(vpc, party.group)) === undefined) {
-      throw notFound(
-        `security group ${party.group}, which a rule of ${vpc}/${name} names,`,
-        findKind(reader, 'group', `groups:${vpc}`).map((known) => known.name),
-      );
-    }
+    if (party.type !== 'group') continue;
+    const home = party.vpc ?? vpc;
+    if (reader.get(ids.group(home, party.group)) !== undefined) continue;
+    throw notFound(
+      `security group ${party.vpc === undefined ? '' : `${home}/`}${party.group}, which a rule of ${vpc}/${name} names,`,
+      findKind(reader, 'group', `groups:${home}`).map((known) => known.name),
+    );
   }
 }
 

@@ -262,14 +262,17 @@ const party = v.union(
         anyOf: [{ enum: PARTIES }, { pattern: `^${ADDRESS}(?:/${PREFIX})?$` }],
       }),
     ),
-    map('a map', { group: described(name('security group'), 'Name of a security group of this VPC: its members.') }),
+    map('a map', {
+      group: described(name('security group'), 'Name of a security group of this VPC, or of the peer: its members.'),
+      vpc: v.exactOptional(described(name('VPC'), 'Name of the peered VPC whose group it is. Default: this VPC.')),
+    }),
   ],
   expected('an address, a block, a word or a map with a group'),
 );
 
 const PARTY_WORDS =
   'An IPv4 address or block; self (members of this group); vpc (its blocks); peers (what its peerings admit); ' +
-  'host (the machine vpcctl runs on); any (default); or { group: NAME }.';
+  'host (the machine vpcctl runs on); any (default); { group: NAME }; or { group: NAME, vpc: PEER }.';
 
 const groupRule = {
   protocol: v.exactOptional(described(protocol, 'tcp, udp, icmp, any (default) or a number.', { default: 'any' })),

@@ -127,9 +127,9 @@ export type ProtocolSpec = 'tcp' | 'udp' | 'icmp' | 'any' | number;
 /**
  * Source of an ingress rule, or destination of an egress rule: an IPv4 CIDR or address; `self` (members of this group);
  * `vpc` (the VPC's blocks); `peers` (what its peerings admit); `host` (the machine vpcctl runs on); `any`; or `{ group }`,
- * the members of another group of this VPC.
+ * the members of another group of this VPC, or with `vpc` of a peer.
  */
-export type PartySpec = string | { readonly group: string };
+export type PartySpec = string | { readonly group: string; readonly vpc?: string };
 
 /** Who may come in. */
 export interface IngressRuleSpec {
