@@ -180,6 +180,7 @@ function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[],
         text: [
           `instance ${instance.name}  ${instance.ip}`,
           ...(instance.publicIp === null ? [] : [`public ${instance.publicIp}${elasticOf(instance)}`]),
+          ...instance.publish.map(({ hostPort, port, protocol }) => `host port ${hostPort}/${protocol} → ${port}`),
           `groups ${instance.securityGroups.join(', ')}`,
           c.dim(`namespace ${instance.namespace}`),
         ].join('  '),

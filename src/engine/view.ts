@@ -25,7 +25,14 @@ import {
   propagated,
   transitTablesOf,
 } from '../model/transit.js';
-import type { EgressRuleSpec, IngressRuleSpec, PolicySpec, RouteTargetSpec, TransitTargetSpec } from '../spec/types.js';
+import type {
+  EgressRuleSpec,
+  IngressRuleSpec,
+  PolicySpec,
+  PublicationSpec,
+  RouteTargetSpec,
+  TransitTargetSpec,
+} from '../spec/types.js';
 
 /** An instance and its addresses. */
 export interface InstanceView {
@@ -35,6 +42,8 @@ export interface InstanceView {
   readonly publicIp: string | null;
   /** Name of the elastic address that `publicIp` is. */
   readonly elasticIp: string | null;
+  /** Ports of the host that lead to it. */
+  readonly publish: readonly Required<PublicationSpec>[];
   /** Below /run/netns. */
   readonly namespace: string;
   readonly securityGroups: readonly string[];
@@ -163,6 +172,11 @@ export function viewInstance(instance: Instance): InstanceView {
     ip: instance.ip,
     publicIp: instance.publicIp ?? null,
     elasticIp: instance.elasticIp ?? null,
+    publish: (instance.publish ?? []).map(({ protocol, hostPort, port }) => ({
+      hostPort,
+      port,
+      protocol: protocol === 6 ? 'tcp' : 'udp',
+    })),
     namespace: workloadNs(instance.vpc, instance.name),
     securityGroups: instance.groups,
   };

@@ -152,6 +152,9 @@ export const SETS = {
   pool: 'pool',
   uplink: 'uplink',
   masquerade: 'masquerade',
+  /** host: protocol . port → public address, and → port of an instance */
+  published: 'published',
+  publishedPort: 'published_port',
 } as const;
 
 export function routerRuleset(ns: string): NftRow[] {
@@ -296,6 +299,17 @@ export function edgeRuleset(ns: string): NftRow[] {
   });
 }
 
+/** RTN_LOCAL. */
+const LOCAL = eq({ fib: { result: 'type', flags: ['daddr'] } }, 2);
+const SERVICE = concat(meta('l4proto'), dport);
+const PUBLISHED: Expr = {
+  dnat: {
+    family: 'ip',
+    addr: { map: { key: SERVICE, data: `@${SETS.published}` } },
+    port: { map: { key: SERVICE, data: `@${SETS.publishedPort}` } },
+  },
+};
+
 /** The host's one table: it speaks of our one link only, accepts nothing that others refuse, and drops only what is ours. */
 export function hostRuleset(ns: string): NftRow[] {
   return table({
@@ -305,6 +319,8 @@ export function hostRuleset(ns: string): NftRow[] {
       { set: SETS.pool, type: ['ipv4_addr'], interval: true },
       { set: SETS.masquerade, type: ['ipv4_addr'], interval: true },
       { set: SETS.uplink, type: ['ifname'] },
+      { set: SETS.published, type: ['inet_proto', 'inet_service'], data: 'ipv4_addr' },
+      { set: SETS.publishedPort, type: ['inet_proto', 'inet_service'], data: 'inet_service' },
     ],
     chains: {
       input: {
@@ -323,6 +339,12 @@ export function hostRuleset(ns: string): NftRow[] {
           [to(HOST_LINK), eq(meta('iifname'), `@${SETS.uplink}`), eq(ip('daddr'), `@${SETS.pool}`), accept],
           [to(HOST_LINK), counter, drop],
         ],
+      },
+      publish: { base: nat('prerouting', -100), rules: [[eq(meta('iifname'), `@${SETS.uplink}`), LOCAL, PUBLISHED]] },
+      // What the host itself asks of its own addresses; from the loopback's, nothing leaves.
+      publish_own: {
+        base: nat('output', -100),
+        rules: [[match('!=', ip('daddr'), { prefix: { addr: '127.0.0.0', len: 8 } }), LOCAL, PUBLISHED]],
       },
       postrouting: {
         base: nat('postrouting', 100),

@@ -298,7 +298,18 @@ function lowerSubnet(reader: Reader, subnet: Subnet): KernelObject[] {
 }
 
 function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
-  return lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {});
+  const { publicIp, publish = [] } = instance;
+  return [
+    ...lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {}),
+    ...publish.flatMap(({ protocol, hostPort, port }) =>
+      publicIp === undefined
+        ? []
+        : [
+            element(HOST_NS, SETS.published, [protocol, hostPort], publicIp),
+            element(HOST_NS, SETS.publishedPort, [protocol, hostPort], port),
+          ],
+    ),
+  ];
 }
 
 /**

@@ -137,6 +137,9 @@ function elementWords(owner: Resource, row: NftElementRow): string {
     case SETS.publicIn:
     case SETS.publicOut:
       return 'the translation of its public address';
+    case SETS.published:
+    case SETS.publishedPort:
+      return `the way from port ${second} of the host to it`;
     case SETS.through:
       return 'the leave to pass on what is not for it';
     case SETS.peerFlow:

@@ -88,6 +88,14 @@ export interface SecurityGroup {
   readonly egress: readonly GroupRule[];
 }
 
+/** A port of the host that leads to an instance. */
+export interface Publication {
+  /** 6 (tcp) or 17 (udp). */
+  readonly protocol: number;
+  readonly hostPort: number;
+  readonly port: number;
+}
+
 export interface Instance {
   readonly kind: 'instance';
   readonly vpc: string;
@@ -97,6 +105,8 @@ export interface Instance {
   readonly publicIp?: Ipv4;
   /** Name of the elastic address that `publicIp` is. */
   readonly elasticIp?: string;
+  /** By protocol, then port of the host. */
+  readonly publish?: readonly Publication[];
   /** Sorted names of groups. */
   readonly groups: readonly string[];
   /** Number of its {@link Profile}; 0 until settled. */
@@ -419,8 +429,14 @@ export function claims(resource: Resource): readonly string[] {
     case 'instance':
     case 'nat-gateway': {
       const { vpc, ip, publicIp, elasticIp } = resource;
-      if (elasticIp !== undefined) return [`ip:${vpc}/${ip}`, `elastic:${elasticIp}`];
-      return [`ip:${vpc}/${ip}`, ...(publicIp === undefined ? [] : [`public-ip:${publicIp}`])];
+      const own =
+        elasticIp !== undefined ? [`elastic:${elasticIp}`] : publicIp !== undefined ? [`public-ip:${publicIp}`] : [];
+      const published = (resource.kind === 'instance' ? resource.publish : undefined) ?? [];
+      return [
+        `ip:${vpc}/${ip}`,
+        ...own,
+        ...published.map(({ protocol, hostPort }) => `host-port:${protocol}/${hostPort}`),
+      ];
     }
     default:
       return [];

@@ -9,9 +9,10 @@ import type {
   PartySpec,
   PolicyRuleSpec,
   PolicySpec,
+  PublicationSpec,
   SecurityGroupSpec,
 } from '../spec/types.js';
-import type { GroupRule, Party, SecurityGroup } from './resources.js';
+import type { GroupRule, Party, Publication, SecurityGroup } from './resources.js';
 
 export const DEFAULT_GROUP = 'default';
 
@@ -100,6 +101,15 @@ export function formatRule(rule: GroupRule, direction: 'from' | 'to'): IngressRu
     ...(ports === undefined ? {} : { port: ports.from === ports.to ? ports.from : `${ports.from}-${ports.to}` }),
     ...(party === undefined ? {} : { [direction]: party }),
     ...(rule.description === undefined ? {} : { description: rule.description }),
+  };
+}
+
+/** A published port as a user writes it. */
+export function formatPublication({ protocol, hostPort, port }: Publication): PublicationSpec {
+  return {
+    hostPort,
+    ...(port === hostPort ? {} : { port }),
+    ...(protocol === 6 ? {} : { protocol: 'udp' }),
   };
 }
 

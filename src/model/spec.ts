@@ -42,7 +42,7 @@ import {
   natGatewaysOf,
   setRoutes,
 } from './routing.js';
-import { DEFAULT_GROUP, DEFAULT_GROUP_RULES, formatRule } from './rules.js';
+import { DEFAULT_GROUP, DEFAULT_GROUP_RULES, formatPublication, formatRule } from './rules.js';
 import {
   addTransitGateway,
   addTransitTable,
@@ -208,7 +208,12 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
 
 /** What a spec leaves out is the default, not what was before. */
 function explicit(spec: InstanceSpec): Pick<AddInstance, keyof InstanceSpec> {
-  return { ...spec, securityGroups: spec.securityGroups ?? [DEFAULT_GROUP], elasticIp: spec.elasticIp ?? null };
+  return {
+    ...spec,
+    securityGroups: spec.securityGroups ?? [DEFAULT_GROUP],
+    elasticIp: spec.elasticIp ?? null,
+    publish: spec.publish ?? [],
+  };
 }
 
 function removeGroups(draft: Draft, vpc: string, spec: VpcSpec): void {
@@ -314,6 +319,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
         ...(instance.elasticIp === undefined
           ? { publicIp: instance.publicIp ?? false }
           : { elasticIp: instance.elasticIp }),
+        ...(instance.publish === undefined ? {} : { publish: instance.publish.map(formatPublication) }),
         ...(instance.groups.join() === DEFAULT_GROUP ? {} : { securityGroups: instance.groups }),
       },
     ]),

@@ -20,7 +20,7 @@ import {
   sizeOf,
 } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
-import type { PolicyFile, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
+import type { PolicyFile, PublicationSpec, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
 import { addressOf, allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
 import { freeElasticIp } from './elastic.js';
 import {
@@ -43,6 +43,7 @@ import {
   ids,
   MAIN_ROUTE_TABLE,
   type Peering,
+  type Publication,
   type Resource,
   type SecurityGroup,
   type Subnet,
@@ -334,7 +335,13 @@ function refuseReserved(draft: Draft, subnet: Subnet): void {
 function readdress(draft: Draft, subnet: Subnet): void {
   for (const instance of findKind(draft, 'instance', `subnet:${subnet.vpc}/${subnet.name}`)) {
     if (instance.elasticIp !== undefined) continue;
-    const { publicIp: _dropped, ...rest } = instance;
+    const { publicIp: _dropped, publish, ...rest } = instance;
+    if (!subnet.public && publish !== undefined) {
+      throw conflict(
+        `${describe(instance)} is published on the host, for which it needs a public address`,
+        'publish nothing of it first',
+      );
+    }
     const pool = installationOf(draft).publicPool;
     draft.put(subnet.public ? { ...rest, publicIp: allocatePublic(draft, pool, idOf(instance)) } : rest);
   }
@@ -412,6 +419,8 @@ export interface AddInstance {
   readonly publicIp?: boolean | string;
   /** Name of the elastic address that is to be its public one; null: none. Default: as it was. */
   readonly elasticIp?: string | null;
+  /** Ports of the host that lead to it. Default: as it was. */
+  readonly publish?: readonly PublicationSpec[];
   readonly securityGroups?: readonly string[];
 }
 
@@ -444,6 +453,12 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
     });
   for (const group of groups) requireGroup(draft, subnet.vpc, group);
   const address = chooseAddress(draft, subnet, id, args, existing);
+  const publish = args.publish === undefined ? existing?.publish : parsePublish(draft, id, args.publish);
+  if (publish !== undefined && publish.length > 0 && address.publicIp === undefined) {
+    throw invalid(`instance ${subnet.vpc}/${name} has no public address: no port of the host can lead to it`, {
+      hint: 'give it one, or publish nothing of it',
+    });
+  }
   const instance: Instance = {
     kind: 'instance',
     vpc: subnet.vpc,
@@ -451,6 +466,7 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
     subnet: subnet.name,
     ip: ip ?? addressOf(returning, draft, subnet) ?? allocate(draft, subnet),
     ...address,
+    ...(publish === undefined || publish.length === 0 ? {} : { publish }),
     groups,
     profile: existing?.profile ?? 0,
   };
@@ -462,6 +478,29 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
   }
   draft.put(instance);
   return instance;
+}
+
+function parsePublish(draft: Draft, id: string, specs: readonly PublicationSpec[]): Publication[] {
+  const wanted = specs.map(
+    ({ hostPort, port = hostPort, protocol = 'tcp' }): Publication => ({
+      protocol: protocol === 'tcp' ? 6 : 17,
+      hostPort,
+      port,
+    }),
+  );
+  const sorted = wanted.sort((a, b) => a.protocol - b.protocol || a.hostPort - b.hostPort);
+  for (const [at, { protocol, hostPort }] of sorted.entries()) {
+    const word = `${protocol === 6 ? 'tcp' : 'udp'} port ${hostPort} of the host`;
+    const next = sorted[at + 1];
+    if (next?.protocol === protocol && next.hostPort === hostPort) {
+      throw invalid(`${word} is published twice`, { hint: 'leave one out' });
+    }
+    const [holder] = draft.find(`host-port:${protocol}/${hostPort}`);
+    if (holder !== undefined && idOf(holder) !== id) {
+      throw conflict(`${word} leads to ${describe(holder)}`, 'choose another');
+    }
+  }
+  return sorted;
 }
 
 /** The elastic address that is asked for or was there, or else a public one of its own. */

@@ -213,6 +213,15 @@ const port = v.union(
   expected('a port: a number of 1 to 65535, "from-to" or any'),
 );
 
+const portNumber = v.pipe(
+  v.number(expected('a port: a number of 1 to 65535')),
+  v.check(
+    (value) => Number.isInteger(value) && value >= 1 && value <= 65535,
+    ({ input }) => `expected a port: a number of 1 to 65535, found ${describe(input)}`,
+  ),
+  v.metadata({ type: 'integer', minimum: 1, maximum: 65535 }),
+);
+
 interface PortRule {
   readonly protocol?: string | number;
   readonly port?: string | number;
@@ -428,6 +437,19 @@ const instance = map('an instance (a map)', {
     ),
   ),
   elasticIp: v.exactOptional(described(name('elastic IP'), 'The elastic address that is its public one.')),
+  publish: v.exactOptional(
+    described(
+      list(
+        'publications',
+        map('a publication (a map)', {
+          hostPort: described(portNumber, 'Port of the host.'),
+          port: v.exactOptional(described(portNumber, 'Port of the instance. Default: the same.')),
+          protocol: v.exactOptional(described(oneOf(['tcp', 'udp']), 'tcp (default) or udp.', { default: 'tcp' })),
+        }),
+      ),
+      'Ports of the host that lead to it. It needs a public address, and its groups are to admit who comes.',
+    ),
+  ),
   securityGroups: v.exactOptional(
     described(list('security group names', name('security group')), 'Security groups of the VPC. Default: default.', {
       default: ['default'],

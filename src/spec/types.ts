@@ -110,8 +110,19 @@ export interface InstanceSpec {
   readonly publicIp?: boolean | string;
   /** Name of the elastic address that is its public one. */
   readonly elasticIp?: string;
+  /** Ports of the host that lead to it, by its public address. */
+  readonly publish?: readonly PublicationSpec[];
   /** Names of security groups of the VPC. Default: [`default`]. */
   readonly securityGroups?: readonly string[];
+}
+
+/** A port of the host, on its own addresses but the loopback's, that leads to an instance. The instance's groups are to admit who comes. */
+export interface PublicationSpec {
+  readonly hostPort: number;
+  /** Of the instance. Default: the same. */
+  readonly port?: number;
+  /** Default `tcp`. */
+  readonly protocol?: 'tcp' | 'udp';
 }
 
 /** Stateful, allow only. A group without `ingress` admits nothing; without `egress` it lets everything out. */

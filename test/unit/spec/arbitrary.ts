@@ -115,6 +115,17 @@ const instance = some<InstanceSpec>(
     ip: address,
     publicIp: fc.oneof(fc.boolean(), address),
     elasticIp: name,
+    publish: fc.array(
+      some(
+        {
+          hostPort: fc.integer({ min: 1, max: 65535 }),
+          port: fc.integer({ min: 1, max: 65535 }),
+          protocol: fc.constantFrom('tcp' as const, 'udp' as const),
+        },
+        ['hostPort'],
+      ),
+      { maxLength: 2 },
+    ),
     securityGroups: fc.array(name, { maxLength: 3 }),
   },
   ['subnet'],
