@@ -3,7 +3,7 @@
  * A resource is identified by its id and found by its terms ({@link terms}); nothing here knows of namespaces or links.
  */
 import type { Cidr, Ipv4 } from '../net/cidr.js';
-import type { PolicySpec } from '../spec/types.js';
+import type { PolicySpec, QuotasSpec } from '../spec/types.js';
 
 /** What the machine vpcctl runs on is known by to instances: the address of the party `host`. Link-local (RFC 3927), so never routed by anyone else. */
 export const HOST_ADDRESS = '169.254.128.1' as Ipv4;
@@ -32,6 +32,7 @@ export interface Installation {
   readonly poolRouted: boolean;
   /** As the user said it: a link, `auto` or `none`. */
   readonly uplink: string;
+  readonly quotas?: QuotasSpec;
 }
 
 /** The border between every VPC and the host; exists while some VPC has an internet gateway. */

@@ -19,6 +19,7 @@ import {
   requireVpc,
   routeTablesOf,
 } from './lookup.js';
+import { checkQuota } from './quotas.js';
 import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
 import {
   describe,
@@ -55,6 +56,7 @@ export function addRouteTable(draft: Draft, vpc: string, name: string): RouteTab
 
 /** The user has spoken of it: from now on it stays. */
 function put(draft: Draft, { implied: _was, ...table }: RouteTable): RouteTable {
+  checkQuota(draft, 'routesPerRouteTable', describe(table), table.routes.length);
   draft.put(table);
   return table;
 }

@@ -288,6 +288,7 @@ export function exportSpec(reader: Reader): Spec {
     ...(settings.publicPool === DEFAULT_POOL ? {} : { publicPool: settings.publicPool }),
     ...(settings.poolRouted ? { poolRouted: true } : {}),
     ...(settings.uplink === 'auto' ? {} : { uplink: settings.uplink }),
+    ...(settings.quotas === undefined ? {} : { quotas: settings.quotas }),
   };
   return {
     ...(Object.keys(own).length === 0 ? {} : { settings: own }),

@@ -20,7 +20,7 @@ import {
   sizeOf,
 } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
-import type { PolicyFile, PublicationSpec, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
+import type { PolicyFile, PublicationSpec, QuotasSpec, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
 import { addressOf, allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
 import { freeElasticIp } from './elastic.js';
 import {
@@ -34,6 +34,7 @@ import {
   requireVpc,
   subnetsOf,
 } from './lookup.js';
+import { checkQuota } from './quotas.js';
 import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
   describe,
@@ -69,6 +70,7 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
     publicPool: pool,
     poolRouted: settings.poolRouted ?? before.poolRouted,
     uplink: settings.uplink ?? before.uplink,
+    ...withQuotas(settings.quotas ?? before.quotas),
   };
   if (!/^[^\s/]{1,15}$/.test(after.uplink)) {
     throw invalid(`${JSON.stringify(after.uplink)} cannot be the name of a link`, {
@@ -97,6 +99,10 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
     }
   }
   draft.put(after);
+}
+
+function withQuotas(quotas: QuotasSpec | undefined): Pick<Installation, 'quotas'> {
+  return quotas === undefined || Object.keys(quotas).length === 0 ? {} : { quotas };
 }
 
 // --- vpc -------------------------------------------------------------------------------------------------------------
@@ -203,6 +209,7 @@ export function addVpcBlock(draft: Draft, name: string, cidr: Cidr): Vpc {
       }
     }
   }
+  checkQuota(draft, 'blocksPerVpc', `vpc ${name}`, vpc.cidrs.length + 1);
   const after = { ...vpc, cidrs: [...vpc.cidrs, cidr] };
   draft.put(after);
   return after;
@@ -283,7 +290,8 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     }
     vpc = addVpcBlock(draft, vpc.name, cidr);
   }
-  for (const sibling of subnetsOf(draft, vpc.name)) {
+  const siblings = subnetsOf(draft, vpc.name);
+  for (const sibling of siblings) {
     if (sibling.name !== name && overlaps(sibling.cidr, cidr)) {
       throw invalid(`${what}: ${cidr} overlaps ${sibling.cidr} of subnet ${sibling.name}`, {
         hint: 'choose a free block',
@@ -312,6 +320,7 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     ...(existing?.policy === undefined ? {} : { policy: existing.policy }),
   };
   refuseReserved(draft, subnet);
+  if (existing === undefined) checkQuota(draft, 'subnetsPerVpc', `vpc ${vpc.name}`, siblings.length + 1);
   draft.put(subnet);
   if (existing !== undefined && existing.public !== subnet.public) readdress(draft, subnet);
   return subnet;
@@ -452,6 +461,7 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
       hint: `name one, or leave it out for \`${DEFAULT_GROUP}\``,
     });
   for (const group of groups) requireGroup(draft, subnet.vpc, group);
+  checkQuota(draft, 'securityGroupsPerInstance', `instance ${subnet.vpc}/${name}`, groups.length);
   const address = chooseAddress(draft, subnet, id, args, existing);
   const publish = args.publish === undefined ? existing?.publish : parsePublish(draft, id, args.publish);
   if (publish !== undefined && publish.length > 0 && address.publicIp === undefined) {
@@ -567,6 +577,8 @@ export function requireGroup(reader: Reader, vpc: string, name: string): Securit
 export function putGroup(draft: Draft, vpc: string, name: string, spec: SecurityGroupSpec): SecurityGroup {
   requireVpc(draft, vpc);
   const group = parseGroup(vpc, name, spec);
+  const most = Math.max(group.ingress.length, group.egress.length);
+  checkQuota(draft, 'securityGroupRules', `security group ${vpc}/${name}`, most);
   draft.put(group);
   return group;
 }

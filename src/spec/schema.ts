@@ -555,6 +555,22 @@ function readLinkName(value: string): void {
   if (!fits) throw invalid(`${quote(value)} is no link name: expected 1 to 15 characters without "/", ":" and spaces`);
 }
 
+function quota(words: string) {
+  return v.exactOptional(
+    described(
+      v.pipe(
+        v.number(expected('a number of 1 or more')),
+        v.check(
+          (value) => Number.isSafeInteger(value) && value >= 1,
+          ({ input }) => `expected a number of 1 or more, found ${describe(input)}`,
+        ),
+        v.metadata({ type: 'integer', minimum: 1 }),
+      ),
+      words,
+    ),
+  );
+}
+
 const settings = map('settings (a map)', {
   publicPool: v.exactOptional(
     described(cidr, 'Public addresses that this installation hands out. Default 198.51.100.0/24.', {
@@ -571,6 +587,18 @@ const settings = map('settings (a map)', {
       text('a link name, auto or none (text)', readLinkName),
       "Link to the internet; auto (default): the default route's; none: public means reachable from this host only.",
       { default: 'auto', minLength: 1, maxLength: 15 },
+    ),
+  ),
+  quotas: v.exactOptional(
+    described(
+      map('quotas (a map)', {
+        securityGroupRules: quota('Rules of a security group in one direction. AWS: 60.'),
+        securityGroupsPerInstance: quota('Security groups of an instance. AWS: 5.'),
+        routesPerRouteTable: quota('Routes of a route table, besides automatic ones. AWS: 500.'),
+        subnetsPerVpc: quota('Subnets of a VPC. AWS: 200.'),
+        blocksPerVpc: quota('Blocks of a VPC. AWS: 5.'),
+      }),
+      'Limits for what is added or changed from now on. Default: none.',
     ),
   ),
 });

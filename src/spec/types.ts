@@ -29,6 +29,22 @@ export interface SettingsSpec {
    * host only.
    */
   readonly uplink?: string;
+  /** As given they replace those before. Default: no limits. */
+  readonly quotas?: QuotasSpec;
+}
+
+/** Limits that are checked when something is added or changed; what has none has no limit. */
+export interface QuotasSpec {
+  /** Of one group in one direction. AWS: 60. */
+  readonly securityGroupRules?: number;
+  /** AWS: 5. */
+  readonly securityGroupsPerInstance?: number;
+  /** Besides automatic ones. AWS: 500. */
+  readonly routesPerRouteTable?: number;
+  /** AWS: 200. */
+  readonly subnetsPerVpc?: number;
+  /** AWS: 5. */
+  readonly blocksPerVpc?: number;
 }
 
 /** An elastic address. */

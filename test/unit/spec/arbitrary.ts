@@ -176,6 +176,7 @@ export const anySpec = some(
       publicPool: cidr,
       poolRouted: fc.boolean(),
       uplink: fc.constantFrom('auto', 'none', 'eth0', 'true', '0'),
+      quotas: some({ securityGroupRules: fc.nat(99).map((n) => n + 1), subnetsPerVpc: fc.nat(99).map((n) => n + 1) }),
     }),
     elasticIps: named(some({ address })),
     vpcs: named(vpc),
