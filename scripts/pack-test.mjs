@@ -131,7 +131,7 @@ function packed() {
   const [tarball] = listed;
   if (!made || tarball === undefined) return undefined;
   const paths = tarball.files.map((file) => file.path);
-  check('it holds the library, the command, the schema, the addon, the launcher, the client and the licence', () => {
+  check('it holds the library, the command, the schema, the addon, the launcher, the client, the prober and the licence', () => {
     const wanted = [
       'dist/index.js',
       'dist/index.d.ts',
@@ -147,7 +147,7 @@ function packed() {
     const missing = wanted.filter((path) => !paths.includes(path));
     if (!paths.some((path) => path.startsWith(`prebuilds/${ours}/`) && path.endsWith('.node')))
       missing.push(`prebuilds/${ours}/*.node`);
-    for (const program of ['vpcctl-launch', 'vpcctl-client']) {
+    for (const program of ['vpcctl-launch', 'vpcctl-client', 'vpcctl-probe']) {
       if (!paths.includes(`prebuilds/${ours}/${program}`)) missing.push(`prebuilds/${ours}/${program}`);
     }
     demand(missing.length === 0, `missing: ${missing.join(', ')}`);
