@@ -73,7 +73,7 @@ export type ComponentKind =
 /** Something that decides over packets. */
 export interface Component {
   readonly kind: ComponentKind;
-  /** The resource it is made of: `subnet/a/web`. null: of none. */
+  /** Id of the resource it is made of, also where that is not there (`igw/a` of a VPC without public subnets). null: of none. */
   readonly id: string | null;
   /** In a person's words: `policy of subnet a/web`. */
   readonly name: string;
