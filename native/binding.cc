@@ -528,23 +528,23 @@ Napi::Value peerOf(const Napi::CallbackInfo& info) {
   return result;
 }
 
-Napi::Value netnsDirPrepare(const Napi::CallbackInfo& info) {
+template <typename Change>
+Napi::Value changeNetnsDir(const Napi::CallbackInfo& info, Change change) {
   const Napi::Env env = info.Env();
   std::string dir;
   if (!Reader(env).text(info[0], "dir", &dir)) return env.Undefined();
   bool changed = false;
-  const sys::Status status = Addon::of(env)->prepare(dir, &changed);
+  const sys::Status status = change(dir, &changed);
   return status.ok() ? Napi::Boolean::New(env, changed) : throwStatus(env, status);
 }
 
-Napi::Value netnsDirRelease(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  std::string dir;
-  if (!Reader(env).text(info[0], "dir", &dir)) return env.Undefined();
-  bool changed = false;
-  const sys::Status status = sys::releaseNetnsDir(dir, &changed);
-  return status.ok() ? Napi::Boolean::New(env, changed) : throwStatus(env, status);
+Napi::Value netnsDirPrepare(const Napi::CallbackInfo& info) {
+  return changeNetnsDir(info, [&info](const std::string& dir, bool* changed) {
+    return Addon::of(info.Env())->prepare(dir, changed);
+  });
 }
+
+Napi::Value netnsDirRelease(const Napi::CallbackInfo& info) { return changeNetnsDir(info, sys::releaseNetnsDir); }
 
 Napi::Value errnoName(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

@@ -89,7 +89,8 @@ _Noreturn static void become_node(void) {
   arguments[0] = (char*)"node";
   execvp("node", arguments);
   char text[128];
-  snprintf(text, sizeof text, "vpcctl: cannot start node: %s (%s)\n", errno_name(errno), strerror(errno));
+  snprintf(text, sizeof text, "vpcctl: cannot start node: %s (%s)\n", errno_name(errno, "unknown error"),
+           strerror(errno));
   say(text);
   _exit(errno == ENOENT ? 127 : 126);
 }
@@ -250,7 +251,7 @@ static void write_failed(int fd) {
   lost = 1;
   if (fd != STDOUT_FILENO) return;
   char text[128];
-  snprintf(text, sizeof text, "vpcctl: standard output cannot be written (%s)\n", errno_name(errno));
+  snprintf(text, sizeof text, "vpcctl: standard output cannot be written (%s)\n", errno_name(errno, "unknown error"));
   say(text);
 }
 

@@ -42,8 +42,8 @@ static const uint64_t kKept = CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_F
 
 static int fail(int status, const char* what, const char* object) {
   const int error = errno;
-  fprintf(stderr, "vpcctl-launch: %s%s%s: %s (%s)\n", what, *object == '\0' ? "" : " ", object, errno_name(error),
-          strerror(error));
+  fprintf(stderr, "vpcctl-launch: %s%s%s: %s (%s)\n", what, *object == '\0' ? "" : " ", object,
+          errno_name(error, "unknown error"), strerror(error));
   return status;
 }
 

@@ -28,7 +28,7 @@ constexpr size_t kPartialBytes = 1 << 20;
  * process's table of 64 (256, …), the kernel enlarges it and waits an RCU grace period first, about 15 ms.
  */
 constexpr size_t kMostOpen = 8;
-/* Deleted namespaces that are held at once: descriptors, of which libnftables cannot wait for one of 1024 or more. */
+/* Deleted namespaces that are held at once by a descriptor in the table, of which libnftables cannot wait for one of 1024 or more. */
 constexpr size_t kMostDying = 512;
 
 struct Netns {
@@ -81,10 +81,11 @@ class Session {
 
   /*
    * Lets go of namespaces that were deleted. The kernel destroys what is dead in one go, and begins with the first that dies: held until the names
-   * of all are gone, they die within microseconds. Of 1,000 in 100 VPCs that takes a fifth off the time until they are gone.
+   * of all are gone, they die within microseconds. Each batch waits for several RCU grace periods: 1,100 in one go are gone after 130 ms, in three after 290.
    */
   void bury(std::vector<Result>* results) {
-    for (Dying& one : dying_) one.fd.reset();
+    held_.clear();
+    flight_.land();
     for (Dying& one : dying_) {
       const sys::Status lives = ask(msg::nsidQuery(one.nsid));
       if (one.nsid >= 0 && lives.error == ENOENT) continue;
@@ -95,7 +96,7 @@ class Session {
     dying_.clear();
   }
 
-  bool crowded() const { return dying_.size() >= kMostDying; }
+  bool crowded() const { return held_.size() >= kMostDying; }
 
   /* Closes what was opened, but for the namespace that the thread is in, when it is much. */
   void trim() {
@@ -236,7 +237,9 @@ class Session {
     int32_t nsid = -1;
     if (!number(fd.get(), &nsid).ok()) nsid = -1;
     Result result = failure(sys::deleteNetns(op.netns));
-    if (result.status.ok()) dying_.push_back({at, std::move(fd), nsid, inode});
+    if (!result.status.ok()) return result;
+    dying_.push_back({at, nsid, inode});
+    if (!flight_.take(&fd).ok()) held_.push_back(std::move(fd));
     return result;
   }
 
@@ -464,12 +467,14 @@ class Session {
 
   struct Dying {
     size_t at;
-    sys::UniqueFd fd;
     int32_t nsid;
     uint64_t inode;
   };
 
+  /* Deleted namespaces; what keeps them until bury(): most are in flight, those that do not fit are held. */
   std::vector<Dying> dying_;
+  sys::Flight flight_;
+  std::vector<sys::UniqueFd> held_;
   int home_;
   std::vector<uint8_t>& buffer_;
   Firewall& firewall_;

@@ -20,6 +20,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "errno-name.h"
+
 namespace vpcctl::sys {
 namespace {
 
@@ -237,6 +239,38 @@ Status deleteNetns(const std::string& path) {
     if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) return Status::fromErrno("umount " + path);
   }
   return {EBUSY, "umount " + path};
+}
+
+Status Flight::take(UniqueFd* fd) {
+  if (!in_.valid()) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return Status::fromErrno("socketpair");
+    in_.reset(ends[0]);
+    out_.reset(ends[1]);
+    setBuffer(in_.get(), SO_SNDBUFFORCE, SO_SNDBUF);
+  }
+  char byte = 0;
+  iovec slot{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &slot;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* part = CMSG_FIRSTHDR(&message);
+  part->cmsg_level = SOL_SOCKET;
+  part->cmsg_type = SCM_RIGHTS;
+  part->cmsg_len = CMSG_LEN(sizeof(int));
+  const int number = fd->get();
+  std::memcpy(CMSG_DATA(part), &number, sizeof number);
+  if (retryOnSignal([&] { return ::sendmsg(in_.get(), &message, MSG_NOSIGNAL); }) < 0) return Status::fromErrno("sendmsg");
+  fd->reset();
+  return {};
+}
+
+void Flight::land() {
+  in_.reset();
+  out_.reset();
 }
 
 Status openNetlink(int protocol, UniqueFd* out) {
@@ -463,20 +497,6 @@ Status releaseNetnsDir(const std::string& path, bool* changed) {
   return {};
 }
 
-std::string errnoName(int error) {
-  switch (error) {
-#define X(name) \
-  case name:    \
-    return #name;
-#define K(name, number) \
-  case number:          \
-    return #name;
-#include "errno.def"
-#undef X
-#undef K
-    default:
-      return "E" + std::to_string(error);
-  }
-}
+std::string errnoName(int error) { return errno_name(error, ("E" + std::to_string(error)).c_str()); }
 
 }  // namespace vpcctl::sys

@@ -85,6 +85,22 @@ Status adoptNetns(int fd, const std::string& path);
  */
 Status deleteNetns(const std::string& path);
 
+/*
+ * Descriptors that stay open without a number in the process's table: in flight over a socket that nobody reads (unix(7), SCM_RIGHTS). Few
+ * numbers, because the kernel enlarges a table that is full and waits an RCU grace period first, about 15 ms.
+ */
+class Flight {
+ public:
+  /* Takes the descriptor, or refuses when no more fit (EAGAIN, ETOOMANYREFS) and leaves it to the caller. */
+  Status take(UniqueFd* fd);
+  /* Closes all of them. */
+  void land();
+
+ private:
+  UniqueFd in_;
+  UniqueFd out_;
+};
+
 /** Opens a netlink socket (NETLINK_ROUTE, NETLINK_NETFILTER) in the calling thread's namespace. */
 Status openNetlink(int protocol, UniqueFd* out);
 

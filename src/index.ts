@@ -41,9 +41,13 @@ export type { RepairResult } from './engine/repair.js';
 export type { RestoreEvent, RestoreFailure, RestoreResult } from './engine/restore.js';
 export { type AppRecord, DEFAULT_STATE_DIR } from './engine/store.js';
 export type {
+  ElasticIpView,
   InstallationView,
   InstanceView,
+  NatGatewayView,
   PeeringView,
+  RouteTableView,
+  RouteView,
   SecurityGroupView,
   SubnetView,
   VpcView,
@@ -65,6 +69,7 @@ export type { HeldNamespace, Holder, Kernel, KernelWatch, Lingering, OnChange } 
 export type { Machine } from './kernel/machine.js';
 export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';
+export type { AddNatGateway } from './model/routing.js';
 export type { AddInstance, AddSubnet, CreateVpc } from './model/verbs.js';
 export type { Change } from './objects/change.js';
 export type { KernelObject } from './objects/kernel-object.js';

@@ -3,11 +3,11 @@
  *
  * To add one: give it a place in {@link Places} and a function in {@link COMPONENTS}, and have the components before it lead there.
  */
-import { type Instance, ids } from '../model/resources.js';
+import { describe, type Instance, ids, MAIN_ROUTE_TABLE, type NatGateway, tableOf } from '../model/resources.js';
 import { addressAt, type Ipv4 } from '../net/cidr.js';
 import { endText } from './endpoints.js';
 import { gateOf, judge, trafficText } from './gates.js';
-import type { Direction, Lookup, Peer } from './lookup.js';
+import type { Direction, Lookup, Peer, Way } from './lookup.js';
 import type { Component, ComponentKind, Endpoint, Hop, ResolvedQuery, Translation } from './types.js';
 
 export interface Packet {
@@ -20,8 +20,10 @@ interface Places {
   /** At the interface of the instance that sends it. */
   readonly sender: { readonly instance: Instance };
   readonly egress: { readonly instance: Instance };
-  /** In a VPC's routing, from an instance of this subnet. */
+  /** In the route table of this subnet, from what is in it. */
   readonly route: { readonly vpc: string; readonly subnet: string };
+  /** At a NAT gateway: `by` a route, on its way out; or by the gateway's own address. */
+  readonly nat: { readonly nat: NatGateway; readonly by: 'route' | 'address' };
   readonly peering: { readonly from: string; readonly to: string };
   /** In a VPC's internet gateway, on its way out, or in. */
   readonly 'gateway-out': { readonly vpc: string };
@@ -80,6 +82,7 @@ const COMPONENTS: Table = {
   sender,
   egress: (walk, { instance }, packet) => gate(walk, 'egress', instance, neighbourOf(walk, instance, packet), packet),
   route,
+  nat,
   peering,
   'gateway-out': gatewayOut,
   border,
@@ -133,8 +136,10 @@ const BORDER_COMPONENT = component('border', 'border between VPCs, host and inte
 const instanceComponent = ({ vpc, name }: Instance): Component =>
   component('instance', `instance ${vpc}/${name}`, vpc, ids.instance(vpc, name));
 const routerComponent = (vpc: string): Component => component('router', `router of vpc ${vpc}`, vpc, ids.vpc(vpc));
-const routeComponent = (vpc: string, subnet: string): Component =>
-  component('route', `routing of subnet ${vpc}/${subnet}`, vpc, ids.subnet(vpc, subnet));
+const routeComponent = (vpc: string, table: string): Component =>
+  component('route-table', `route table ${vpc}/${table}`, vpc, ids.routeTable(vpc, table));
+const natComponent = ({ vpc, name }: NatGateway): Component =>
+  component('nat-gateway', `nat gateway ${vpc}/${name}`, vpc, ids.natGateway(vpc, name));
 const gatewayComponent = (vpc: string): Component =>
   component('internet-gateway', `internet gateway of vpc ${vpc}`, vpc, ids.igw(vpc));
 const peeringComponent = (a: string, b: string): Component => {
@@ -234,7 +239,9 @@ function gate(
 
 function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Packet): Step {
   const { lookup, target } = walk;
-  const at = routeComponent(vpc, name);
+  const subnet = lookup.subnet(vpc, name);
+  const table = subnet === undefined ? MAIN_ROUTE_TABLE : tableOf(subnet);
+  const at = routeComponent(vpc, table);
   const { destination } = packet;
   const network = lookup.network(vpc);
   const away = vpcMeant(target, destination);
@@ -249,20 +256,65 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
     }
     return localRoute(walk, vpc, at, packet, `${local.cidr} is local`);
   }
-  const peer = network?.peers.find(({ theirs }) => lookup.isInAny(destination, theirs));
-  if (peer !== undefined && (away === undefined || away === peer.vpc)) {
-    const block = peer.theirs.find((one) => lookup.isIn(destination, one));
-    return passes(at, `${block?.cidr} is peered vpc ${peer.vpc}'s`, { at: 'peering', from: vpc, to: peer.vpc });
+  const way = lookup.ways(vpc, table).find(({ block }) => lookup.isIn(destination, block));
+  const peer = way?.target.type === 'peering' ? way.target.peering : undefined;
+  if (away !== undefined && away !== vpc && away !== peer) {
+    return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
   }
-  if (away !== undefined && away !== vpc) return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
-  const subnet = lookup.subnet(vpc, name);
-  const next: Place = { at: 'gateway-out', vpc };
-  if (subnet?.public === true) return passes(at, 'public: everything else goes to the internet gateway', next);
+  if (way !== undefined) return follow(walk, vpc, at, way);
   return blocked(at, {
-    rule: `private: nothing leads to ${destination}, which is outside of vpc ${vpc} and its peers`,
-    hint: `make subnet ${vpc}/${name} public`,
-    next,
+    rule: `it has no route to ${destination}`,
+    hint:
+      subnet?.routeTable === undefined
+        ? `make subnet ${vpc}/${name} public, or add a route to a NAT gateway`
+        : 'add a route to the internet gateway or to a NAT gateway',
+    next: { at: 'gateway-out', vpc },
   });
+}
+
+/** Where a route leads. */
+function follow({ lookup }: Walk, vpc: string, at: Component, { block: { cidr }, target }: Way): Step {
+  switch (target.type) {
+    case 'internet-gateway':
+      return passes(at, `${cidr} leads to the internet gateway`, { at: 'gateway-out', vpc });
+    case 'nat-gateway': {
+      const gateway = lookup.natGateway(vpc, target.natGateway);
+      const text = `${cidr} leads to nat gateway ${target.natGateway}`;
+      if (gateway !== undefined) return passes(at, text, { at: 'nat', nat: gateway, by: 'route' });
+      return blocked(at, { rule: `${text}, which is gone: black hole`, hint: 'give the route another target' });
+    }
+    case 'peering': {
+      const text = `${cidr} leads to peered vpc ${target.peering}`;
+      const known = lookup.network(vpc)?.peers.some((peer) => peer.vpc === target.peering) === true;
+      if (known) return passes(at, text, { at: 'peering', from: vpc, to: target.peering });
+      return blocked(at, {
+        rule: `${text}, but the peering is gone: black hole`,
+        hint: 'give the route another target',
+      });
+    }
+    case 'blackhole':
+      return blocked(at, { rule: `${cidr} leads nowhere: black hole`, hint: 'give the route another target' });
+  }
+}
+
+// --- NAT gateways ------------------------------------------------------------------------------------------------------
+
+function nat(walk: Walk, { nat: gateway, by }: PlaceAt<'nat'>, packet: Packet): Step {
+  const at = natComponent(gateway);
+  if (walk.direction === 'forward') {
+    if (by === 'address') return blocked(at, { rule: 'it lets in answers only: nothing of it can be reached' });
+    return translates(
+      at,
+      `${gateway.ip} is its address`,
+      packet,
+      { field: 'source', from: packet.source, to: gateway.ip },
+      { at: 'route', vpc: gateway.vpc, subnet: gateway.subnet },
+    );
+  }
+  if (by === 'route' || walk.target.kind !== 'instance') {
+    return blocked(at, { rule: 'it passes on what a connection through it begins, and no answer of another one' });
+  }
+  return undone(walk, at, 'destination', packet, entering(walk, walk.target));
 }
 
 /** The VPC in which the target is meant to be found by this address. */
@@ -280,9 +332,10 @@ function vpcMeant(target: Endpoint, destination: Ipv4): string | undefined {
 }
 
 function localRoute({ lookup }: Walk, vpc: string, at: Component, { source, destination }: Packet, rule: string): Step {
-  const instance = lookup.instanceAt(vpc, destination);
-  if (instance !== undefined) {
-    return passes(at, rule, { at: 'ingress', instance, neighbour: lookup.instanceAt(vpc, source) });
+  const holder = lookup.holderAt(vpc, destination);
+  if (holder?.kind === 'nat-gateway') return passes(at, rule, { at: 'nat', nat: holder, by: 'address' });
+  if (holder !== undefined) {
+    return passes(at, rule, { at: 'ingress', instance: holder, neighbour: lookup.instanceAt(vpc, source) });
   }
   if (lookup.gatewayAt(vpc, destination) !== undefined) {
     return passes(at, rule, { at: 'to-router', vpc, from: 'instance' });
@@ -298,12 +351,20 @@ function unrouted(
   destination: Ipv4,
   peers: readonly Peer[],
 ): Step {
+  const { lookup } = walk;
   const peer = peers.find((one) => one.vpc === away);
   if (peer === undefined) {
     return blocked(at, {
       rule: `nothing leads to ${destination}: vpc ${vpc} and vpc ${away} are not peered`,
       hint: `peer vpc ${vpc} with vpc ${away}${hasPublic(walk.target) ? `, or use the public address` : ''}`,
       ...beyond(walk),
+    });
+  }
+  if (lookup.isInAny(destination, peer.theirs)) {
+    return blocked(at, {
+      rule: `it has no route to ${destination}`,
+      hint: `add a route to the peering with vpc ${away}`,
+      next: { at: 'peering', from: vpc, to: away },
     });
   }
   return blocked(at, {
@@ -333,6 +394,14 @@ function peering(walk: Walk, { from, to }: PlaceAt<'peering'>, packet: Packet): 
       ...beyondIt,
     });
   }
+  if (!lookup.isInAny(packet.destination, peer.theirs)) {
+    const { destination } = packet;
+    return blocked(at, {
+      rule: `only ${(allowed ?? peer.theirs.map(({ cidr }) => cidr)).join(', ')} take part: ${destination} of vpc ${to} does not`,
+      hint: `allow a block with ${destination} in the peering`,
+      ...beyondIt,
+    });
+  }
   if (beyondIt.next === undefined) {
     return blocked(at, { rule: `no instance of vpc ${to} has ${packet.destination}` });
   }
@@ -341,8 +410,9 @@ function peering(walk: Walk, { from, to }: PlaceAt<'peering'>, packet: Packet): 
 }
 
 function behindPeering({ lookup }: Walk, vpc: string, { destination }: Packet): { readonly next?: Place } {
-  const instance = lookup.instanceAt(vpc, destination);
-  if (instance !== undefined) return { next: { at: 'ingress', instance, neighbour: undefined } };
+  const holder = lookup.holderAt(vpc, destination);
+  if (holder?.kind === 'nat-gateway') return { next: { at: 'nat', nat: holder, by: 'address' } };
+  if (holder !== undefined) return { next: { at: 'ingress', instance: holder, neighbour: undefined } };
   if (lookup.gatewayAt(vpc, destination) === undefined) return {};
   return { next: { at: 'to-router', vpc, from: 'peering' } };
 }
@@ -354,13 +424,15 @@ function gatewayOut(walk: Walk, { vpc }: PlaceAt<'gateway-out'>, packet: Packet)
   const at = gatewayComponent(vpc);
   const next: Place = { at: 'border', from: 'gateway' };
   if (walk.direction === 'return') return undone(walk, at, 'source', packet, next);
-  const instance = lookup.instanceAt(vpc, packet.source);
-  const source = instance?.publicIp;
+  const holder = lookup.holderAt(vpc, packet.source);
+  const source = holder?.publicIp;
   if (source === undefined) {
-    const isPublic = instance !== undefined && lookup.subnet(vpc, instance.subnet)?.public === true;
+    const isPublic = holder?.kind === 'instance' && lookup.subnet(vpc, holder.subnet)?.public === true;
     return blocked(at, {
-      rule: `${instance === undefined ? packet.source : `instance ${vpc}/${instance.name}`} has no public address`,
-      hint: `give it one${isPublic ? '' : ', in a public subnet'}`,
+      rule: `${holder === undefined ? packet.source : describe(holder)} has no public address`,
+      ...(holder?.kind === 'nat-gateway'
+        ? {}
+        : { hint: `give it one${isPublic ? '' : ', in a public subnet, or an elastic one'}` }),
       // What the receiver would see is one of the pool.
       packet: { ...packet, source: addressAt(lookup.pool.cidr, 1) },
       next,
@@ -387,15 +459,18 @@ function gatewayIn(walk: Walk, { vpc }: PlaceAt<'gateway-in'>, packet: Packet): 
   const { lookup } = walk;
   const at = gatewayComponent(vpc);
   if (walk.direction === 'return') return comeBack(walk, at, vpc, packet);
-  const instance = lookup.instanceAtPublic(packet.destination);
+  const holder = lookup.holderAtPublic(packet.destination);
   const inside = insideSource(walk, vpc, packet.source);
   if (inside !== undefined) {
     return blocked(at, { rule: `${packet.source} is of ${inside}, and comes from outside`, ...beyond(walk) });
   }
-  if (instance !== undefined && instance.vpc === vpc) {
-    const translation: Translation = { field: 'destination', from: packet.destination, to: instance.ip };
-    const next: Place = { at: 'ingress', instance, neighbour: undefined };
-    return translates(at, `${packet.destination} is instance ${vpc}/${instance.name}'s`, packet, translation, next);
+  if (holder !== undefined && holder.vpc === vpc) {
+    const translation: Translation = { field: 'destination', from: packet.destination, to: holder.ip };
+    const next: Place =
+      holder.kind === 'instance'
+        ? { at: 'ingress', instance: holder, neighbour: undefined }
+        : { at: 'nat', nat: holder, by: 'address' };
+    return translates(at, `${packet.destination} is ${describe(holder)}'s`, packet, translation, next);
   }
   return privatelyFromHost(lookup, at, vpc, packet.destination);
 }
@@ -417,11 +492,13 @@ function privatelyFromHost(lookup: Lookup, at: Component, vpc: string, destinati
 }
 
 function comeBack(walk: Walk, at: Component, vpc: string, packet: Packet): Step {
-  const { target } = walk;
+  const { lookup, target } = walk;
   if (target.kind !== 'instance' || target.vpc !== vpc) {
     return blocked(at, { rule: `nobody of vpc ${vpc} has asked for this` });
   }
-  return undone(walk, at, 'destination', packet, entering(walk, target));
+  const step = undone(walk, at, 'destination', packet, entering(walk, target));
+  const holder = lookup.holderAt(vpc, step.packet?.destination ?? packet.destination);
+  return holder?.kind === 'nat-gateway' ? { ...step, next: { at: 'nat', nat: holder, by: 'address' } } : step;
 }
 
 /** The block of the VPC or of a peer that an address is of. */
@@ -447,8 +524,8 @@ function border(walk: Walk, { from }: PlaceAt<'border'>, packet: Packet): Step {
     if (refused !== undefined) return refused;
   }
   if (lookup.isIn(destination, lookup.pool)) {
-    const owner = lookup.instanceAtPublic(destination);
-    if (owner === undefined) return blocked(at, { rule: `no instance has the public address ${destination}` });
+    const owner = lookup.holderAtPublic(destination);
+    if (owner === undefined) return blocked(at, { rule: `nothing has the public address ${destination}` });
     return passes(at, `${destination} is a public address of vpc ${owner.vpc}`, { at: 'gateway-in', vpc: owner.vpc });
   }
   if (target.kind === 'host') {
@@ -491,7 +568,7 @@ const NO_UPLINK: Blocked = {
 
 /** Where a packet for a public address would go on. */
 function inwards(walk: Walk, destination: Ipv4): Pick<Blocked, 'next' | 'packet'> {
-  const owner = walk.lookup.instanceAtPublic(destination);
+  const owner = walk.lookup.holderAtPublic(destination);
   return owner === undefined ? beyond(walk) : { next: { at: 'gateway-in', vpc: owner.vpc } };
 }
 

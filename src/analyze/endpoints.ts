@@ -1,7 +1,7 @@
 /** From what a user writes to the ends of a packet's way. */
 import { invalid, VpcctlError } from '../errors.js';
+import { requireInstance, requireVpc } from '../model/lookup.js';
 import { HOST_ADDRESS, type Instance, type Subnet } from '../model/resources.js';
-import { requireInstance, requireVpc } from '../model/verbs.js';
 import { hostCidr, type Ipv4, isSpecialUse, parseIp, prefixLength } from '../net/cidr.js';
 import { hasPorts, ICMP, type Protocol, parsePort, parseProtocol, TCP } from '../net/ports.js';
 import { quote } from '../net/quote.js';

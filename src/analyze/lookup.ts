@@ -1,4 +1,6 @@
 /** The model as analyses ask it: everything is read once and kept, addresses compare as numbers. */
+
+import { installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import {
   EDGE_ID,
@@ -7,14 +9,16 @@ import {
   type Installation,
   type Instance,
   ids,
+  type NatGateway,
   type Peering,
+  type Resource,
+  type RouteTarget,
   type SecurityGroup,
   type Subnet,
   type Vpc,
 } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
-import { installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/verbs.js';
-import { type Cidr, type Ipv4, rangeOf, toNumber } from '../net/cidr.js';
+import { type Cidr, type Ipv4, prefixLength, rangeOf, toNumber } from '../net/cidr.js';
 
 export type Direction = 'ingress' | 'egress';
 
@@ -23,6 +27,12 @@ export interface Block {
   readonly cidr: Cidr;
   readonly first: number;
   readonly last: number;
+}
+
+/** A route, or one that follows from a peering. */
+export interface Way {
+  readonly block: Block;
+  readonly target: RouteTarget;
 }
 
 export interface Peer {
@@ -71,6 +81,10 @@ class Memo2<K, L, V> {
   }
 }
 
+function holder([found]: readonly Resource[]): Instance | NatGateway | undefined {
+  return found?.kind === 'instance' || found?.kind === 'nat-gateway' ? found : undefined;
+}
+
 export class Lookup {
   readonly reader: Reader;
   readonly installation: Installation;
@@ -84,8 +98,9 @@ export class Lookup {
   readonly #policies = new Memo2<Subnet, Direction, readonly PolicyRule[] | undefined>();
   readonly #rules = new Memo2<SecurityGroup, Direction, readonly Compiled[]>();
   readonly #spoken = new Memo2<readonly Compiled[], string, readonly Compiled[]>();
-  readonly #byIp = new Memo2<string, Ipv4, Instance | undefined>();
-  readonly #byPublicIp = new Memo<Ipv4, Instance | undefined>();
+  readonly #byIp = new Memo2<string, Ipv4, Instance | NatGateway | undefined>();
+  readonly #byPublicIp = new Memo<Ipv4, Instance | NatGateway | undefined>();
+  readonly #ways = new Memo2<string, string, readonly Way[]>();
   readonly #gateways = new Memo<string, ReadonlyMap<Ipv4, Subnet>>();
   #vpcs: readonly Vpc[] | undefined;
   #hostRouted: readonly { readonly subnet: Subnet; readonly block: Block }[] | undefined;
@@ -144,17 +159,48 @@ export class Lookup {
     return this.#policies.get(subnet, direction, () => subnet.policy?.[direction]?.map(parsePolicyRule));
   }
 
+  /** What has the address in the VPC. */
+  holderAt(vpc: string, address: Ipv4): Instance | NatGateway | undefined {
+    return this.#byIp.get(vpc, address, () => holder(this.reader.find(`ip:${vpc}/${address}`)));
+  }
+
   instanceAt(vpc: string, address: Ipv4): Instance | undefined {
-    return this.#byIp.get(vpc, address, () => {
-      const [found] = this.reader.find(`ip:${vpc}/${address}`);
-      return found?.kind === 'instance' ? found : undefined;
+    const found = this.holderAt(vpc, address);
+    return found?.kind === 'instance' ? found : undefined;
+  }
+
+  /** What has the public address, as its own or by an elastic one. */
+  holderAtPublic(address: Ipv4): Instance | NatGateway | undefined {
+    return this.#byPublicIp.get(address, () => {
+      const found = this.reader.find(`public-ip:${address}`);
+      const [first] = found;
+      return first?.kind === 'elastic-ip' ? holder(this.reader.find(`elastic:${first.name}`)) : holder(found);
     });
   }
 
   instanceAtPublic(address: Ipv4): Instance | undefined {
-    return this.#byPublicIp.get(address, () => {
-      const [found] = this.reader.find(`public-ip:${address}`);
-      return found?.kind === 'instance' ? found : undefined;
+    const found = this.holderAtPublic(address);
+    return found?.kind === 'instance' ? found : undefined;
+  }
+
+  natGateway(vpc: string, name: string): NatGateway | undefined {
+    return getKind(this.reader, 'nat-gateway', ids.natGateway(vpc, name));
+  }
+
+  /** The routes of a route table, and those to the blocks of peers that every table leads to; the longest prefix first. */
+  ways(vpc: string, table: string): readonly Way[] {
+    return this.#ways.get(vpc, table, () => {
+      const found = getKind(this.reader, 'route-table', ids.routeTable(vpc, table));
+      const listed = (found?.routes ?? []).map(
+        ({ destination, target }): Way => ({ block: this.block(destination), target }),
+      );
+      const peers = (this.network(vpc)?.peers ?? [])
+        .filter(({ peering }) => peering.manualRoutes !== true)
+        .flatMap(({ vpc: peer, theirs }) =>
+          theirs.map((block): Way => ({ block, target: { type: 'peering', peering: peer } })),
+        )
+        .filter(({ block }) => !listed.some((way) => way.block.cidr === block.cidr));
+      return [...listed, ...peers].sort((a, b) => prefixLength(b.block.cidr) - prefixLength(a.block.cidr));
     });
   }
 

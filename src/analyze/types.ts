@@ -60,12 +60,13 @@ export type ComponentKind =
   | 'host'
   /** The VPC's router as a destination of its own. */
   | 'router'
-  /** A VPC's routing: which way a packet for this address goes. */
-  | 'route'
+  /** A route table: which way a packet for this address goes. */
+  | 'route-table'
   | 'security-groups'
   /** A subnet's policy, in the place of the groups. */
   | 'policy'
   | 'peering'
+  | 'nat-gateway'
   | 'internet-gateway'
   /** Between the internet gateways, the host and the outside. */
   | 'border';

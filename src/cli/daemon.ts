@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { OpenOptions } from '../index.js';
-import type { Library } from './host.js';
+import { type Library, lent } from './host.js';
 import type { Session } from './session.js';
 import { type Answering, Visit } from './visit.js';
 
@@ -89,35 +89,15 @@ function fileOf(path: string): string | undefined {
 async function lend(library: Library, { onEvent }: OpenOptions): Promise<Library> {
   const telling = onEvent === undefined ? {} : { onEvent };
   await library.recover(telling);
-  return {
+  return lent(library, {
     transaction: async (edit, options) => library.transaction(edit, { ...telling, ...options }),
-    plan: async (spec) => library.plan(spec),
     apply: async (spec, options) => library.apply(spec, { ...telling, ...options }),
     cut: async (vpc, options) => library.cut(vpc, { ...telling, ...options }),
     destroy: async (spec, options) => library.destroy(spec, { ...telling, ...options }),
-    list: () => library.list(),
-    inspect: (vpc) => library.inspect(vpc),
-    analyze: (query) => library.analyze(query),
-    matrix: (query) => library.matrix(query),
-    policy: (vpc, subnet) => library.policy(vpc, subnet),
-    export: () => library.export(),
-    drift: async () => library.drift(),
-    get needsRestore() {
-      return library.needsRestore;
-    },
     repair: async (options) => library.repair({ ...telling, ...options }),
     restore: async (options) => library.restore({ ...telling, ...options }),
-    watch: (options) => library.watch(options),
-    orphans: async () => library.orphans(),
-    removeOrphans: async () => library.removeOrphans(),
-    instance: (vpc, where) => library.instance(vpc, where),
-    exec: async (vpc, where, command, options) => library.exec(vpc, where, command, options),
-    deployApp: async (vpc, where, app) => library.deployApp(vpc, where, app),
-    stopApp: async (vpc, where, port) => library.stopApp(vpc, where, port),
-    apps: (vpc) => library.apps(vpc),
     recover: async (options) => library.recover({ ...telling, ...options }),
-    close: async () => {},
-  };
+  });
 }
 
 /** Commands that only look, so that what the first client needs is loaded and compiled: better after some times; about 0.1 s in all. */

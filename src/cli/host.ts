@@ -32,6 +32,17 @@ export type Library = Pick<
   | 'close'
 >;
 
+/** The library with members of it replaced. It outlasts whoever borrows it. */
+export function lent(library: Library, replaced: Partial<Library> = {}): Library {
+  const own: Partial<Library> = { ...replaced, close: async () => {} };
+  return new Proxy(library, {
+    get: (target, key: keyof Library) => {
+      const member: unknown = own[key] ?? target[key];
+      return typeof member === 'function' ? member.bind(target) : member;
+    },
+  });
+}
+
 /** How the files that a command names are read. */
 export interface Files {
   readonly stat: (path: string) => Promise<{ readonly size: number }>;

@@ -1,6 +1,8 @@
 /** `batch`: what one line of its input asks for. Everything in a line is checked here, and nothing of it is done. */
-import type { PolicyFile, SecurityGroupSpec, Transaction } from '../index.js';
+import { InvalidArgumentError } from 'commander';
+import type { PolicyFile, RouteTargetSpec, SecurityGroupSpec, Transaction } from '../index.js';
 import { publicIpOf } from './commands/instance.js';
+import { addNatGateway, targetOf } from './commands/routing.js';
 import { addSubnet, checkSubnet } from './commands/subnet.js';
 import { settingsOf } from './commands/vpc.js';
 import { UsageError } from './failure.js';
@@ -113,6 +115,25 @@ function deleting(vpcs: readonly string[], step: (tx: Transaction) => boolean): 
   return { vpcs, step: (tx) => ({ deleted: step(tx) }) };
 }
 
+function doing(vpcs: readonly string[], step: (tx: Transaction) => void): Prepared {
+  return {
+    vpcs,
+    step: (tx) => {
+      step(tx);
+      return {};
+    },
+  };
+}
+
+function targetIn(text: string): RouteTargetSpec {
+  try {
+    return targetOf(text);
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    throw new UsageError(`"target" is to be a target of a route`, error.message);
+  }
+}
+
 const VERBS: Readonly<Record<string, Verb>> = {
   'create-vpc': verb(
     { name: 'text', cidr: 'text' },
@@ -157,23 +178,59 @@ const VERBS: Readonly<Record<string, Verb>> = {
   'delete-instance': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
     deleting([vpc], (tx) => tx.deleteInstance(vpc, name)),
   ),
-  'peer-vpcs': verb({ vpc1: 'text', vpc2: 'text' }, { allowCidrs: 'texts' }, ({ vpc1, vpc2, allowCidrs }) => ({
-    vpcs: [vpc1, vpc2],
-    step: (tx) => {
-      tx.peer(vpc1, vpc2, allowCidrs);
-      return {};
+  'peer-vpcs': verb(
+    { vpc1: 'text', vpc2: 'text' },
+    { allowCidrs: 'texts', manualRoutes: 'flag' },
+    ({ vpc1, vpc2, allowCidrs, manualRoutes }) =>
+      doing([vpc1, vpc2], (tx) => tx.peer(vpc1, vpc2, allowCidrs, manualRoutes === true ? 'manual' : 'auto')),
+  ),
+  'create-route-table': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
+    doing([vpc], (tx) => tx.addRouteTable(vpc, name)),
+  ),
+  'delete-route-table': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
+    deleting([vpc], (tx) => tx.deleteRouteTable(vpc, name)),
+  ),
+  'create-route': verb(
+    { vpc: 'text', destination: 'text', target: 'text' },
+    { table: 'text' },
+    ({ vpc, table = 'main', destination, target }) => {
+      const route = { destination, target: targetIn(target) };
+      return doing([vpc], (tx) => tx.addRoute(vpc, table, route));
     },
+  ),
+  'delete-route': verb(
+    { vpc: 'text', destination: 'text' },
+    { table: 'text' },
+    ({ vpc, table = 'main', destination }) => deleting([vpc], (tx) => tx.deleteRoute(vpc, table, destination)),
+  ),
+  'associate-route-table': verb({ vpc: 'text', subnet: 'text' }, { table: 'text' }, ({ vpc, subnet, table }) =>
+    doing([vpc], (tx) => tx.associateRouteTable(vpc, subnet, table)),
+  ),
+  'create-nat-gateway': verb(
+    { vpc: 'text', subnet: 'text', name: 'text' },
+    { ip: 'text', elasticIp: 'text', private: 'flag' },
+    (given) => ({ vpcs: [given.vpc], step: (tx) => addNatGateway(tx, given) }),
+  ),
+  'delete-nat-gateway': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
+    deleting([vpc], (tx) => tx.deleteNatGateway(vpc, name)),
+  ),
+  'allocate-address': verb({ name: 'text' }, { address: 'text' }, ({ name, address }) => ({
+    vpcs: [],
+    step: (tx) => ({ address: tx.allocateElasticIp(name, address) }),
   })),
+  'release-address': verb({ name: 'text' }, {}, ({ name }) => deleting([], (tx) => tx.releaseElasticIp(name))),
+  'associate-address': verb({ name: 'text', vpc: 'text', instance: 'text' }, {}, ({ name, vpc, instance }) =>
+    doing([vpc], (tx) => tx.associateElasticIp(name, vpc, instance)),
+  ),
+  'disassociate-address': verb({ name: 'text' }, {}, ({ name }) =>
+    deleting([], (tx) => tx.disassociateElasticIp(name)),
+  ),
   'unpeer-vpcs': verb({ vpc1: 'text', vpc2: 'text' }, {}, ({ vpc1, vpc2 }) =>
     deleting([vpc1, vpc2], (tx) => tx.unpeer(vpc1, vpc2)),
   ),
   'put-security-group': verb({ vpc: 'text', name: 'text', rules: 'map' }, {}, async ({ vpc, name, rules }) => {
     const spec = await groupOf(rules);
-    const step: Step = (tx) => {
-      tx.putSecurityGroup(vpc, name, spec);
-      return {};
-    };
-    return { vpcs: [vpc], step };
+    return doing([vpc], (tx) => tx.putSecurityGroup(vpc, name, spec));
   }),
   'delete-security-group': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
     deleting([vpc], (tx) => tx.deleteSecurityGroup(vpc, name)),

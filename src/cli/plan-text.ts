@@ -46,7 +46,11 @@ function valueText(key: string, value: unknown): string | undefined {
   if (value === undefined || value === false) return undefined;
   if (value === true || isMap(value)) return key;
   if (Array.isArray(value))
-    return value.every(isMap) ? `${key} ${count(value.length, 'rule')}` : `${key} ${value.join(' ')}`;
+    return value.every(isMap)
+      ? key === 'routes'
+        ? count(value.length, 'route')
+        : `${key} ${count(value.length, 'rule')}`
+      : `${key} ${value.join(' ')}`;
   return `${key} ${formatValue(value)}`;
 }
 
@@ -137,8 +141,7 @@ const NAMED = 5;
 export function heldText({ what, holders }: HeldView): string {
   const named = holders.slice(0, NAMED).map(holderText);
   const more = holders.length > NAMED ? [`${holders.length - NAMED} more`] : [];
-  const by = holders.length === 0 ? 'nobody that can be seen (a socket, or a connection that is closing)' : '';
-  return `${what}: its namespace lives on, without its links: held by ${by}${[...named, ...more].join(', ')}`;
+  return `${what}: its namespace lives on, without its links: held by ${[...named, ...more].join(', ')}`;
 }
 
 function holderText(holder: Holder): string {

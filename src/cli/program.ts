@@ -15,6 +15,7 @@ import { addPeerings } from './commands/peering.js';
 import { addPolicies } from './commands/policy.js';
 import { addPrograms } from './commands/programs.js';
 import { addRepairs } from './commands/repair.js';
+import { addRouting } from './commands/routing.js';
 import { addSubnets } from './commands/subnet.js';
 import { addVpcs } from './commands/vpc.js';
 import { addWatch } from './commands/watch.js';
@@ -54,6 +55,20 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
     [addSubnets, 'add-subnet', 'delete-subnet'],
     [addInstances, 'add-instance', 'delete-instance'],
     [addPeerings, 'peer-vpcs', 'unpeer-vpcs'],
+    [
+      addRouting,
+      'create-route-table',
+      'delete-route-table',
+      'create-route',
+      'delete-route',
+      'associate-route-table',
+      'create-nat-gateway',
+      'delete-nat-gateway',
+      'allocate-address',
+      'release-address',
+      'associate-address',
+      'disassociate-address',
+    ],
     [addGroups, 'put-security-group', 'delete-security-group'],
     [addPolicies, 'apply-policy', 'show-policy', 'clear-policy'],
   ],

@@ -3,12 +3,15 @@ import type {
   AppRecord,
   DoctorReport,
   EgressRuleSpec,
+  ElasticIpView,
   Fix,
   IngressRuleSpec,
   InstallationView,
+  NatGatewayView,
   PeeringView,
   PolicyRuleSpec,
   PolicySpec,
+  RouteView,
   SubnetView,
   VpcView,
 } from '../index.js';
@@ -39,8 +42,8 @@ function vpcRows({ name, cidrs, subnets }: VpcView): string[][] {
   });
 }
 
-function peeringText({ vpcs, allowCidrs }: PeeringView): string {
-  return `${vpcs.join(' - ')}  ${allowCidrs === null ? 'all blocks' : `only ${allowCidrs.join(', ')}`}`;
+function peeringText({ vpcs, allowCidrs, routes }: PeeringView): string {
+  return `${vpcs.join(' - ')}  ${allowCidrs === null ? 'all blocks' : `only ${allowCidrs.join(', ')}`}${routes === 'manual' ? ', routes by hand' : ''}`;
 }
 
 // --- the tree --------------------------------------------------------------------------------------------------------
@@ -63,20 +66,34 @@ function draw(branches: readonly Branch[], indent = ''): string[] {
 
 /** `show`: the whole installation. */
 export function installationText(view: InstallationView, apps: readonly AppView[], c: Colors): string[] {
-  const { publicPool, poolRouted, uplink, edge } = view;
+  const { publicPool, poolRouted, uplink, edge, elasticIps } = view;
   const found = edge !== null && edge.uplink !== null && edge.uplink !== uplink ? ` (${edge.uplink})` : '';
   const pool = `public addresses ${publicPool}, ${poolRouted ? 'routed to this host' : 'behind this host'}; uplink ${uplink}${found}`;
-  if (view.vpcs.length === 0) return [pool, 'no VPCs'];
-  return [pool, ...view.vpcs.flatMap((vpc) => ['', ...vpcText(vpc, view.peerings, apps, c)])];
+  const addresses = elasticIps.map(elasticText);
+  if (view.vpcs.length === 0) return [pool, ...addresses, 'no VPCs'];
+  return [pool, ...addresses, ...view.vpcs.flatMap((vpc) => ['', ...vpcText(vpc, view.peerings, apps, c)])];
+}
+
+function elasticText({ name, address, association }: ElasticIpView): string {
+  if (association === null) return `elastic ip ${name}  ${address}, of nothing`;
+  const { vpc, instance, natGateway } = association;
+  const whose = instance === undefined ? `nat gateway ${vpc}/${natGateway}` : `instance ${vpc}/${instance}`;
+  return `elastic ip ${name}  ${address}, of ${whose}`;
 }
 
 /** One VPC with all that is in it. */
 export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: readonly AppView[], c: Colors): string[] {
   const own = peerings.filter(({ vpcs }) => vpcs.includes(vpc.name));
+  const tables = vpc.routeTables.filter(({ routes }) => routes.some(({ automatic }) => !automatic));
   return [
     `${c.bold(`vpc ${vpc.name}`)}  ${vpc.cidrs.join(', ')}  ${c.dim(`mtu ${vpc.mtu}, router ${vpc.namespace}`)}`,
     ...draw([
       ...vpc.subnets.map((subnet) => subnetBranch(vpc.name, subnet, apps, c)),
+      ...tables.map(({ name, subnets, routes }) => ({
+        text: `route table ${name}  ${c.dim(subnets.length === 0 ? 'of no subnet' : `of ${subnets.join(', ')}`)}`,
+        branches: routes.map((route) => leaf(routeText(route))),
+      })),
+      ...vpc.natGateways.map((nat) => leaf(natText(nat, c))),
       ...vpc.securityGroups.map((group) => ({
         text: `security group ${group.name}${group.description === null ? '' : `  ${c.dim(oneLine(group.description))}`}`,
         branches: [
@@ -93,6 +110,30 @@ export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: re
   ];
 }
 
+/** `0.0.0.0/0 → nat gateway out`. */
+export function routeText({ destination, target, blackhole }: RouteView): string {
+  const where =
+    typeof target === 'string'
+      ? target.replace('-', ' ')
+      : 'natGateway' in target
+        ? `nat gateway ${target.natGateway}`
+        : `peer ${target.peering}`;
+  return `${destination} → ${where}${blackhole && target !== 'blackhole' ? ', which is gone: black hole' : ''}`;
+}
+
+function elasticOf({ elasticIp }: { readonly elasticIp: string | null }): string {
+  return elasticIp === null ? '' : ` (elastic ip ${elasticIp})`;
+}
+
+function natText(nat: NatGatewayView, c: Colors): string {
+  return [
+    `nat gateway ${nat.name}  ${nat.ip}`,
+    nat.publicIp === null ? 'private' : `public ${nat.publicIp}${elasticOf(nat)}`,
+    `in ${nat.subnet}`,
+    c.dim(`namespace ${nat.namespace}`),
+  ].join('  ');
+}
+
 function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[], c: Colors): Branch {
   return {
     text: `subnet ${subnet.name}  ${subnet.cidr}  ${subnet.kind}, gateway ${subnet.gateway}`,
@@ -100,7 +141,7 @@ function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[],
       ...subnet.instances.map((instance) => ({
         text: [
           `instance ${instance.name}  ${instance.ip}`,
-          ...(instance.publicIp === null ? [] : [`public ${instance.publicIp}`]),
+          ...(instance.publicIp === null ? [] : [`public ${instance.publicIp}${elasticOf(instance)}`]),
           `groups ${instance.securityGroups.join(', ')}`,
           c.dim(`namespace ${instance.namespace}`),
         ].join('  '),

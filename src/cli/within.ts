@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import type { VpcctlError } from '../index.js';
 import { UsageError } from './failure.js';
-import type { Host, Library } from './host.js';
+import { type Host, type Library, lent } from './host.js';
 
 /** Runs a command line; never throws. */
 export type Run = (argv: readonly string[], host: Host) => Promise<number>;
@@ -26,17 +26,6 @@ class Kept {
   write(text: string): void {
     this.text += text;
   }
-}
-
-/** The library, which outlasts whoever borrows it. */
-function lent(library: Library): Library {
-  return new Proxy(library, {
-    get: (target, key: keyof Library) => {
-      if (key === 'close') return async () => {};
-      const member: unknown = target[key];
-      return typeof member === 'function' ? member.bind(target) : member;
-    },
-  });
 }
 
 /** Runs `argv` with --json. UsageError where it is no command that can be run so. */

@@ -6,9 +6,9 @@
 import type { Flow, Kernel } from '../kernel/kernel.js';
 import { Admission } from '../lower/admits.js';
 import { routerNs } from '../lower/names.js';
+import { otherVpc, peeringsOf } from '../model/lookup.js';
 import type { Edit, Reader } from '../model/reader.js';
-import { INSTALLATION_SCOPE, type Instance, idOf, scopesOf } from '../model/resources.js';
-import { otherVpc, peeringsOf } from '../model/verbs.js';
+import { INSTALLATION_SCOPE, type Instance, idOf, type NatGateway, scopesOf } from '../model/resources.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 
 /** What is to end in the router of one VPC. */
@@ -35,8 +35,8 @@ export function cutsOf(before: Reader, edits: readonly Edit[], refused: boolean)
     for (const resource of refused ? [was, is] : []) {
       for (const vpc of resource === undefined ? [] : scopesOf(resource)) cutOf(vpc).refused = true;
     }
-    if (was?.kind !== 'instance') continue;
-    const kept = is?.kind === 'instance' ? addressesOf(is) : [];
+    if (was?.kind !== 'instance' && was?.kind !== 'nat-gateway') continue;
+    const kept = is?.kind === was.kind ? addressesOf(is) : [];
     const gone = addressesOf(was).filter((ip) => !kept.includes(ip));
     if (gone.length === 0) continue;
     const peers = peeringsOf(before, was.vpc).map((peering) => otherVpc(peering, was.vpc));
@@ -47,7 +47,7 @@ export function cutsOf(before: Reader, edits: readonly Edit[], refused: boolean)
   return [...cuts].map(([vpc, cut]) => ({ vpc, ...cut }));
 }
 
-function addressesOf({ ip, publicIp }: Instance): string[] {
+function addressesOf({ ip, publicIp }: Instance | NatGateway): string[] {
   return publicIp === undefined ? [ip] : [ip, publicIp];
 }
 
@@ -89,7 +89,7 @@ function doomedBy({ vpc, addresses, refused }: Cut, recorded: Recorded): (flow: 
 
 function rowsOfRouter(vpc: string, recorded: Recorded): KernelObject[] {
   const ns = routerNs(vpc);
-  return ['instances', 'profiles', 'peerings']
+  return ['instances', 'nat-gateways', 'profiles', 'peerings']
     .flatMap((term) => recorded.find(`${term}:${vpc}`))
     .flatMap((resource) => recorded.rowsOf(idOf(resource)))
     .filter((row) => row.ns === ns);

@@ -11,10 +11,10 @@ import type { Holder, HostView, Kernel, Lingering, StageFailure } from '../kerne
 import { lower } from '../lower/lower.js';
 import { HOST_LINK } from '../lower/names.js';
 import { namespaceWords } from '../lower/words.js';
+import { peeringsOf } from '../model/lookup.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
-import { EDGE_ID, INSTALLATION_SCOPE, scopesOf } from '../model/resources.js';
+import { EDGE_ID, INSTALLATION_SCOPE, ids, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
-import { peeringsOf } from '../model/verbs.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
 import { type Change, isBirth } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
@@ -55,7 +55,7 @@ export interface HeldView {
   readonly what: string;
   /** The name that it had. */
   readonly namespace: string;
-  /** None: nobody that can be seen. */
+  /** At least one. */
   readonly holders: readonly Holder[];
 }
 
@@ -140,12 +140,13 @@ export class Engine {
 
   #lower(draft: Draft, edits: readonly Edit[]): LoweredResource[] {
     const created = new Set(edits.flatMap(({ id, before }) => (before === undefined ? [id] : [])));
-    const ids = new Set([...edits.map(({ id }) => id), ...draft.touched]);
-    return [...ids].map((id) => {
+    // What is in a VPC that goes, goes with its namespaces.
+    const swept = new Set(edits.flatMap((edit) => (isSwept(draft, edit) ? [edit.id] : [])));
+    return [...new Set([...edits.map(({ id }) => id), ...draft.touched])].map((id) => {
       const resource = draft.get(id);
       return {
         id,
-        before: created.has(id) ? [] : this.store.rowsOf(id),
+        before: created.has(id) ? [] : swept.has(id) ? this.store.rowsBeyond(id) : this.store.rowsOf(id),
         rows: resource === undefined ? [] : lower(draft, resource),
       };
     });
@@ -503,6 +504,13 @@ function withoutHostSettings({ plan: { forward, teardown }, ...entry }: JournalE
     changes: changes.filter(({ row }) => row.kind !== 'sysctl' || row.ns !== ''),
   });
   return { ...entry, plan: { forward: forward.map(without), teardown: without(teardown) } };
+}
+
+/** Whether a resource goes together with the one VPC that it is of. */
+function isSwept(draft: Draft, { before, after }: Edit): boolean {
+  if (before === undefined || after !== undefined) return false;
+  const vpc = before.kind === 'vpc' ? before.name : 'vpc' in before ? before.vpc : undefined;
+  return vpc !== undefined && draft.get(ids.vpc(vpc)) === undefined;
 }
 
 /** The recorded rows carry what the host's sysctls were, for the day they are given back. */

@@ -2,11 +2,9 @@
 import { VpcctlError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { namespacesOf } from '../lower/lower.js';
-
+import { requireVpc } from '../model/lookup.js';
 import { findKind, type Reader } from '../model/reader.js';
-
 import { EDGE_ID, INSTALLATION_SCOPE, idOf, type Resource, scopesOf } from '../model/resources.js';
-import { requireVpc } from '../model/verbs.js';
 import { type KernelObject, OWNER_MARK, rowKey } from '../objects/kernel-object.js';
 import { countChanges } from '../plan/plan.js';
 import { repair, settlePeers } from '../plan/repair.js';

@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { VpcctlError } from '../errors.js';
+import { isNamespaceOf } from '../lower/names.js';
 import type { Edit, Reader } from '../model/reader.js';
 import { claims, idOf, type Resource, terms } from '../model/resources.js';
 import type { KernelObject } from '../objects/kernel-object.js';
@@ -12,14 +13,14 @@ import type { Plan } from '../plan/plan.js';
 import type { Cut } from './cut.js';
 import { type Database, openDatabase, type Statement } from './sqlite.js';
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS resources (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS terms (term TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (term, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claims (claim TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lowered (id TEXT PRIMARY KEY, rows TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lowered (id TEXT PRIMARY KEY, rows TEXT NOT NULL, beyond TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS versions (scope TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, phase TEXT NOT NULL, plan TEXT NOT NULL, claims TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS journal_scopes (scope TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (scope, id)) WITHOUT ROWID;
@@ -60,6 +61,12 @@ export interface AppRecord {
   readonly netns: string;
   readonly command: readonly string[];
   readonly log: string;
+}
+
+/** Of what a resource lowered to, what its VPC's namespaces do not take along: themselves, and what is elsewhere. */
+function beyondVpc(id: string, rows: readonly KernelObject[]): KernelObject[] {
+  const [, vpc = ''] = id.split('/');
+  return rows.filter(({ kind, ns }) => kind === 'netns' || !isNamespaceOf(vpc, ns));
 }
 
 function sqliteCode(error: unknown): string {
@@ -270,8 +277,9 @@ export class Store implements Reader {
 
   /** Counts claims too: an address that another transaction is about to take is taken. */
   count(term: string, limit: number): number {
+    // `+ 0`: SQLite plans a statement anew for each value of a bare LIMIT parameter, 0.1 ms (sqlite3ExprIsInteger, sqlite3_bind).
     const sql =
-      'SELECT count(*) AS n FROM (SELECT id FROM terms WHERE term = ? UNION SELECT id FROM claims WHERE claim = ? LIMIT ?)';
+      'SELECT count(*) AS n FROM (SELECT id FROM terms WHERE term = ? UNION SELECT id FROM claims WHERE claim = ? LIMIT ? + 0)';
     return this.#all<{ n: number }>(sql, term, term, limit)[0]?.n ?? 0;
   }
 
@@ -284,6 +292,12 @@ export class Store implements Reader {
   rowsOf(id: string): KernelObject[] {
     const found = this.#all<{ rows: string }>('SELECT rows FROM lowered WHERE id = ?', id)[0];
     return found === undefined ? [] : this.#parse<KernelObject[]>(found.rows);
+  }
+
+  /** Of the rows that a resource lowered to, those that do not go with its VPC: namespaces, and what is outside of the VPC's. */
+  rowsBeyond(id: string): KernelObject[] {
+    const found = this.#all<{ beyond: string }>('SELECT beyond FROM lowered WHERE id = ?', id)[0];
+    return found === undefined ? [] : this.#parse<KernelObject[]>(found.beyond);
   }
 
   /** Every recorded row with its owner. */
@@ -427,7 +441,10 @@ export class Store implements Reader {
   #writeRows({ id, rows, before }: LoweredResource): void {
     const text = JSON.stringify(rows);
     if (rows.length === 0) this.#run('DELETE FROM lowered WHERE id = ?', id);
-    else if (text !== JSON.stringify(before)) this.#run('INSERT OR REPLACE INTO lowered VALUES (?, ?)', id, text);
+    else if (text !== JSON.stringify(before)) {
+      const beyond = beyondVpc(id, rows);
+      this.#run('INSERT OR REPLACE INTO lowered VALUES (?, ?, ?)', id, text, JSON.stringify(beyond));
+    }
   }
 
   /** Transactions that began in one of these scopes and did not end. Whoever holds the scopes' locks knows their processes dead. */

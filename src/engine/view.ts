@@ -1,10 +1,23 @@
 /** What a user is shown of the model: plain data, stable names, for tables and for `--json`. */
-import { EDGE_NS, routerNs, workloadNs } from '../lower/names.js';
+import { EDGE_NS, natNs, routerNs, workloadNs } from '../lower/names.js';
+import { holderOf } from '../model/elastic.js';
+import { installationOf, otherVpc, peerBlocks, peeringsOf, routeTablesOf, subnetsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
-import { EDGE_ID, type Instance, type Peering, type SecurityGroup, type Subnet, type Vpc } from '../model/resources.js';
+import {
+  EDGE_ID,
+  type ElasticIp,
+  type Instance,
+  type NatGateway,
+  type Peering,
+  type RouteTable,
+  type SecurityGroup,
+  type Subnet,
+  tableOf,
+  type Vpc,
+} from '../model/resources.js';
+import { formatRoute, isBlackhole, natGatewaysOf } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
-import { installationOf, otherVpc, peeringsOf, subnetsOf } from '../model/verbs.js';
-import type { EgressRuleSpec, IngressRuleSpec, PolicySpec } from '../spec/types.js';
+import type { EgressRuleSpec, IngressRuleSpec, PolicySpec, RouteTargetSpec } from '../spec/types.js';
 
 /** An instance and its addresses. */
 export interface InstanceView {
@@ -12,6 +25,8 @@ export interface InstanceView {
   readonly subnet: string;
   readonly ip: string;
   readonly publicIp: string | null;
+  /** Name of the elastic address that `publicIp` is. */
+  readonly elasticIp: string | null;
   /** Below /run/netns. */
   readonly namespace: string;
   readonly securityGroups: readonly string[];
@@ -23,6 +38,8 @@ export interface SubnetView {
   readonly cidr: string;
   readonly gateway: string;
   readonly kind: 'public' | 'private';
+  /** The one that its packets follow. */
+  readonly routeTable: string;
   /** The host reaches its public instances by their private address too. */
   readonly reachableFromHost: boolean;
   readonly policy: PolicySpec | null;
@@ -37,11 +54,49 @@ export interface SecurityGroupView {
   readonly egress: readonly EgressRuleSpec[];
 }
 
+/** A route table with all its routes. */
+export interface RouteTableView {
+  readonly name: string;
+  /** Names of the subnets that follow it. */
+  readonly subnets: readonly string[];
+  readonly routes: readonly RouteView[];
+}
+
+export interface RouteView {
+  readonly destination: string;
+  readonly target: RouteTargetSpec | 'local';
+  /** What it leads to is gone: packets are dropped. */
+  readonly blackhole: boolean;
+  /** It follows from the VPC's blocks or a peering; else somebody asked for it. */
+  readonly automatic: boolean;
+}
+
+/** A NAT gateway and its addresses. */
+export interface NatGatewayView {
+  readonly name: string;
+  readonly subnet: string;
+  readonly ip: string;
+  /** null: a private one. */
+  readonly publicIp: string | null;
+  readonly elasticIp: string | null;
+  readonly namespace: string;
+}
+
+/** A public address that stays. */
+export interface ElasticIpView {
+  readonly name: string;
+  readonly address: string;
+  /** What has it. */
+  readonly association: { readonly vpc: string; readonly instance?: string; readonly natGateway?: string } | null;
+}
+
 /** Two VPCs that reach each other. */
 export interface PeeringView {
   readonly vpcs: readonly [string, string];
   /** null: all blocks of both. */
   readonly allowCidrs: readonly string[] | null;
+  /** `auto`: every route table of both leads to the other. */
+  readonly routes: 'auto' | 'manual';
 }
 
 /** A VPC with all that is in it. */
@@ -52,6 +107,8 @@ export interface VpcView {
   /** The router's namespace, below /run/netns. */
   readonly namespace: string;
   readonly subnets: readonly SubnetView[];
+  readonly routeTables: readonly RouteTableView[];
+  readonly natGateways: readonly NatGatewayView[];
   readonly securityGroups: readonly SecurityGroupView[];
   readonly peers: readonly string[];
 }
@@ -64,6 +121,7 @@ export interface InstallationView {
   readonly uplink: string;
   /** The border's namespace and link; null while no VPC has a public subnet. */
   readonly edge: { readonly namespace: string; readonly uplink: string | null } | null;
+  readonly elasticIps: readonly ElasticIpView[];
   readonly vpcs: readonly VpcView[];
   readonly peerings: readonly PeeringView[];
 }
@@ -74,6 +132,7 @@ export function viewInstance(instance: Instance): InstanceView {
     subnet: instance.subnet,
     ip: instance.ip,
     publicIp: instance.publicIp ?? null,
+    elasticIp: instance.elasticIp ?? null,
     namespace: workloadNs(instance.vpc, instance.name),
     securityGroups: instance.groups,
   };
@@ -85,10 +144,44 @@ function viewSubnet(reader: Reader, subnet: Subnet): SubnetView {
     cidr: subnet.cidr,
     gateway: subnet.gateway,
     kind: subnet.public ? 'public' : 'private',
+    routeTable: tableOf(subnet),
     reachableFromHost: subnet.hostRoute,
     policy: subnet.policy ?? null,
     instances: findKind(reader, 'instance', `subnet:${subnet.vpc}/${subnet.name}`).map(viewInstance),
   };
+}
+
+function viewRouteTable(reader: Reader, vpc: Vpc, table: RouteTable): RouteTableView {
+  const automatic = [
+    ...vpc.cidrs.map((destination) => ({ destination, target: 'local' as const })),
+    ...peerBlocks(reader, vpc.name).map(({ destination, peer }) => ({ destination, target: { peering: peer } })),
+  ].filter(({ destination }) => !table.routes.some((route) => route.destination === destination));
+  return {
+    name: table.name,
+    subnets: findKind(reader, 'subnet', `table:${vpc.name}/${table.name}`).map(({ name }) => name),
+    routes: [
+      ...automatic.map((route): RouteView => ({ ...route, blackhole: false, automatic: true })),
+      ...table.routes.map(
+        (route): RouteView => ({
+          ...formatRoute(route),
+          blackhole: isBlackhole(reader, vpc.name, route.target),
+          automatic: false,
+        }),
+      ),
+    ],
+  };
+}
+
+function viewNatGateway(nat: NatGateway): NatGatewayView {
+  const { name, subnet, ip, publicIp = null, elasticIp = null } = nat;
+  return { name, subnet, ip, publicIp, elasticIp, namespace: natNs(nat.vpc, name) };
+}
+
+function viewElasticIp(reader: Reader, { name, address }: ElasticIp): ElasticIpView {
+  const holder = holderOf(reader, name);
+  if (holder === undefined) return { name, address, association: null };
+  const whose = holder.kind === 'instance' ? { instance: holder.name } : { natGateway: holder.name };
+  return { name, address, association: { vpc: holder.vpc, ...whose } };
 }
 
 function viewGroup(group: SecurityGroup): SecurityGroupView {
@@ -107,13 +200,19 @@ export function viewVpc(reader: Reader, vpc: Vpc): VpcView {
     mtu: vpc.mtu,
     namespace: routerNs(vpc.name),
     subnets: subnetsOf(reader, vpc.name).map((subnet) => viewSubnet(reader, subnet)),
+    routeTables: routeTablesOf(reader, vpc.name).map((table) => viewRouteTable(reader, vpc, table)),
+    natGateways: natGatewaysOf(reader, vpc.name).map(viewNatGateway),
     securityGroups: findKind(reader, 'group', `groups:${vpc.name}`).map(viewGroup),
     peers: peeringsOf(reader, vpc.name).map((peering) => otherVpc(peering, vpc.name)),
   };
 }
 
 function viewPeering(peering: Peering): PeeringView {
-  return { vpcs: peering.vpcs, allowCidrs: peering.allowCidrs ?? null };
+  return {
+    vpcs: peering.vpcs,
+    allowCidrs: peering.allowCidrs ?? null,
+    routes: peering.manualRoutes === true ? 'manual' : 'auto',
+  };
 }
 
 export function viewInstallation(reader: Reader): InstallationView {
@@ -124,6 +223,7 @@ export function viewInstallation(reader: Reader): InstallationView {
     poolRouted: settings.poolRouted,
     uplink: settings.uplink,
     edge: edge === undefined ? null : { namespace: EDGE_NS, uplink: edge.uplink ?? null },
+    elasticIps: findKind(reader, 'elastic-ip', 'kind:elastic-ip').map((one) => viewElasticIp(reader, one)),
     vpcs: findKind(reader, 'vpc', 'kind:vpc').map((vpc) => viewVpc(reader, vpc)),
     peerings: findKind(reader, 'peering', 'kind:peering').map(viewPeering),
   };

@@ -5,17 +5,22 @@ import type { Analysis, Matrix, MatrixQuery, Query } from '../analyze/types.js';
 import { VpcctlError } from '../errors.js';
 import type { Kernel, Lingering } from '../kernel/kernel.js';
 import type { NftTransport } from '../kernel/nft.js';
+import * as elastic from '../model/elastic.js';
+import * as lookup from '../model/lookup.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind, getKind } from '../model/reader.js';
 import { describe, INSTALLATION_ID, type Instance, ids, type Resource } from '../model/resources.js';
+import type { AddNatGateway } from '../model/routing.js';
+import * as routing from '../model/routing.js';
+import { formatRoute } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
 import { applySpec, destroySpec, exportSpec } from '../model/spec.js';
 import * as verbs from '../model/verbs.js';
 import { quote } from '../net/quote.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
 import { countChanges } from '../plan/plan.js';
-import { validateSpec } from '../spec/schema.js';
-import type { PolicyFile, PolicySpec, SecurityGroupSpec, SettingsSpec, Spec } from '../spec/types.js';
+import { validateRoute, validateSpec } from '../spec/schema.js';
+import type { PolicyFile, PolicySpec, RouteSpec, SecurityGroupSpec, SettingsSpec, Spec } from '../spec/types.js';
 import {
   type DeployApp,
   type ExecOptions,
@@ -128,7 +133,28 @@ export interface Transaction {
   /** Creates a group or replaces its rules. */
   putSecurityGroup(vpc: string, name: string, spec: SecurityGroupSpec): void;
   deleteSecurityGroup(vpc: string, name: string): boolean;
-  peer(first: string, second: string, allowCidrs?: readonly string[]): void;
+  /** Makes a route table, or leaves it as it is. `main` is there already. */
+  addRouteTable(vpc: string, name: string): void;
+  /** false when there is none. CONFLICT for `main`, and while a subnet follows it. */
+  deleteRouteTable(vpc: string, name: string): boolean;
+  /** Adds a route, or gives the one to that destination another target. */
+  addRoute(vpc: string, table: string, route: RouteSpec): void;
+  deleteRoute(vpc: string, table: string, destination: string): boolean;
+  /** Lets a subnet follow a route table; without one, that of its kind: `public` or `main`. */
+  associateRouteTable(vpc: string, subnet: string, table?: string): void;
+  /** Returns the addresses it got. CONFLICT when it exists otherwise: a NAT gateway never changes. */
+  addNatGateway(args: AddNatGateway): { ip: string; publicIp: string | null };
+  /** Routes that lead to it become black holes. */
+  deleteNatGateway(vpc: string, name: string): boolean;
+  /** Takes a public address of the pool, that one or a free one, under a name; returns it. */
+  allocateElasticIp(name: string, address?: string): string;
+  /** CONFLICT while something has it. */
+  releaseElasticIp(name: string): boolean;
+  /** Gives an instance an elastic address for its public one; it is taken from the instance that has it. */
+  associateElasticIp(name: string, vpc: string, instance: string): void;
+  disassociateElasticIp(name: string): boolean;
+  /** `routes`: `auto` (default): every route table of both leads to the other; `manual`: those that say so. */
+  peer(first: string, second: string, allowCidrs?: readonly string[], routes?: 'auto' | 'manual'): void;
   unpeer(first: string, second: string): boolean;
   /** Sets a subnet's policy, replacing the one before. */
   applyPolicy(vpc: string, subnet: string | undefined, policy: PolicyFile): void;
@@ -153,7 +179,21 @@ function transactionOn(draft: Draft): Transaction {
       verbs.checkReferences(draft, verbs.putGroup(draft, vpc, name, spec));
     },
     deleteSecurityGroup: (vpc, name) => verbs.deleteGroup(draft, vpc, name),
-    peer: (first, second, allowCidrs) => void verbs.peer(draft, first, second, allowCidrs),
+    addRouteTable: (vpc, name) => void routing.addRouteTable(draft, vpc, name),
+    deleteRouteTable: (vpc, name) => routing.deleteRouteTable(draft, vpc, name),
+    addRoute: (vpc, table, route) => void routing.addRoute(draft, vpc, table, validateRoute(route)),
+    deleteRoute: (vpc, table, destination) => routing.deleteRoute(draft, vpc, table, destination),
+    associateRouteTable: (vpc, subnet, table) => void routing.associateRouteTable(draft, vpc, subnet, table),
+    addNatGateway: (args) => {
+      const { ip, publicIp } = routing.addNatGateway(draft, args);
+      return { ip, publicIp: publicIp ?? null };
+    },
+    deleteNatGateway: (vpc, name) => routing.deleteNatGateway(draft, vpc, name),
+    allocateElasticIp: (name, address) => elastic.allocateElasticIp(draft, name, address).address,
+    releaseElasticIp: (name) => elastic.releaseElasticIp(draft, name),
+    associateElasticIp: (name, vpc, instance) => void elastic.associateElasticIp(draft, name, vpc, instance),
+    disassociateElasticIp: (name) => elastic.disassociateElasticIp(draft, name),
+    peer: (first, second, allowCidrs, routes) => void verbs.peer(draft, first, second, allowCidrs, routes),
     unpeer: (first, second) => verbs.unpeer(draft, first, second),
     applyPolicy: (vpc, subnet, policy) => void verbs.applyPolicy(draft, vpc, subnet, policy),
     clearPolicy: (vpc, subnet) => verbs.clearPolicy(draft, vpc, subnet),
@@ -163,7 +203,7 @@ function transactionOn(draft: Draft): Transaction {
 }
 
 /** What names a resource, and derived or bookkeeping properties: a plan does not show them. */
-const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'hostRoute', 'mtu']);
+const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'hostRoute', 'mtu', 'number', 'implied']);
 /** Resources that follow from others. */
 const UNSHOWN_KINDS = new Set<Resource['kind']>(['profile']);
 
@@ -176,7 +216,9 @@ function propertiesOf(resource: Resource): Record<string, unknown> {
           ingress: resource.ingress.map((rule) => formatRule(rule, 'from')),
           egress: resource.egress.map((rule) => formatRule(rule, 'to')),
         }
-      : resource;
+      : resource.kind === 'route-table'
+        ? { ...resource, routes: resource.routes.map(formatRoute) }
+        : resource;
   return Object.fromEntries(Object.entries(shown).filter(([key]) => !UNSHOWN.has(key)));
 }
 
@@ -225,12 +267,12 @@ export class Vpcctl {
   /** What was recorded is in the kernel, as far as a new start of the machine goes. */
   #present = false;
 
-  private constructor(store: Store, engine: Engine, kernel: Kernel, options: OpenOptions) {
-    this.#pool = poolOf(options.pool ?? 0);
+  private constructor(store: Store, engine: Engine, kernel: Kernel, pool: number, onEvent: OpenOptions['onEvent']) {
     this.#store = store;
     this.#engine = engine;
     this.#kernel = kernel;
-    this.#onEvent = options.onEvent;
+    this.#pool = pool;
+    this.#onEvent = onEvent;
   }
 
   /**
@@ -241,18 +283,19 @@ export class Vpcctl {
     const kernel =
       options.kernel ??
       new (await import('../kernel/real.js')).RealKernel(options.nft ?? transportOf(process.env.VPCCTL_NFT));
-    poolOf(options.pool ?? 0);
+    const pool = poolOf(options.pool ?? 0);
     const store = new Store(stateDirectory(options.state));
     const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
-    const vpcctl = new Vpcctl(store, engine, kernel, options);
+    const vpcctl = new Vpcctl(store, engine, kernel, pool, options.onEvent);
     try {
       if (options.warm === true && kernel.rehearsal !== undefined) {
         const { rehearse } = await import('./rehearsal.js');
         await rehearse(kernel.rehearsal());
       }
       await vpcctl.#recover({});
-      if (vpcctl.#pool > 0) await keepReady(kernel, vpcctl.#pool);
+      if (pool > 0) await keepReady(kernel, pool);
     } catch (error) {
+      await kernel.rest?.();
       store.close();
       throw error;
     }
@@ -277,6 +320,7 @@ export class Vpcctl {
     );
     await Promise.allSettled(this.#underWay);
     if (this.#pool > 0) await keepReady(this.#kernel, 0);
+    await this.#kernel.rest?.();
     this.#store.close();
   }
 
@@ -392,7 +436,7 @@ export class Vpcctl {
    */
   async cut(vpc?: string, options: Pick<RunOptions, 'signal' | 'onEvent'> = {}): Promise<number> {
     return this.#working(async () => {
-      const vpcs = vpc === undefined ? findKind(this.#store, 'vpc', 'kind:vpc') : [verbs.requireVpc(this.#store, vpc)];
+      const vpcs = vpc === undefined ? findKind(this.#store, 'vpc', 'kind:vpc') : [lookup.requireVpc(this.#store, vpc)];
       return this.#engine.cut(
         vpcs.map(({ name }) => name),
         this.#options(options),
@@ -426,7 +470,7 @@ export class Vpcctl {
    */
   async *watch(options: WatchOptions = {}): AsyncGenerator<WatchEvent, void> {
     if (this.#closing !== undefined) throw closedError();
-    if (options.vpc !== undefined) verbs.requireVpc(this.#store, options.vpc);
+    if (options.vpc !== undefined) lookup.requireVpc(this.#store, options.vpc);
     const ended = new AbortController();
     const signal = options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
     this.#watches.add(ended);
@@ -482,7 +526,7 @@ export class Vpcctl {
 
   /** One VPC. NOT_FOUND when there is none. */
   inspect(vpc: string): VpcView {
-    return this.#store.reading(() => viewVpc(this.#store, verbs.requireVpc(this.#store, vpc)));
+    return this.#store.reading(() => viewVpc(this.#store, lookup.requireVpc(this.#store, vpc)));
   }
 
   /**
@@ -500,7 +544,7 @@ export class Vpcctl {
 
   /** The policy of a subnet; null when it has none. */
   policy(vpc: string, subnet: string): PolicySpec | null {
-    return verbs.requireSubnet(this.#store, vpc, subnet).policy ?? null;
+    return lookup.requireSubnet(this.#store, vpc, subnet).policy ?? null;
   }
 
   /** The whole model as a spec that makes the same kernel state again. */
@@ -555,11 +599,11 @@ export class Vpcctl {
   }
 
   #instance(vpc: string, where: { readonly subnet?: string; readonly instance?: string }): Instance {
-    if (where.instance !== undefined) return verbs.requireInstance(this.#store, vpc, where.instance);
+    if (where.instance !== undefined) return lookup.requireInstance(this.#store, vpc, where.instance);
     if (where.subnet === undefined) {
       throw new VpcctlError('USAGE', 'no instance is named', { hint: 'give --subnet or --instance' });
     }
-    const subnet = verbs.requireSubnet(this.#store, vpc, where.subnet);
+    const subnet = lookup.requireSubnet(this.#store, vpc, where.subnet);
     const own = getKind(this.#store, 'instance', ids.instance(vpc, subnet.name));
     if (own?.subnet === subnet.name) return own;
     const instances = findKind(this.#store, 'instance', `subnet:${vpc}/${subnet.name}`);

@@ -1,7 +1,7 @@
 /** Who keeps a namespace alive, as far as /proc tells. */
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Holder } from './kernel.js';
+import type { Holder, Holding } from './kernel.js';
 
 /** Processes that are looked at before others of this program get a turn. */
 const AT_A_TIME = 20;
@@ -15,33 +15,30 @@ export async function findHolders(
   root = '/proc',
 ): Promise<ReadonlyMap<string, readonly Holder[]>> {
   const found = new Map<string, Holder[]>();
-  const note = (inode: string | undefined, holder: Holder): void => {
-    if (inode === undefined || !inodes.has(inode)) return;
-    const known = found.get(inode);
-    if (known === undefined) found.set(inode, [holder]);
-    else if (!known.some(({ pid, by }) => pid === holder.pid && by === holder.by)) known.push(holder);
-  };
   const mounts = new Set<string>();
   const pids = entries(root).filter((name) => /^[0-9]+$/.test(name));
   for (const [at, name] of pids.entries()) {
     if (at % AT_A_TIME === AT_A_TIME - 1) await turn();
     const dir = `${root}/${name}`;
     const pid = Number(name);
-    const who = (): { pid: number; command: string } => ({ pid, command: text(`${dir}/comm`).trim() || '?' });
+    const note = (inode: string | undefined, how: Holding): void => {
+      if (inode === undefined || !inodes.has(inode)) return;
+      const known = found.get(inode) ?? [];
+      if (known.some((holder) => holder.pid === pid && holder.by === how.by)) return;
+      found.set(inode, [...known, { pid, command: text(`${dir}/comm`).trim() || '?', ...how }]);
+    };
     for (const thread of entries(`${dir}/task`)) {
-      const inode = inodeOf(link(`${dir}/task/${thread}/ns/net`));
-      if (inode !== undefined && inodes.has(inode)) note(inode, { ...who(), by: 'process' });
+      note(inodeOf(link(`${dir}/task/${thread}/ns/net`)), { by: 'process' });
     }
     for (const fd of entries(`${dir}/fd`)) {
-      const inode = inodeOf(link(`${dir}/fd/${fd}`)) ?? mountedInode(root, dir, fd, inodes);
-      if (inode !== undefined && inodes.has(inode)) note(inode, { ...who(), by: 'descriptor', descriptor: Number(fd) });
+      const target = link(`${dir}/fd/${fd}`);
+      const inode = target.startsWith('/') ? mountedInode(root, dir, fd, inodes) : inodeOf(target);
+      note(inode, { by: 'descriptor', descriptor: Number(fd) });
     }
     const space = link(`${dir}/ns/mnt`);
     if (space === '' || mounts.has(space)) continue;
     mounts.add(space);
-    for (const { inode, path } of mountsOf(text(`${dir}/mountinfo`))) {
-      if (inodes.has(inode)) note(inode, { ...who(), by: 'mount', path });
-    }
+    for (const { inode, path } of mountsOf(text(`${dir}/mountinfo`))) note(inode, { by: 'mount', path });
   }
   return found;
 }
@@ -56,7 +53,6 @@ function inodeOf(target: string): string | undefined {
  * agrees: it may be on a file system that does not answer.
  */
 function mountedInode(root: string, dir: string, fd: string, inodes: ReadonlySet<string>): string | undefined {
-  if (!link(`${dir}/fd/${fd}`).startsWith('/')) return undefined;
   const inode = /^ino:\s*([0-9]+)$/m.exec(text(`${dir}/fdinfo/${fd}`))?.[1];
   if (inode === undefined || !inodes.has(inode)) return undefined;
   return device(`${dir}/fd/${fd}`) === device(`${root}/self/ns/net`) ? inode : undefined;

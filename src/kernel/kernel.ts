@@ -19,7 +19,7 @@ export interface HostView {
   }[];
 }
 
-/** Changes of one stage that took effect before the stage failed; undoing them restores what was before it. */
+/** Changes of one stage that took effect, or may have, before the stage failed; undoing them (tolerantly) restores what was before it. */
 export interface StageFailure {
   readonly error: VpcctlError;
   readonly applied: readonly Change[];
@@ -45,21 +45,23 @@ export interface Lingering {
   readonly token: string;
 }
 
-/** Who keeps a namespace alive: a process in it, one with a descriptor of it, or one that sees it mounted. */
+/** How a process keeps a namespace alive: it is in it, has a descriptor of it, or sees it mounted. */
+export type Holding =
+  | { readonly by: 'process' }
+  | { readonly by: 'descriptor'; readonly descriptor: number }
+  | { readonly by: 'mount'; readonly path: string };
+
+/** Who keeps a namespace alive. */
 export type Holder = {
   readonly pid: number;
   /** Its name, as in /proc/PID/comm. */
   readonly command: string;
-} & (
-  | { readonly by: 'process' }
-  | { readonly by: 'descriptor'; readonly descriptor: number }
-  | { readonly by: 'mount'; readonly path: string }
-);
+} & Holding;
 
 /** A namespace that was deleted and lives on. */
 export interface HeldNamespace {
   readonly ns: string;
-  /** None: nobody that can be seen, as a socket that a process outside of it has, or connections that the kernel is closing. */
+  /** At least one: what nobody is seen to hold is not told of. */
   readonly holders: readonly Holder[];
 }
 
@@ -133,4 +135,6 @@ export interface Kernel {
   /** Makes the directory of namespaces ready; true when that changed the machine, and {@link releaseDirectory} is to undo it. */
   prepareDirectory(): Promise<boolean>;
   releaseDirectory(): Promise<void>;
+  /** Ends the processes that are kept for the next call, which starts others. */
+  rest?(): Promise<void>;
 }

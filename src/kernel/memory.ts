@@ -13,7 +13,7 @@
  */
 import { VpcctlError } from '../errors.js';
 import { type Cidr, contains, type Ipv4, parseCidr, parseIpOrCidr, rangeOf, toNumber } from '../net/cidr.js';
-import { encodeTransaction, isNftRow } from '../nft/encode.js';
+import { encodeParts, isNftRow } from '../nft/encode.js';
 import { type Change, isBirth } from '../objects/change.js';
 import {
   type KernelObject,
@@ -768,9 +768,9 @@ function byNamespace(changes: readonly Change[]): Map<string, Change[]> {
 
 const STRUCTURE = ['nft-table', 'nft-set', 'nft-chain', 'nft-rule'];
 
-/** As {@link encodeTransaction} orders them, which also refuses what cannot be one transaction. */
+/** As {@link encodeParts} orders them, which also refuses what cannot be one transaction. */
 function inOrderOfTransaction(changes: readonly Change[]): Change[] {
-  encodeTransaction(changes);
+  encodeParts(changes);
   const rank = ({ op, row }: Change): number => {
     const at = STRUCTURE.indexOf(row.kind);
     return at >= 0 ? at : op === 'create' ? STRUCTURE.length + 1 : STRUCTURE.length;

@@ -1,15 +1,15 @@
 /**
- * The only way to nftables: one document, one transaction, inside the right namespace. By `nft`, a process each time; or by libnftables, the library
- * that nft is a shell around, where the machine has it: the same documents and the same answers without a process.
+ * The only way to nftables: one document, one transaction, inside the right namespace. By `nft`, kept open where documents come one after the other; or
+ * by libnftables, the library that nft is a shell around, where the machine has it: the same documents and the same answers without a process.
  */
 import { accessSync, closeSync, constants, openSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { VpcctlError } from '../errors.js';
 import { LANES, launcherPath, type Native } from './native.js';
+import { type KeptLimits, KeptNft, type NftResult, TIMEOUT_MS, wordsOf } from './nft-session.js';
 import { netnsPath } from './program.js';
 
-const TIMEOUT_MS = 60_000;
 /** Debian keeps nft in /usr/sbin, which is not on an ordinary user's PATH. */
 const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 
@@ -30,12 +30,6 @@ export function nftPath(): string {
     }
   }
   throw new VpcctlError('ENVIRONMENT', 'nft is not installed', { hint: 'install it: apt-get install nftables' });
-}
-
-export interface NftResult {
-  readonly stdout: string;
-  /** nft's words when it refused. */
-  readonly refusal?: string;
 }
 
 /** O_TMPFILE of asm-generic/fcntl.h, without O_DIRECTORY's bit, which node:fs knows. */
@@ -82,8 +76,8 @@ export async function runNft(ns: string, args: readonly string[], input?: string
   const nft = nftPath();
   const stdin = input === undefined ? undefined : nameless(input);
   try {
-    const [file, argv] = ns === '' ? [nft, args] : [launcherPath(), [netnsPath(ns), '--', nft, ...args]];
-    const result = await execa(file, [...argv], {
+    const [file, ...argv] = ns === '' ? ([nft, ...args] as const) : launched(ns, [nft, ...args]);
+    const result = await execa(file, argv, {
       // A descriptor is passed on as it is; execa's types do not say so.
       stdin: (stdin ?? 'ignore') as 'ignore',
       reject: false,
@@ -93,11 +87,17 @@ export async function runNft(ns: string, args: readonly string[], input?: string
       maxBuffer: 1 << 30,
     });
     if (!result.failed) return { stdout: result.stdout };
-    if (result.timedOut) return { stdout: '', refusal: `nft did not answer within ${TIMEOUT_MS / 1000} s` };
-    return { stdout: '', refusal: wordsOf(result.stderr) || result.originalMessage || 'nft failed' };
+    const unknown = result.isTerminated ? ({ unknown: true } as const) : {};
+    if (result.timedOut) return { stdout: '', refusal: `nft did not answer within ${TIMEOUT_MS / 1000} s`, ...unknown };
+    return { stdout: '', refusal: wordsOf(result.stderr) || result.originalMessage || 'nft failed', ...unknown };
   } finally {
     if (stdin !== undefined) closeSync(stdin);
   }
+}
+
+/** What starts a program in a namespace, with no descriptor of ours. */
+function launched(ns: string, argv: readonly string[]): [string, ...string[]] {
+  return [launcherPath(), netnsPath(ns), '--', ...argv];
 }
 
 /** How documents get to nftables: `auto` is the library where the machine has it, and `nft` elsewhere. */
@@ -110,6 +110,8 @@ export interface Nft {
   run(ns: string, document: string): Promise<NftResult>;
   /** Lets go of these namespaces, which are about to be deleted. */
   release(namespaces: readonly string[]): Promise<void>;
+  /** Ends the processes that are kept open; {@link run} starts others. */
+  rest(): Promise<void>;
   /** Loads what documents like this one need; nothing of it stays. */
   warm(document: string): Promise<void>;
 }
@@ -120,18 +122,27 @@ export function nftOf(native: Native, transport: NftTransport): Nft {
     nftPath();
     return library(native);
   }
-  if (transport !== 'library') return PROCESS;
+  if (transport !== 'library') return byProcess();
   throw new VpcctlError('ENVIRONMENT', 'libnftables.so.1 is not on this machine', {
     hint: 'install it (Debian: libnftables1), or set VPCCTL_NFT=process',
   });
 }
 
-const PROCESS: Nft = {
-  transport: 'process',
-  run: (ns, document) => runNft(ns, ['-j', '-n', '-f', '-'], document),
-  release: async () => {},
-  warm: async () => void (await runNft('', ['--version'])),
-};
+function once(ns: string, document: string): Promise<NftResult> {
+  return runNft(ns, ['-j', '-n', '-f', '-'], document);
+}
+
+/** Whatever else there is. `limits`: of what is kept open. */
+export function byProcess(limits: Partial<KeptLimits> = {}): Nft {
+  const kept = new KeptNft({ ...limits, argv: (ns) => launched(ns, [nftPath(), '-j', '-n', '-i']), once });
+  return {
+    transport: 'process',
+    run: (ns, document) => kept.run(ns, document),
+    release: (namespaces) => kept.release(namespaces),
+    rest: () => kept.release(),
+    warm: async () => void (await runNft('', ['--version'])),
+  };
+}
 
 function library(native: Native): Nft {
   /** Where the library may still have a socket. */
@@ -146,7 +157,7 @@ function library(native: Native): Nft {
       if (errno === 0) return { stdout: value ?? '' };
       if (value !== undefined) return { stdout: '', refusal: wordsOf(value) || 'nftables refused' };
       // So many descriptors are open that the library's own would have a number it cannot wait for.
-      if (where === 'libnftables') return PROCESS.run(ns, document);
+      if (where === 'libnftables') return once(ns, document);
       return { stdout: '', refusal: `${where ?? 'libnftables'}: ${native.errnoName(errno)}` };
     },
     async release(namespaces) {
@@ -154,17 +165,12 @@ function library(native: Native): Nft {
       used.clear();
       await native.run([{ op: 'nft-rest' }], false, LANES.firewall);
     },
+    // Nothing is a process, and what is open is closed after 0.2 s.
+    async rest() {},
     async warm(document) {
       await native.run([{ op: 'nft', netns: '', document, check: true }], false, LANES.firewall);
     },
   };
-}
-
-/** The first error line, without nft's position (it counts in a text that nobody wrote). */
-function wordsOf(stderr: string): string {
-  const line =
-    stderr.split('\n').find((candidate) => /error|vpcctl-launch/i.test(candidate)) ?? stderr.split('\n')[0] ?? '';
-  return line.replace(/^internal:[0-9:-]+\s*/, '').trim();
 }
 
 const ERRNO_WORDS: readonly (readonly [RegExp, string])[] = [

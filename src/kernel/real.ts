@@ -57,6 +57,12 @@ interface Firewall {
   readonly document: NftParts | VpcctlError;
 }
 
+interface Refused {
+  readonly error: VpcctlError;
+  /** It may be in force all the same. */
+  readonly unknown: boolean;
+}
+
 /** What is not made for a stage, because it is there. */
 interface Readied {
   readonly encoded: Encoded;
@@ -218,8 +224,10 @@ export class RealKernel implements Kernel {
     await inParallel(firewalls, async (firewall) => {
       if (error !== undefined && !tolerant) return;
       const refused = await this.#transact(firewall);
-      if (refused === undefined) applied.push(...firewall.changes);
-      else if (!(tolerant && isMoot(refused))) error ??= refused;
+      // Undoing what was not done, after all, is no harm.
+      if (refused === undefined || refused.unknown) applied.push(...firewall.changes);
+      if (refused === undefined) return;
+      if (!(tolerant && isMoot(refused))) error ??= refused.error;
       else error ??= await this.#oneByOne(firewall);
     });
     return { applied, lingering: [], ...(error === undefined ? {} : { error }) };
@@ -237,36 +245,42 @@ export class RealKernel implements Kernel {
     let error: VpcctlError | undefined;
     for (const change of [...tables, ...elements]) {
       const refused = await this.#transact(firewallOf(ns, [change]));
-      if (refused !== undefined && !isMoot(refused)) error ??= refused;
+      if (refused !== undefined && !isMoot(refused)) error ??= refused.error;
     }
     return error;
   }
 
-  async #transact({ ns, document }: Firewall): Promise<VpcctlError | undefined> {
-    if (document instanceof VpcctlError) return document;
+  async #transact({ ns, document }: Firewall): Promise<Refused | undefined> {
+    if (document instanceof VpcctlError) return { error: document, unknown: false };
     const { structure, elements } = document;
     if (structure.length + elements.length === 0) return undefined;
     let refusal: string | undefined;
+    let unknown: boolean;
     try {
-      ({ refusal } = await this.nft.run(ns, documentOf([...structure, ...elements])));
+      ({ refusal, unknown = false } = await this.nft.run(ns, documentOf([...structure, ...elements])));
     } catch (error) {
       // No nft, no launcher, no room for its input: it did not start, and nothing happened.
-      if (error instanceof VpcctlError) return error;
+      if (error instanceof VpcctlError) return { error, unknown: false };
       throw error;
     }
     if (refusal === undefined) return undefined;
     const errno = nftErrno(refusal);
     const where = ns === '' ? 'the host' : ns;
-    return new VpcctlError(errno === 'EPERM' ? 'ENVIRONMENT' : 'KERNEL', `nft refused the firewall of ${where}`, {
-      object: `firewall of ${where}`,
-      netns: ns,
-      extack: refusal,
-      ...(errno === undefined ? {} : { errno }),
-      hint:
-        errno === 'EPERM'
-          ? 'run as root, or in a user namespace of your own (unshare -rnm)'
-          : 'see `vpcctl doctor` for what is missing, `vpcctl drift` for what somebody changed',
-    });
+    const error = new VpcctlError(
+      errno === 'EPERM' ? 'ENVIRONMENT' : 'KERNEL',
+      `nft refused the firewall of ${where}`,
+      {
+        object: `firewall of ${where}`,
+        netns: ns,
+        extack: refusal,
+        ...(errno === undefined ? {} : { errno }),
+        hint:
+          errno === 'EPERM'
+            ? 'run as root, or in a user namespace of your own (unshare -rnm)'
+            : 'see `vpcctl doctor` for what is missing, `vpcctl drift` for what somebody changed',
+      },
+    );
+    return { error, unknown };
   }
 
   async observe(
@@ -433,6 +447,10 @@ export class RealKernel implements Kernel {
   async releaseDirectory(): Promise<void> {
     this.#native.netnsDirRelease(NETNS_DIR);
   }
+
+  async rest(): Promise<void> {
+    await this.#nft?.rest();
+  }
 }
 
 const NOTHING: Outcome = { applied: [], lingering: [] };
@@ -557,6 +575,6 @@ async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<
 }
 
 /** A transaction is all or nothing: what it was to undo is not there, or was undone before. */
-function isMoot(error: VpcctlError): boolean {
+function isMoot({ error }: Refused): boolean {
   return error.facts.errno === 'ENOENT' || error.facts.errno === 'EEXIST';
 }

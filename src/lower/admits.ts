@@ -3,9 +3,9 @@
  * already and that the kernel lets pass without asking again.
  */
 import { firstAddress, type Ipv4, networkOf, toNumber } from '../net/cidr.js';
-import type { KernelObject, NftElementRow, NftValue, RouteRow } from '../objects/kernel-object.js';
+import type { KernelObject, NftElementRow, NftValue } from '../objects/kernel-object.js';
 import { GATE_SETS, type Gate, type GateSet, SETS } from './firewall.js';
-import { isPortLink, TRANSIT, UPLINK } from './names.js';
+import { TRANSIT } from './names.js';
 
 /** A connection at a router. Where addresses are translated, both the translated and the private one are told. */
 export interface Connection {
@@ -24,13 +24,16 @@ export interface Connection {
 export class Admission {
   /** Keys of elements without their first part, by `set first`. */
   readonly #elements = new Map<string, NftElementRow[]>();
-  readonly #routes: RouteRow[] = [];
+  readonly #peerLinks: string[] = [];
+  #passesOn = false;
 
   constructor(rows: Iterable<KernelObject>) {
     for (const row of rows) {
-      if (row.kind === 'route') this.#routes.push(row);
       if (row.kind !== 'nft-element') continue;
-      const key = `${row.set} ${row.key[0]}`;
+      const first = String(row.key[0]);
+      if (row.set === SETS.through) this.#passesOn = true;
+      if (row.set === SETS.peerFlow && !this.#peerLinks.includes(first)) this.#peerLinks.push(first);
+      const key = `${row.set} ${first}`;
       const known = this.#elements.get(key);
       if (known === undefined) this.#elements.set(key, [row]);
       else known.push(row);
@@ -83,24 +86,21 @@ export class Admission {
     );
   }
 
-  /** The peer whose blocks an address is in. */
-  #peerOf(address: string): string | undefined {
-    return this.#routes.find(
-      ({ link, dst }) => link !== undefined && !isPortLink(link) && link !== UPLINK && covers(dst, address),
-    )?.link;
+  /** Whether the peering of some link admits an own address and a peer's. */
+  #isPeered(own: string, theirs: string): boolean {
+    return this.#peerLinks.some((link) => this.#holds(SETS.peerFlow, [link, own, theirs]));
   }
 
   #entersFrom({ source, destination, answersFrom }: Connection): boolean {
-    const peer = this.#peerOf(source);
-    if (peer !== undefined) return this.#holds(SETS.peerFlow, [peer, answersFrom, source]);
+    if (this.#isPeered(answersFrom, source)) return true;
     if (destination !== answersFrom) return this.#data(SETS.publicIn, destination) === answersFrom;
     return source === TRANSIT.host && this.#elements.has(`${SETS.public} ${answersFrom}`);
   }
 
   #leavesTo({ source, destination, answersTo }: Connection): boolean {
-    const peer = this.#peerOf(destination);
-    if (peer !== undefined) return this.#holds(SETS.peerFlow, [peer, source, destination]);
-    return this.#data(SETS.publicOut, source) === answersTo;
+    if (this.#isPeered(source, destination)) return true;
+    // Untranslated it leaves by what passes it on.
+    return answersTo === source ? this.#passesOn : this.#data(SETS.publicOut, source) === answersTo;
   }
 }
 

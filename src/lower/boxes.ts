@@ -40,13 +40,7 @@ export function without(box: Box, hole: Box): Box[] {
 
 /** The same packets as the union of `boxes`, as disjoint boxes. Earlier boxes stay whole. */
 export function union(boxes: readonly Box[]): Box[] {
-  const kept: Box[] = [];
-  for (const box of boxes) {
-    let rest = [box];
-    for (const taken of kept) rest = rest.flatMap((part) => without(part, taken));
-    kept.push(...rest);
-  }
-  return kept;
+  return firstMatch(boxes.map((box) => ({ allow: true, box })));
 }
 
 /** The packets that the first matching rule of an ordered list allows, as disjoint boxes. None matching: denied. */

@@ -144,6 +144,8 @@ export const SETS = {
   /** public → private and private → public address */
   publicIn: 'public_in',
   publicOut: 'public_out',
+  /** ports of what passes on packets that are not for it: NAT gateways */
+  through: 'through',
   /** peer link . own block . peer's block */
   peerFlow: 'peer_flow',
   /** host and edge: the pool; host: the uplink, and the pool again where it is masqueraded */
@@ -163,6 +165,7 @@ export function routerRuleset(ns: string): NftRow[] {
       { set: SETS.public, type: ['ipv4_addr'] },
       { set: SETS.publicIn, type: ['ipv4_addr'], data: 'ipv4_addr' },
       { set: SETS.publicOut, type: ['ipv4_addr'], data: 'ipv4_addr' },
+      { set: SETS.through, type: ['ifname'] },
       { set: SETS.peerFlow, type: ['ifname', 'ipv4_addr', 'ipv4_addr'], interval: true },
       ...gateSets('out'),
       ...gateSets('in'),
@@ -189,6 +192,7 @@ export function routerRuleset(ns: string): NftRow[] {
           [from(PORTS), jump('egress')],
           [to(UPLINK), accept],
           [to(PEER_LINKS), accept],
+          [eq(meta('oifname'), `@${SETS.through}`), accept],
           [to(PORTS), goto('ingress')],
           [counter, drop],
         ],
@@ -234,6 +238,20 @@ export function routerRuleset(ns: string): NftRow[] {
           [to(UPLINK), { snat: { family: 'ip', addr: { map: { key: ip('saddr'), data: `@${SETS.publicOut}` } } } }],
         ],
       },
+    },
+  });
+}
+
+/** A NAT gateway: passes on what comes by its one link, with its own address, and answers to that; nothing else, and nothing is for itself. */
+export function natRuleset(ns: string, address: string): NftRow[] {
+  return table({
+    ns,
+    family: 'inet',
+    sets: [],
+    chains: {
+      input: { base: filter('input', 'drop'), rules: [[counter, drop]] },
+      forward: { base: filter('forward', 'drop'), rules: [[established, accept], [notNew, counter, drop], [accept]] },
+      nat_out: { base: nat('postrouting', 100), rules: [[{ snat: { family: 'ip', addr: address } }]] },
     },
   });
 }

@@ -3,19 +3,27 @@
  * what it refers to; the rows of a model are the union over its resources, and no two resources have a row in common.
  */
 import { assertNever } from '../errors.js';
+import { peerBlocks, peeredCidrs, routeTablesOf } from '../model/lookup.js';
 import { getKind, type Reader } from '../model/reader.js';
 import {
+  describe,
   type Edge,
   type Instance,
   type InternetGateway,
+  idOf,
   ids,
+  MAIN_ROUTE_TABLE,
+  type NatGateway,
   type Peering,
   type Resource,
+  type RouteTable,
+  type RouteTarget,
   type Subnet,
+  tableOf,
   type Vpc,
 } from '../model/resources.js';
-import { peeredCidrs } from '../model/verbs.js';
-import { hostCidr, type Ipv4, prefixLength } from '../net/cidr.js';
+import { ANYWHERE, isBlackhole } from '../model/routing.js';
+import { type Cidr, hostCidr, type Ipv4, prefixLength } from '../net/cidr.js';
 import {
   type KernelObject,
   LOOPBACK,
@@ -24,9 +32,10 @@ import {
   type NftElementRow,
   type NftFamily,
   type NftValue,
+  type RouteRow,
   type SysctlRow,
 } from '../objects/kernel-object.js';
-import { edgeRuleset, hostRuleset, routerRuleset, SETS } from './firewall.js';
+import { edgeRuleset, hostRuleset, natRuleset, routerRuleset, SETS } from './firewall.js';
 import {
   alias,
   blockValue,
@@ -35,7 +44,7 @@ import {
   HOST_LINK,
   LAST_METRIC,
   MAC,
-  PUBLIC_TABLE,
+  natNs,
   peerLink,
   portLink,
   routerLink,
@@ -43,6 +52,7 @@ import {
   SUBNET_RULE_PRIORITY,
   TRANSIT,
   UPLINK,
+  VPC_RULE_PRIORITY,
   WORKLOAD_LINK,
   workloadNs,
 } from './names.js';
@@ -55,6 +65,7 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
   switch (resource.kind) {
     case 'installation':
     case 'group':
+    case 'elastic-ip':
       return [];
     case 'edge':
       return lowerEdge(resource);
@@ -63,11 +74,15 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
     case 'igw':
       return lowerGateway(resource);
     case 'subnet':
-      return lowerSubnet(resource);
+      return lowerSubnet(reader, resource);
     case 'instance':
       return lowerInstance(reader, resource);
     case 'profile':
       return lowerProfile(reader, resource);
+    case 'route-table':
+      return lowerRouteTable(reader, resource);
+    case 'nat-gateway':
+      return lowerNatGateway(reader, resource);
     case 'peering':
       return lowerPeering(reader, resource);
     default:
@@ -84,6 +99,8 @@ export function namespacesOf(resource: Resource): string[] {
       return [routerNs(resource.name)];
     case 'instance':
       return [workloadNs(resource.vpc, resource.name)];
+    case 'nat-gateway':
+      return [natNs(resource.vpc, resource.name)];
     default:
       return [];
   }
@@ -217,16 +234,6 @@ function lowerGateway({ vpc, mtu }: InternetGateway): KernelObject[] {
     ),
     { kind: 'neigh', ns, link: UPLINK, ip: TRANSIT.edge, mac: MAC.edgeToRouter },
     { kind: 'neigh', ns: EDGE_NS, link, ip: TRANSIT.router, mac: MAC.uplink },
-    {
-      kind: 'route',
-      ns,
-      table: PUBLIC_TABLE,
-      dst: 'default',
-      type: 'unicast',
-      via: TRANSIT.edge,
-      link: UPLINK,
-      onlink: true,
-    },
   ];
 }
 
@@ -244,11 +251,14 @@ function edgeRoute(vpc: string, dst: string): KernelObject {
   };
 }
 
-function lowerSubnet(subnet: Subnet): KernelObject[] {
+function lowerSubnet(reader: Reader, subnet: Subnet): KernelObject[] {
   const ns = routerNs(subnet.vpc);
   const rows: KernelObject[] = [{ kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(subnet.gateway) }];
-  if (subnet.public) {
-    rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from: subnet.cidr, table: PUBLIC_TABLE });
+  const name = tableOf(subnet);
+  if (name !== MAIN_ROUTE_TABLE) {
+    const table = getKind(reader, 'route-table', ids.routeTable(subnet.vpc, name));
+    if (table === undefined) throw new Error(`subnet ${subnet.vpc}/${subnet.name} has no route table`);
+    rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from: subnet.cidr, table: table.number });
   }
   if (subnet.hostRoute) {
     rows.push(edgeRoute(subnet.vpc, subnet.cidr), {
@@ -266,16 +276,45 @@ function lowerSubnet(subnet: Subnet): KernelObject[] {
 }
 
 function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
-  const subnet = getKind(reader, 'subnet', ids.subnet(instance.vpc, instance.subnet));
-  const vpc = getKind(reader, 'vpc', ids.vpc(instance.vpc));
-  if (subnet === undefined || vpc === undefined)
-    throw new Error(`instance ${instance.vpc}/${instance.name} has no subnet`);
-  const router = routerNs(instance.vpc);
-  const ns = workloadNs(instance.vpc, instance.name);
-  const { ip } = instance;
+  return lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {});
+}
+
+/**
+ * A namespace of its own that packets are routed to by its port: they come back with its address. So the router sees two connections, each with
+ * addresses that the checks of sources know.
+ */
+function lowerNatGateway(reader: Reader, nat: NatGateway): KernelObject[] {
+  const ns = natNs(nat.vpc, nat.name);
+  const router = routerNs(nat.vpc);
+  return [
+    ...lowerEni(reader, nat, ns, { strict: true }),
+    ...routerSysctls(ns),
+    // How long a connection may be idle (VPC User Guide, "Compare NAT gateways and NAT instances"), in seconds.
+    ...['tcp_timeout_established', 'udp_timeout', 'udp_timeout_stream'].map((key) =>
+      sysctl(ns, `netfilter/nf_conntrack_${key}`, NAT_IDLE_SECONDS, true),
+    ),
+    ...natRuleset(ns, nat.ip),
+    element(router, SETS.through, [portLink(nat.ip)]),
+  ];
+}
+
+const NAT_IDLE_SECONDS = 350;
+
+/** A namespace with one address of a subnet: its link, the router's port for it, and what is known of it there. */
+function lowerEni(
+  reader: Reader,
+  owner: Instance | NatGateway,
+  ns: string,
+  more: { readonly strict?: true },
+): KernelObject[] {
+  const subnet = getKind(reader, 'subnet', ids.subnet(owner.vpc, owner.subnet));
+  const vpc = getKind(reader, 'vpc', ids.vpc(owner.vpc));
+  if (subnet === undefined || vpc === undefined) throw new Error(`${describe(owner)} has no subnet`);
+  const router = routerNs(owner.vpc);
+  const { ip } = owner;
   const mac = MAC.workload(ip);
   const port = portLink(ip);
-  const mark = alias(`instance/${instance.vpc}/${instance.name}`);
+  const mark = alias(idOf(owner));
   return [
     { kind: 'netns', ns },
     {
@@ -299,19 +338,78 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
       mtu: vpc.mtu,
       alias: mark,
       peer: { ns: router, name: port },
+      ...more,
     },
     { kind: 'addr', ns, link: WORKLOAD_LINK, addr: `${ip}/${prefixLength(subnet.cidr)}` },
     { kind: 'neigh', ns, link: WORKLOAD_LINK, ip: subnet.gateway, mac: MAC.port },
     { kind: 'route', ns, table: MAIN_TABLE, dst: 'default', type: 'unicast', via: subnet.gateway, link: WORKLOAD_LINK },
     { kind: 'neigh', ns: router, link: port, ip, mac },
     { kind: 'route', ns: router, table: MAIN_TABLE, dst: hostCidr(ip), type: 'unicast', link: port },
-    element(router, SETS.profile, [ip], instance.profile),
-    ...(instance.publicIp === undefined ? [] : lowerPublicIp(instance, router, instance.publicIp)),
+    element(router, SETS.profile, [ip], owner.profile),
+    ...(owner.publicIp === undefined ? [] : lowerPublicIp(owner, router, owner.publicIp)),
   ];
 }
 
+// --- routes ----------------------------------------------------------------------------------------------------------
+
+/** Its routes but for those to peers: they go with the peering's link, and are the peering's ({@link peerRoutes}). */
+function lowerRouteTable(reader: Reader, { vpc, name, number, routes }: RouteTable): KernelObject[] {
+  const ns = routerNs(vpc);
+  const own = routes.flatMap(({ destination, target }) => {
+    const hop = hopOf(reader, vpc, target);
+    return hop === undefined ? [] : [routeRow(ns, number, destination, hop)];
+  });
+  // What another table does not know, `main` is not to be asked for.
+  if (name !== MAIN_ROUTE_TABLE) {
+    return [...own, { kind: 'route', ns, table: number, dst: 'default', type: 'unreachable', metric: LAST_METRIC }];
+  }
+  if (routes.length === 0 && peerBlocks(reader, vpc).length === 0) return [];
+  const cidrs = getKind(reader, 'vpc', ids.vpc(vpc))?.cidrs ?? [];
+  return [
+    ...cidrs.map((from): KernelObject => ({ kind: 'rule', ns, priority: VPC_RULE_PRIORITY, from, table: number })),
+    ...own,
+  ];
+}
+
+type Hop = Pick<RouteRow, 'type' | 'via' | 'link' | 'onlink'>;
+
+function routeRow(ns: string, table: number, destination: Cidr, hop: Hop): RouteRow {
+  return { kind: 'route', ns, table, dst: destination === ANYWHERE ? 'default' : destination, ...hop };
+}
+
+const hopBy = (link: string, via: string): Hop => ({ type: 'unicast', via, link, onlink: true });
+
+/** Undefined: to a peer that is there. */
+function hopOf(reader: Reader, vpc: string, target: RouteTarget): Hop | undefined {
+  if (isBlackhole(reader, vpc, target)) return { type: 'blackhole' };
+  switch (target.type) {
+    case 'internet-gateway':
+      return hopBy(UPLINK, TRANSIT.edge);
+    case 'nat-gateway': {
+      const nat = getKind(reader, 'nat-gateway', ids.natGateway(vpc, target.natGateway));
+      return nat && hopBy(portLink(nat.ip), nat.ip);
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** In all route tables of a VPC: the routes that name this peer, and unless others do, those to its blocks. */
+function peerRoutes(reader: Reader, vpc: string, peer: string, blocks: readonly Cidr[]): RouteRow[] {
+  const hop = hopBy(peerLink(peer), TRANSIT.peer);
+  return routeTablesOf(reader, vpc).flatMap(({ number, routes }) => {
+    const listed = routes.map(({ destination }) => destination);
+    const named = routes.flatMap(({ destination, target }) =>
+      target.type === 'peering' && target.peering === peer ? [destination] : [],
+    );
+    return [...named, ...blocks.filter((block) => !listed.includes(block))].map((destination) =>
+      routeRow(routerNs(vpc), number, destination, hop),
+    );
+  });
+}
+
 /** One to one, in the VPC's own router: equal private addresses of two VPCs never meet in one conntrack table. */
-function lowerPublicIp({ vpc, ip }: Instance, router: string, publicIp: Ipv4): KernelObject[] {
+function lowerPublicIp({ vpc, ip }: Instance | NatGateway, router: string, publicIp: Ipv4): KernelObject[] {
   return [
     element(router, SETS.public, [ip]),
     element(router, SETS.publicIn, [publicIp], ip),
@@ -344,18 +442,7 @@ function lowerPeering(reader: Reader, peering: Peering): KernelObject[] {
     ),
     ...[[a, b] as const, [b, a] as const].flatMap(([own, other]): KernelObject[] => [
       { kind: 'neigh', ns: own.ns, link: own.link, ip: TRANSIT.peer, mac: other.mac },
-      ...other.cidrs.map(
-        (dst): KernelObject => ({
-          kind: 'route',
-          ns: own.ns,
-          table: MAIN_TABLE,
-          dst,
-          type: 'unicast',
-          via: TRANSIT.peer,
-          link: own.link,
-          onlink: true,
-        }),
-      ),
+      ...peerRoutes(reader, own.vpc.name, other.vpc.name, peering.manualRoutes === true ? [] : other.cidrs),
       ...own.cidrs.flatMap((mine) =>
         other.cidrs.map((theirs) =>
           blockElement(own.ns, SETS.peerFlow, [own.link, blockValue(mine), blockValue(theirs)]),

@@ -8,6 +8,10 @@ import { OWNER_MARK } from '../objects/kernel-object.js';
 export const EDGE_NS = 'vpc-edge';
 export const routerNs = (vpc: string): string => `vpc.${vpc}`;
 export const workloadNs = (vpc: string, instance: string): string => `vpc.${vpc}.${instance}`;
+/** Names of instances have no dot either. */
+export const natNs = (vpc: string, nat: string): string => `vpc.${vpc}.nat.${nat}`;
+export const isNamespaceOf = (vpc: string, ns: string): boolean =>
+  ns === routerNs(vpc) || ns.startsWith(`${routerNs(vpc)}.`);
 
 export const UPLINK = 'uplink';
 export const WORKLOAD_LINK = 'eth0';
@@ -59,10 +63,10 @@ export const MAC = {
 
 /** Of a route that any other to the same destination goes before. */
 export const LAST_METRIC = 1000;
-/** Routes of public subnets. */
-export const PUBLIC_TABLE = 100;
-/** Behind main (32766) and default (32767): what main knows, the VPC itself and its peers, comes first. */
+/** Behind the kernel's main (32766) and default (32767): what main knows, the VPC itself, comes first. */
 export const SUBNET_RULE_PRIORITY = 33000;
+/** Of the route table `main`: behind the rules of subnets that follow another one. */
+export const VPC_RULE_PRIORITY = 33100;
 
 /** Owner mark in the alias of a link. */
 export const alias = (what: string): string => `${OWNER_MARK}${what}`;

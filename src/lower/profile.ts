@@ -1,9 +1,9 @@
 /** A profile's elements: what its groups, or the policy of its subnet, let in and out. */
 import { assertNever } from '../errors.js';
+import { otherVpc, peeredCidrs, peeringsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import { type GroupRule, ids, type Profile, type SecurityGroup } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
-import { otherVpc, peeredCidrs, peeringsOf } from '../model/verbs.js';
 import { type Cidr, fromNumber, hostCidr, rangeOf, rangeToCidrs } from '../net/cidr.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue } from '../objects/kernel-object.js';
 import { ALL_ADDRESSES, ALL_PORTS, ALL_PROTOCOLS, type Box, firstMatch, isAll, type Range, union } from './boxes.js';
@@ -17,28 +17,32 @@ interface Admitted {
 }
 
 export function lowerProfile(reader: Reader, profile: Profile): KernelObject[] {
+  if (profile.open === true) return (['in', 'out'] as const).map((gate) => gateRow(profile, gate, 'all', []));
   return [...lowerGate(reader, profile, 'in'), ...lowerGate(reader, profile, 'out')];
 }
 
 function lowerGate(reader: Reader, profile: Profile, gate: Gate): NftElementRow[] {
   const rows = new Map<string, NftElementRow>();
   const add = (set: GateSet, key: readonly NftValue[]): void => {
-    const row: NftElementRow = {
-      kind: 'nft-element',
-      ns: routerNs(profile.vpc),
-      family: 'inet',
-      table: NFT_TABLE,
-      set: `${gate}_${set}`,
-      key: [profile.number, ...key],
-      ...('interval' in GATE_SETS[set] ? { interval: true } : {}),
-    };
-    rows.set(`${set} ${key.join(' ')}`, row);
+    rows.set(`${set} ${key.join(' ')}`, gateRow(profile, gate, set, key));
   };
   const policy = policyBoxes(reader, profile, gate);
   const admitted = policy === undefined ? groupRules(reader, profile, gate) : { boxes: policy, groups: [] };
   for (const box of simple(admitted.boxes, add)) addBox(box, add);
   addGroups(reader, profile, admitted.groups, add);
   return [...rows.values()];
+}
+
+function gateRow({ vpc, number }: Profile, gate: Gate, set: GateSet, key: readonly NftValue[]): NftElementRow {
+  return {
+    kind: 'nft-element',
+    ns: routerNs(vpc),
+    family: 'inet',
+    table: NFT_TABLE,
+    set: `${gate}_${set}`,
+    key: [number, ...key],
+    ...('interval' in GATE_SETS[set] ? { interval: true } : {}),
+  };
 }
 
 type Add = (set: GateSet, key: readonly NftValue[]) => void;

@@ -1,13 +1,13 @@
 /** What a row is to the resource it belongs to, in the model's words: {@link lower} read backwards, for people. */
 import { assertNever } from '../errors.js';
+import { otherVpc } from '../model/lookup.js';
 import { getKind, type Reader } from '../model/reader.js';
 import { describe, ids, type Profile, type Resource } from '../model/resources.js';
-import { otherVpc } from '../model/verbs.js';
 import { type Ipv4, networkOf } from '../net/cidr.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
 import type { Gate } from './firewall.js';
 import { BLOCK_SETS, SETS } from './firewall.js';
-import { blockValue, EDGE_NS, PUBLIC_TABLE, routerNs } from './names.js';
+import { blockValue, EDGE_NS, routerNs } from './names.js';
 import { lowerProfile } from './profile.js';
 
 /** `whose`: the resource; `what`: which part of it. */
@@ -33,9 +33,11 @@ function partWords(owner: Resource, row: KernelObject): string {
         ? `its gateway's address ${row.addr}`
         : `its address ${row.addr}${placeOf(row.ns)}`;
     case 'route':
-      return routeWords(owner, row.ns, row.dst, row.table);
+      return routeWords(owner, row.ns, row.dst);
     case 'rule':
-      return 'the rule that leads it to the internet';
+      return owner.kind === 'subnet'
+        ? 'the rule that leads it to its route table'
+        : `the rule that leads ${row.from} to it`;
     case 'neigh':
       return `the neighbour entry for ${row.ip}${placeOf(row.ns)}`;
     case 'sysctl':
@@ -63,13 +65,15 @@ function placeOf(ns: string): string {
 /** Whose a namespace of ours is: `edge`, `vpc a` (its router), `instance a/web-1`. The resource itself need not be there any more. */
 export function namespaceWords(ns: string): string {
   if (ns === EDGE_NS) return 'edge';
-  const [, vpc = '', instance] = ns.split('.');
+  const [, vpc = '', instance, nat] = ns.split('.');
+  if (nat !== undefined) return `nat gateway ${vpc}/${nat}`;
   return instance === undefined ? `vpc ${vpc}` : `instance ${vpc}/${instance}`;
 }
 
 function linkWords(owner: Resource, ns: string, name: string): string {
   switch (owner.kind) {
     case 'instance':
+    case 'nat-gateway':
       return ns === routerNs(owner.vpc) ? 'its port at the router' : 'its link';
     case 'peering':
       return `the link${placeOf(ns)}`;
@@ -78,17 +82,18 @@ function linkWords(owner: Resource, ns: string, name: string): string {
   }
 }
 
-function routeWords(owner: Resource, ns: string, dst: string, table: number): string {
+function routeWords(owner: Resource, ns: string, dst: string): string {
   switch (owner.kind) {
     case 'peering': {
-      const other = owner.vpcs.find((vpc) => ns === routerNs(vpc));
-      return other === undefined ? `route to ${dst}` : `route to peer ${otherVpc(owner, other)} (${dst})`;
+      const from = owner.vpcs.find((vpc) => ns === routerNs(vpc));
+      return from === undefined ? `the route to ${dst}` : `route to peer ${otherVpc(owner, from)} (${dst})`;
     }
+    case 'route-table':
+      return `the route to ${dst === 'default' ? 'everywhere else' : dst}`;
     case 'instance':
+    case 'nat-gateway':
       if (ns === EDGE_NS) return `the route to its public address${placeOf(ns)}`;
       return ns === routerNs(owner.vpc) ? `the route to it${placeOf(ns)}` : 'its default route';
-    case 'igw':
-      return table === PUBLIC_TABLE ? 'the route to the internet' : `the route to ${dst}`;
     case 'subnet':
       return `the route to it${placeOf(ns)}`;
     case 'vpc':
@@ -126,6 +131,8 @@ function elementWords(owner: Resource, row: NftElementRow): string {
     case SETS.publicIn:
     case SETS.publicOut:
       return 'the translation of its public address';
+    case SETS.through:
+      return 'the leave to pass on what is not for it';
     case SETS.peerFlow:
       return `the leave to pass between ${second} and ${third}${placeOf(row.ns)}`;
     case SETS.pool:

@@ -71,6 +71,8 @@ export interface Subnet {
   readonly addressing: 'cloud' | 'plain';
   /** The host routes this block to us: no other route of the host's claims it. Only for public subnets. */
   readonly hostRoute: boolean;
+  /** Name of the route table that it is associated with; absent: {@link tableOf} says which. */
+  readonly routeTable?: string;
   /** Where the next search for a free address starts (offset in the block). */
   readonly cursor: number;
   readonly policy?: PolicySpec;
@@ -92,6 +94,8 @@ export interface Instance {
   readonly subnet: string;
   readonly ip: Ipv4;
   readonly publicIp?: Ipv4;
+  /** Name of the elastic address that `publicIp` is. */
+  readonly elasticIp?: string;
   /** Sorted names of groups. */
   readonly groups: readonly string[];
   /** Number of its {@link Profile}; 0 until settled. */
@@ -109,6 +113,54 @@ export interface Profile {
   readonly groups: readonly string[];
   /** Subnet whose policy applies. */
   readonly policySubnet?: string;
+  /** Everything is let in and out: a NAT gateway has no groups (VPC User Guide, "NAT gateway basics"). No groups then. */
+  readonly open?: true;
+}
+
+/** Where a route leads. What it names need not be there any more: then it is a black hole, as in the cloud. */
+export type RouteTarget =
+  | { readonly type: 'internet-gateway' | 'blackhole' }
+  | { readonly type: 'nat-gateway'; readonly natGateway: string }
+  | { readonly type: 'peering'; readonly peering: string };
+
+export interface Route {
+  readonly destination: Cidr;
+  readonly target: RouteTarget;
+}
+
+/** Routes of the subnets that are associated with it; what leads to the VPC's own blocks and, unless they say otherwise, to its peers is not listed. */
+export interface RouteTable {
+  readonly kind: 'route-table';
+  readonly vpc: string;
+  readonly name: string;
+  /** Follows from the name; no two tables of a VPC have the same. */
+  readonly number: number;
+  /** In the order of their destinations. */
+  readonly routes: readonly Route[];
+  /** Nobody asked for it by name: it goes with the last subnet that follows it. */
+  readonly implied?: true;
+}
+
+/** Translates what subnets route to it to its own address; `publicIp` is what the internet sees of that. */
+export interface NatGateway {
+  readonly kind: 'nat-gateway';
+  readonly vpc: string;
+  readonly name: string;
+  /** Where it stands; its own packets follow that subnet's routes. */
+  readonly subnet: string;
+  readonly ip: Ipv4;
+  /** Absent: a private one. */
+  readonly publicIp?: Ipv4;
+  readonly elasticIp?: string;
+  /** Number of its {@link Profile}; 0 until settled. */
+  readonly profile: number;
+}
+
+/** A public address that stays when what has it goes. */
+export interface ElasticIp {
+  readonly kind: 'elastic-ip';
+  readonly name: string;
+  readonly address: Ipv4;
 }
 
 export interface Peering {
@@ -116,6 +168,8 @@ export interface Peering {
   /** Sorted. */
   readonly vpcs: readonly [string, string];
   readonly allowCidrs?: readonly Cidr[];
+  /** Only route tables that say so lead there. Absent: all of both VPCs do. */
+  readonly manualRoutes?: true;
 }
 
 export type Resource =
@@ -127,6 +181,9 @@ export type Resource =
   | SecurityGroup
   | Instance
   | Profile
+  | RouteTable
+  | NatGateway
+  | ElasticIp
   | Peering;
 
 export type ResourceKind = Resource['kind'];
@@ -142,6 +199,9 @@ export const ids = {
   group: (vpc: string, group: string) => `group/${vpc}/${group}`,
   instance: (vpc: string, instance: string) => `instance/${vpc}/${instance}`,
   profile: (vpc: string, number: number) => `profile/${vpc}/${number}`,
+  routeTable: (vpc: string, table: string) => `route-table/${vpc}/${table}`,
+  natGateway: (vpc: string, nat: string) => `nat-gateway/${vpc}/${nat}`,
+  elasticIp: (name: string) => `elastic-ip/${name}`,
   peering: (a: string, b: string) => `peering/${a < b ? a : b}/${a < b ? b : a}`,
 } as const;
 
@@ -163,9 +223,25 @@ export function idOf(resource: Resource): string {
       return ids.instance(resource.vpc, resource.name);
     case 'profile':
       return ids.profile(resource.vpc, resource.number);
+    case 'route-table':
+      return ids.routeTable(resource.vpc, resource.name);
+    case 'nat-gateway':
+      return ids.natGateway(resource.vpc, resource.name);
+    case 'elastic-ip':
+      return ids.elasticIp(resource.name);
     case 'peering':
       return ids.peering(...resource.vpcs);
   }
+}
+
+/** The route table of subnets that are associated with none. */
+export const MAIN_ROUTE_TABLE = 'main';
+/** The one of public subnets that are associated with none: it leads to the internet gateway. It is there as long as there are such. */
+export const PUBLIC_ROUTE_TABLE = 'public';
+
+/** The name of the route table that a subnet's packets follow. */
+export function tableOf(subnet: Subnet): string {
+  return subnet.routeTable ?? (subnet.public ? PUBLIC_ROUTE_TABLE : MAIN_ROUTE_TABLE);
 }
 
 /** Scope of whatever belongs to no single VPC. */
@@ -176,6 +252,7 @@ export function scopesOf(resource: Resource): readonly string[] {
   switch (resource.kind) {
     case 'installation':
     case 'edge':
+    case 'elastic-ip':
       return [INSTALLATION_SCOPE];
     case 'igw':
       return [INSTALLATION_SCOPE, resource.vpc];
@@ -186,6 +263,10 @@ export function scopesOf(resource: Resource): readonly string[] {
       return [resource.name];
     case 'peering':
       return resource.vpcs;
+    case 'instance':
+    case 'nat-gateway':
+      // An elastic address is nobody's while it is taken or given back.
+      return resource.elasticIp === undefined ? [resource.vpc] : [INSTALLATION_SCOPE, resource.vpc];
     default:
       return [resource.vpc];
   }
@@ -198,12 +279,14 @@ export function terms(resource: Resource): readonly string[] {
     case 'installation':
     case 'edge':
     case 'igw':
-      return [own];
+    case 'elastic-ip':
+      return [own, ...claims(resource)];
     case 'vpc':
       return resource.origin === undefined ? [own] : [own, `origin:${resource.origin}`];
     case 'subnet':
       return [
         `subnets:${resource.vpc}`,
+        `table:${resource.vpc}/${tableOf(resource)}`,
         ...(resource.hostRoute ? ['hostroute'] : resource.public ? ['hostroute-wanted'] : []),
         ...(resource.public ? [`public:${resource.vpc}`] : []),
       ];
@@ -217,6 +300,7 @@ export function terms(resource: Resource): readonly string[] {
         `instances:${resource.vpc}`,
         `subnet:${resource.vpc}/${resource.subnet}`,
         `profile:${resource.vpc}/${resource.profile}`,
+        ...(resource.publicIp === undefined ? [] : [`addressed:${resource.vpc}`]),
         ...resource.groups.map((group) => `member:${resource.vpc}/${group}`),
         ...claims(resource),
       ];
@@ -226,8 +310,34 @@ export function terms(resource: Resource): readonly string[] {
         ...resource.groups.map((group) => `profile-of:${resource.vpc}/${group}`),
         ...(resource.policySubnet === undefined ? [] : [`policy-of:${resource.vpc}/${resource.policySubnet}`]),
       ];
+    case 'route-table':
+      return [
+        `route-tables:${resource.vpc}`,
+        ...new Set(resource.routes.flatMap(({ target }) => targetTerms(resource.vpc, target))),
+      ];
+    case 'nat-gateway':
+      return [
+        `nat-gateways:${resource.vpc}`,
+        `nats-of:${resource.vpc}/${resource.subnet}`,
+        `profile:${resource.vpc}/${resource.profile}`,
+        ...(resource.publicIp === undefined ? [] : [`addressed:${resource.vpc}`]),
+        ...claims(resource),
+      ];
     case 'peering':
       return [own, ...resource.vpcs.map((vpc) => `peerings:${vpc}`)];
+  }
+}
+
+function targetTerms(vpc: string, target: RouteTarget): string[] {
+  switch (target.type) {
+    case 'internet-gateway':
+      return [`routes-igw:${vpc}`];
+    case 'nat-gateway':
+      return [`routes-nat:${vpc}/${target.natGateway}`];
+    case 'peering':
+      return [`routes-peer:${vpc}/${target.peering}`];
+    case 'blackhole':
+      return [];
   }
 }
 
@@ -248,10 +358,18 @@ function partyTerms({ vpc, name }: SecurityGroup, party: Party): string[] {
 
 /** Terms that at most one resource of the installation may have: addresses. The store enforces it between processes. */
 export function claims(resource: Resource): readonly string[] {
-  if (resource.kind !== 'instance') return [];
-  const claimed = [`ip:${resource.vpc}/${resource.ip}`];
-  if (resource.publicIp !== undefined) claimed.push(`public-ip:${resource.publicIp}`);
-  return claimed;
+  switch (resource.kind) {
+    case 'elastic-ip':
+      return [`public-ip:${resource.address}`];
+    case 'instance':
+    case 'nat-gateway': {
+      const { vpc, ip, publicIp, elasticIp } = resource;
+      if (elasticIp !== undefined) return [`ip:${vpc}/${ip}`, `elastic:${elasticIp}`];
+      return [`ip:${vpc}/${ip}`, ...(publicIp === undefined ? [] : [`public-ip:${publicIp}`])];
+    }
+    default:
+      return [];
+  }
 }
 
 /** The resource in a person's words: `subnet web of vpc a`. */
@@ -271,7 +389,14 @@ export function describe(resource: Resource): string {
       return `security group ${resource.vpc}/${resource.name}`;
     case 'instance':
       return `instance ${resource.vpc}/${resource.name}`;
+    case 'route-table':
+      return `route table ${resource.vpc}/${resource.name}`;
+    case 'nat-gateway':
+      return `nat gateway ${resource.vpc}/${resource.name}`;
+    case 'elastic-ip':
+      return `elastic ip ${resource.name}`;
     case 'profile':
+      if (resource.open === true) return `rules of NAT gateways of ${resource.vpc}`;
       return `rules of ${resource.vpc}/{${resource.groups.join(', ')}}${resource.policySubnet === undefined ? '' : ` with the policy of ${resource.policySubnet}`}`;
     case 'peering':
       return `peering ${resource.vpcs.join(' - ')}`;

@@ -6,9 +6,20 @@ import { isSame } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
 import { type Cidr, overlaps } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
+import { installationOf, otherVpc, peeringsOf, routeTablesOf } from './lookup.js';
 import { type Draft, type Edit, findKind, getKind, has } from './reader.js';
-import { EDGE_ID, type Instance, idOf, ids, type Profile, type Subnet } from './resources.js';
-import { installationOf, otherVpc, peeringsOf } from './verbs.js';
+import {
+  EDGE_ID,
+  type Instance,
+  idOf,
+  ids,
+  type NatGateway,
+  type Profile,
+  type Resource,
+  type RouteTable,
+  type Subnet,
+} from './resources.js';
+import { settlePublicTable } from './routing.js';
 
 /** What the model must know of the machine. */
 export interface HostFacts {
@@ -72,17 +83,35 @@ function settleVpcs(draft: Draft, mtu: () => number): void {
   }
 }
 
+/** An internet gateway, where anything leads to it or has an address of it. */
 function settleGateways(draft: Draft): void {
   const vpcs = new Set<string>();
   for (const { before, after } of draft.edits()) {
-    for (const subnet of [before, after]) if (subnet?.kind === 'subnet') vpcs.add(subnet.vpc);
+    for (const one of [before, after]) if (one !== undefined && leadsOut(one)) vpcs.add(one.vpc);
   }
   for (const name of vpcs) {
+    settlePublicTable(draft, name);
     const id = ids.igw(name);
     const vpc = getKind(draft, 'vpc', ids.vpc(name));
-    const wanted = vpc !== undefined && has(draft, `public:${name}`);
+    const wanted = vpc !== undefined && GATEWAY_TERMS.some((term) => has(draft, `${term}:${name}`));
     if (wanted && draft.get(id) === undefined) draft.put({ kind: 'igw', vpc: name, mtu: vpc.mtu });
     if (!wanted && draft.get(id) !== undefined) draft.remove(id);
+  }
+}
+
+const GATEWAY_TERMS = ['public', 'routes-igw', 'addressed'];
+
+/** Whether there may be an internet gateway because of it. */
+function leadsOut(resource: Resource): resource is Subnet | RouteTable | NatGateway | Instance {
+  switch (resource.kind) {
+    case 'subnet':
+    case 'route-table':
+      return true;
+    case 'instance':
+    case 'nat-gateway':
+      return resource.publicIp !== undefined;
+    default:
+      return false;
   }
 }
 
@@ -165,11 +194,11 @@ function isFree(draft: Draft, subnet: Subnet, facts: HostFacts | undefined): boo
 // --- profiles --------------------------------------------------------------------------------------------------------
 
 function settleProfiles(draft: Draft): void {
-  const unsettled = new Map<string, Instance>();
+  const unsettled = new Map<string, Instance | NatGateway>();
   const left = new Set<string>();
   for (const { id, before, after } of draft.edits()) {
-    if (before?.kind === 'instance') left.add(ids.profile(before.vpc, before.profile));
-    if (after?.kind === 'instance') unsettled.set(id, after);
+    if (isProfiled(before)) left.add(ids.profile(before.vpc, before.profile));
+    if (isProfiled(after)) unsettled.set(id, after);
     if (after?.kind === 'subnet' && hasPolicy(after) !== (before?.kind === 'subnet' && hasPolicy(before))) {
       for (const instance of findKind(draft, 'instance', `subnet:${after.vpc}/${after.name}`)) {
         unsettled.set(idOf(instance), instance);
@@ -188,33 +217,39 @@ function settleProfiles(draft: Draft): void {
   }
 }
 
+function isProfiled(resource: Resource | undefined): resource is Instance | NatGateway {
+  return resource?.kind === 'instance' || resource?.kind === 'nat-gateway';
+}
+
 function hasPolicy(subnet: Subnet): boolean {
   return subnet.policy?.ingress !== undefined || subnet.policy?.egress !== undefined;
 }
 
-/** Finds or makes the profile of an instance. Its number is a hash of what it stands for, so that equal models number alike. */
-function profileOf(draft: Draft, instance: Instance): Profile {
-  const subnet = getKind(draft, 'subnet', ids.subnet(instance.vpc, instance.subnet));
-  const policySubnet = subnet !== undefined && hasPolicy(subnet) ? subnet.name : undefined;
-  const text = `${instance.groups.join(',')};${policySubnet ?? ''}`;
+/** Finds or makes the profile. Its number is a hash of what it stands for, so that equal models number alike. */
+function profileOf(draft: Draft, owner: Instance | NatGateway): Profile {
+  const what = contentOf(draft, owner);
+  const text = textOf(what);
   for (let salt = 0; ; salt += 1) {
     // 1 to 2^31: 0 is the mark of a packet that no profile claims.
     const number = (hash32(salt === 0 ? text : `${text};${salt}`) >>> 1) + 1;
-    const known = getKind(draft, 'profile', ids.profile(instance.vpc, number));
-    if (known !== undefined) {
-      if (`${known.groups.join(',')};${known.policySubnet ?? ''}` === text) return known;
-      continue;
-    }
-    const profile: Profile = {
-      kind: 'profile',
-      vpc: instance.vpc,
-      number,
-      groups: instance.groups,
-      ...(policySubnet === undefined ? {} : { policySubnet }),
-    };
-    draft.put(profile);
+    const known = getKind(draft, 'profile', ids.profile(owner.vpc, number));
+    if (known !== undefined && textOf(known) !== text) continue;
+    const profile: Profile = known ?? { kind: 'profile', vpc: owner.vpc, number, ...what };
+    if (known === undefined) draft.put(profile);
     return profile;
   }
+}
+
+type ProfileContent = Pick<Profile, 'groups' | 'policySubnet' | 'open'>;
+
+function contentOf(draft: Draft, owner: Instance | NatGateway): ProfileContent {
+  if (owner.kind === 'nat-gateway') return { groups: [], open: true };
+  const subnet = getKind(draft, 'subnet', ids.subnet(owner.vpc, owner.subnet));
+  return { groups: owner.groups, ...(subnet !== undefined && hasPolicy(subnet) ? { policySubnet: subnet.name } : {}) };
+}
+
+function textOf({ groups, policySubnet, open }: ProfileContent): string {
+  return open === true ? 'open' : `${groups.join(',')};${policySubnet ?? ''}`;
 }
 
 // --- dependents ------------------------------------------------------------------------------------------------------
@@ -233,15 +268,32 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
       const peerings = peeringsOf(draft, resource.name);
       return [
         ...(before?.kind === 'vpc' && after?.kind === 'vpc' && before.mtu !== after.mtu
-          ? draft.find(`instances:${resource.name}`).map(idOf)
+          ? [`instances:${resource.name}`, `nat-gateways:${resource.name}`].flatMap((term) =>
+              draft.find(term).map(idOf),
+            )
           : []),
         ...peerings.map(idOf),
+        ...routeTablesOf(draft, resource.name).map(idOf),
+        ...peerings.flatMap((peering) => routeTablesOf(draft, otherVpc(peering, resource.name)).map(idOf)),
         ...profilesOfGroups(draft, `refers-vpc:${resource.name}`),
         ...peerings.flatMap((peering) => profilesOfGroups(draft, `refers-peers:${otherVpc(peering, resource.name)}`)),
       ];
     }
     case 'peering':
-      return resource.vpcs.flatMap((vpc) => profilesOfGroups(draft, `refers-peers:${vpc}`));
+      return resource.vpcs.flatMap((vpc) => [
+        ...profilesOfGroups(draft, `refers-peers:${vpc}`),
+        ...routeTablesOf(draft, vpc).map(idOf),
+      ]);
+    case 'route-table':
+      return [
+        // Routes to peers are the peerings'.
+        ...peeringsOf(draft, resource.vpc).map(idOf),
+        ...(before !== undefined && after !== undefined
+          ? []
+          : draft.find(`table:${resource.vpc}/${resource.name}`).map(idOf)),
+      ];
+    case 'nat-gateway':
+      return draft.find(`routes-nat:${resource.vpc}/${resource.name}`).map(idOf);
     case 'group':
       return draft.find(`profile-of:${resource.vpc}/${resource.name}`).map(idOf);
     case 'subnet': {
@@ -251,7 +303,11 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
       const ruled = !isSame(before.policy, after.policy);
       return [
         ...(ruled ? draft.find(`policy-of:${resource.vpc}/${resource.name}`).map(idOf) : []),
-        ...(moved ? draft.find(`subnet:${resource.vpc}/${resource.name}`).map(idOf) : []),
+        ...(moved
+          ? [`subnet:${resource.vpc}/${resource.name}`, `nats-of:${resource.vpc}/${resource.name}`].flatMap((term) =>
+              draft.find(term).map(idOf),
+            )
+          : []),
       ];
     }
     case 'profile':

@@ -6,16 +6,39 @@ import { parseCidr } from '../net/cidr.js';
 import type {
   IngressRuleSpec,
   InstanceSpec,
+  NatGatewaySpec,
   PeeringSpec,
+  RouteTableSpec,
   SecurityGroupSpec,
   Spec,
   SubnetSpec,
   VpcSpec,
 } from '../spec/types.js';
+import { allocateElasticIp } from './elastic.js';
+import { DEFAULT_POOL, installationOf, peeringsOf, routeTablesOf, subnetsOf } from './lookup.js';
 import { type Draft, findKind, type Reader } from './reader.js';
-import type { SecurityGroup, Subnet, Vpc } from './resources.js';
+import {
+  MAIN_ROUTE_TABLE,
+  type NatGateway,
+  type RouteTable,
+  type SecurityGroup,
+  type Subnet,
+  type Vpc,
+} from './resources.js';
+import {
+  addNatGateway,
+  addRouteTable,
+  associateRouteTable,
+  deleteNatGateway,
+  deleteRouteTable,
+  formatRoute,
+  isBlackhole,
+  natGatewaysOf,
+  setRoutes,
+} from './routing.js';
 import { DEFAULT_GROUP, DEFAULT_GROUP_RULES, formatRule } from './rules.js';
 import {
+  type AddInstance,
   addInstance,
   addSubnet,
   applyPolicy,
@@ -23,17 +46,13 @@ import {
   clearPolicy,
   configure,
   createVpc,
-  DEFAULT_POOL,
   deleteGroup,
   deleteInstance,
   deleteSubnet,
   deleteVpc,
-  installationOf,
   peer,
-  peeringsOf,
   putGroup,
   retainVpcBlocks,
-  subnetsOf,
   unpeer,
 } from './verbs.js';
 
@@ -60,9 +79,26 @@ export function applySpec(draft: Draft, spec: Spec): void {
       if (!names.includes(vpc.name)) deleteVpc(draft, vpc.name, true);
     }
   }
+  for (const [name, { address }] of Object.entries(spec.elasticIps ?? {})) {
+    at(['elasticIps', name], () => allocateElasticIp(draft, name, address));
+  }
   for (const [name, vpc] of Object.entries(spec.vpcs)) applyVpc(draft, name, vpc, spec.name);
-  for (const [index, peering] of (spec.peerings ?? []).entries()) {
-    at(['peerings', index], () => peer(draft, ...peering.vpcs, peering.allowCidrs));
+  for (const [index, { vpcs, allowCidrs, routes }] of (spec.peerings ?? []).entries()) {
+    at(['peerings', index], () => peer(draft, ...vpcs, allowCidrs, routes));
+  }
+  for (const [name, vpc] of Object.entries(spec.vpcs)) applyRoutes(draft, name, vpc);
+}
+
+/** Once everything is there that a route may lead to. */
+function applyRoutes(draft: Draft, vpc: string, { routeTables = {} }: VpcSpec): void {
+  const path = ['vpcs', vpc, 'routeTables'];
+  for (const { name, implied } of routeTablesOf(draft, vpc)) {
+    if (name in routeTables || implied === true) continue;
+    if (name === MAIN_ROUTE_TABLE) setRoutes(draft, vpc, name, []);
+    else at(path, () => deleteRouteTable(draft, vpc, name));
+  }
+  for (const [name, { routes = [] }] of Object.entries(routeTables)) {
+    at([...path, name], () => setRoutes(draft, vpc, name, routes));
   }
 }
 
@@ -85,12 +121,18 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
   for (const instance of findKind(draft, 'instance', `instances:${name}`)) {
     if (!(instance.name in instances)) deleteInstance(draft, name, instance.name);
   }
+  for (const nat of natGatewaysOf(draft, name)) {
+    if (!(nat.name in (spec.natGateways ?? {}))) deleteNatGateway(draft, name, nat.name);
+  }
   for (const subnet of subnetsOf(draft, name)) if (!(subnet.name in subnets)) deleteSubnet(draft, name, subnet.name);
   at([...path, 'secondaryCidrs'], () => {
     const keep = (spec.secondaryCidrs ?? []).map((text) => parseCidr(text).cidr);
     retainVpcBlocks(draft, name, keep);
     createVpc(draft, { name, cidr: spec.cidr, secondaryCidrs: keep });
   });
+  for (const table of Object.keys(spec.routeTables ?? {})) {
+    at([...path, 'routeTables', table], () => addRouteTable(draft, name, table));
+  }
   for (const [subnet, wanted] of Object.entries(subnets)) {
     at([...path, 'subnets', subnet], () => applySubnet(draft, name, subnet, wanted));
   }
@@ -100,13 +142,16 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
   for (const [instance, wanted] of Object.entries(instances)) {
     at([...path, 'instances', instance], () => addInstance(draft, { vpc: name, name: instance, ...explicit(wanted) }));
   }
+  for (const [nat, wanted] of Object.entries(spec.natGateways ?? {})) {
+    at([...path, 'natGateways', nat], () => addNatGateway(draft, { vpc: name, name: nat, ...wanted }));
+  }
   removeGroups(draft, name, spec);
   at([...path, 'securityGroups'], () => checkGroupReferences(draft, name));
 }
 
 /** What a spec leaves out is the default, not what was before. */
-function explicit(spec: InstanceSpec): InstanceSpec {
-  return { ...spec, securityGroups: spec.securityGroups ?? [DEFAULT_GROUP] };
+function explicit(spec: InstanceSpec): Pick<AddInstance, keyof InstanceSpec> {
+  return { ...spec, securityGroups: spec.securityGroups ?? [DEFAULT_GROUP], elasticIp: spec.elasticIp ?? null };
 }
 
 function removeGroups(draft: Draft, vpc: string, spec: VpcSpec): void {
@@ -132,6 +177,7 @@ function applySubnet(draft: Draft, vpc: string, name: string, spec: SubnetSpec):
     addressing: spec.addressing ?? 'cloud',
     ...(spec.gateway === undefined ? {} : { gateway: spec.gateway }),
   });
+  associateRouteTable(draft, vpc, name, spec.routeTable);
   if (spec.policy === undefined) clearPolicy(draft, vpc, name);
   else applyPolicy(draft, vpc, name, spec.policy);
 }
@@ -151,7 +197,11 @@ export function exportSpec(reader: Reader): Spec {
     (peering): PeeringSpec => ({
       vpcs: peering.vpcs,
       ...(peering.allowCidrs === undefined ? {} : { allowCidrs: peering.allowCidrs }),
+      ...(peering.manualRoutes === true ? { routes: 'manual' } : {}),
     }),
+  );
+  const elasticIps = record(
+    findKind(reader, 'elastic-ip', 'kind:elastic-ip').map(({ name, address }) => [name, { address }] as const),
   );
   const own = {
     ...(settings.publicPool === DEFAULT_POOL ? {} : { publicPool: settings.publicPool }),
@@ -160,6 +210,7 @@ export function exportSpec(reader: Reader): Spec {
   };
   return {
     ...(Object.keys(own).length === 0 ? {} : { settings: own }),
+    ...(elasticIps === undefined ? {} : { elasticIps }),
     vpcs: Object.fromEntries(vpcs.map((vpc) => [vpc.name, exportVpc(reader, vpc)])),
     ...(peerings.length === 0 ? {} : { peerings }),
   };
@@ -183,15 +234,25 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
       {
         subnet: instance.subnet,
         ip: instance.ip,
-        publicIp: instance.publicIp ?? false,
+        ...(instance.elasticIp === undefined
+          ? { publicIp: instance.publicIp ?? false }
+          : { elasticIp: instance.elasticIp }),
         ...(instance.groups.join() === DEFAULT_GROUP ? {} : { securityGroups: instance.groups }),
       },
     ]),
   );
+  const tables = record(
+    routeTablesOf(reader, vpc.name)
+      .filter((table) => table.implied !== true && (table.name !== MAIN_ROUTE_TABLE || table.routes.length > 0))
+      .map((table) => [table.name, exportRouteTable(reader, table)] as const),
+  );
+  const nats = record(natGatewaysOf(reader, vpc.name).map((nat) => [nat.name, exportNatGateway(nat)] as const));
   return {
     cidr: primary ?? '',
     ...(secondary.length === 0 ? {} : { secondaryCidrs: secondary }),
     ...(subnets === undefined ? {} : { subnets }),
+    ...(tables === undefined ? {} : { routeTables: tables }),
+    ...(nats === undefined ? {} : { natGateways: nats }),
     ...(groups === undefined ? {} : { securityGroups: groups }),
     ...(instances === undefined ? {} : { instances: forSubnets(instances, subnets ?? {}) }),
   };
@@ -205,15 +266,37 @@ function forSubnets(
   return Object.fromEntries(
     Object.entries(instances).map(([name, { publicIp, ...rest }]) => [
       name,
-      publicIp === false && subnets[rest.subnet]?.public !== true ? rest : { ...rest, publicIp: publicIp ?? false },
+      publicIp === undefined || (publicIp === false && subnets[rest.subnet]?.public !== true)
+        ? rest
+        : { ...rest, publicIp },
     ]),
   );
+}
+
+/** A route whose target is gone is a black hole, and comes back as one. */
+function exportRouteTable(reader: Reader, { vpc, routes }: RouteTable): RouteTableSpec {
+  if (routes.length === 0) return {};
+  return {
+    routes: routes.map((route) =>
+      isBlackhole(reader, vpc, route.target) ? { ...formatRoute(route), target: 'blackhole' } : formatRoute(route),
+    ),
+  };
+}
+
+function exportNatGateway({ subnet, ip, publicIp, elasticIp }: NatGateway): NatGatewaySpec {
+  return {
+    subnet,
+    ip,
+    ...(publicIp === undefined ? { connectivity: 'private' } : {}),
+    ...(elasticIp === undefined ? {} : { elasticIp }),
+  };
 }
 
 function exportSubnet(subnet: Subnet): SubnetSpec {
   return {
     cidr: subnet.cidr,
     ...(subnet.public ? { public: true } : {}),
+    ...(subnet.routeTable === undefined ? {} : { routeTable: subnet.routeTable }),
     gateway: subnet.gateway,
     ...(subnet.addressing === 'plain' ? { addressing: 'plain' } : {}),
     ...(subnet.policy === undefined ? {} : { policy: subnet.policy }),

@@ -7,11 +7,9 @@ import { isSame } from '../canonical.js';
 import { invalid, VpcctlError } from '../errors.js';
 import {
   addressAt,
-  aggregate,
   type Cidr,
   contains,
   type Ipv4,
-  intersect,
   isSpecialUse,
   networkOf,
   offsetOf,
@@ -21,99 +19,39 @@ import {
   prefixLength,
   sizeOf,
 } from '../net/cidr.js';
-import { hash32, parseName } from '../net/name.js';
+import { parseName } from '../net/name.js';
 import type { PolicyFile, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
-import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
+import { addressOf, allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
+import { freeElasticIp } from './elastic.js';
+import {
+  conflict,
+  installationOf,
+  notFound,
+  otherVpc,
+  peeredCidrs,
+  peeringsOf,
+  requireSubnet,
+  requireVpc,
+  subnetsOf,
+} from './lookup.js';
+import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
   describe,
-  INSTALLATION_ID,
   type Installation,
   type Instance,
   idOf,
   ids,
+  MAIN_ROUTE_TABLE,
   type Peering,
   type SecurityGroup,
   type Subnet,
   type Vpc,
 } from './resources.js';
 import { checkPolicy, DEFAULT_GROUP, DEFAULT_GROUP_RULES, parseGroup } from './rules.js';
+import { newTable } from './tables.js';
 
 const MIN_PREFIX = 16;
 const MAX_PREFIX = 28;
-
-/** Public addresses of an installation that says nothing: TEST-NET-2, RFC 5737. */
-export const DEFAULT_POOL = '198.51.100.0/24' as Cidr;
-
-function conflict(message: string, hint?: string): VpcctlError {
-  return new VpcctlError('CONFLICT', message, hint === undefined ? {} : { hint });
-}
-
-function notFound(what: string, known: readonly string[]): VpcctlError {
-  const hint = known.length === 0 ? 'there are none yet' : `there are: ${known.slice(0, 8).join(', ')}`;
-  return new VpcctlError('NOT_FOUND', `${what} does not exist`, { hint });
-}
-
-// --- reading ---------------------------------------------------------------------------------------------------------
-
-export function installationOf(reader: Reader): Installation {
-  return (
-    getKind(reader, 'installation', INSTALLATION_ID) ?? {
-      kind: 'installation',
-      publicPool: DEFAULT_POOL,
-      poolRouted: false,
-      uplink: 'auto',
-    }
-  );
-}
-
-export function requireVpc(reader: Reader, name: string): Vpc {
-  const vpc = getKind(reader, 'vpc', ids.vpc(parseName(name, 'vpc')));
-  if (vpc !== undefined) return vpc;
-  throw notFound(
-    `vpc ${name}`,
-    findKind(reader, 'vpc', 'kind:vpc').map((known) => known.name),
-  );
-}
-
-export function requireSubnet(reader: Reader, vpc: string, name: string): Subnet {
-  requireVpc(reader, vpc);
-  const subnet = getKind(reader, 'subnet', ids.subnet(vpc, parseName(name, 'subnet')));
-  if (subnet !== undefined) return subnet;
-  throw notFound(
-    `subnet ${name} of vpc ${vpc}`,
-    subnetsOf(reader, vpc).map((known) => known.name),
-  );
-}
-
-export function requireInstance(reader: Reader, vpc: string, name: string): Instance {
-  requireVpc(reader, vpc);
-  const instance = getKind(reader, 'instance', ids.instance(vpc, parseName(name, 'instance')));
-  if (instance !== undefined) return instance;
-  throw notFound(
-    `instance ${name} of vpc ${vpc}`,
-    findKind(reader, 'instance', `instances:${vpc}`).map((known) => known.name),
-  );
-}
-
-export function subnetsOf(reader: Reader, vpc: string): Subnet[] {
-  return findKind(reader, 'subnet', `subnets:${vpc}`);
-}
-
-export function peeringsOf(reader: Reader, vpc: string): Peering[] {
-  return findKind(reader, 'peering', `peerings:${vpc}`);
-}
-
-/** The other VPC of a peering. */
-export function otherVpc(peering: Peering, vpc: string): string {
-  return peering.vpcs[0] === vpc ? peering.vpcs[1] : peering.vpcs[0];
-}
-
-/** The blocks of `vpc` that take part in the peering: disjoint, also where the allowed blocks overlap. */
-export function peeredCidrs(peering: Peering, vpc: Vpc): Cidr[] {
-  const { allowCidrs } = peering;
-  if (allowCidrs === undefined) return [...vpc.cidrs];
-  return vpc.cidrs.flatMap((cidr) => aggregate(allowCidrs.flatMap((allowed) => intersect(cidr, allowed) ?? [])));
-}
 
 // --- settings --------------------------------------------------------------------------------------------------------
 
@@ -139,13 +77,21 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
   if (before.publicPool !== pool) {
     for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) {
       for (const cidr of vpc.cidrs) refusePool(cidr, pool, `vpc ${vpc.name}`);
-      const user = findKind(draft, 'instance', `instances:${vpc.name}`).find((one) => one.publicIp !== undefined);
+      const [user] = draft.find(`addressed:${vpc.name}`);
       if (user !== undefined) {
+        const address = 'publicIp' in user ? user.publicIp : undefined;
         throw conflict(
-          `the public pool ${before.publicPool} is in use: instance ${vpc.name}/${user.name} has ${user.publicIp}`,
-          'delete the public instances first',
+          `the public pool ${before.publicPool} is in use: ${describe(user)} has ${address}`,
+          'delete what has a public address first',
         );
       }
+    }
+    const [elastic] = draft.find('kind:elastic-ip');
+    if (elastic !== undefined) {
+      throw conflict(
+        `the public pool ${before.publicPool} is in use: ${describe(elastic)} is of it`,
+        'release it first',
+      );
     }
   }
   draft.put(after);
@@ -215,7 +161,10 @@ export function createVpc(draft: Draft, args: CreateVpc): Vpc {
   };
   if (args.origin !== undefined) vpc = { ...vpc, origin: args.origin };
   draft.put(vpc);
-  if (existing === undefined) draft.put({ kind: 'group', vpc: name, name: DEFAULT_GROUP, ...DEFAULT_GROUP_RULES });
+  if (existing === undefined) {
+    draft.put({ kind: 'group', vpc: name, name: DEFAULT_GROUP, ...DEFAULT_GROUP_RULES });
+    draft.put(newTable(draft, name, MAIN_ROUTE_TABLE));
+  }
   for (const secondary of args.secondaryCidrs ?? []) vpc = addVpcBlock(draft, name, parseCidr(secondary).cidr);
   return vpc;
 }
@@ -284,6 +233,8 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
     `profiles:${name}`,
     `subnets:${name}`,
     `groups:${name}`,
+    `route-tables:${name}`,
+    `nat-gateways:${name}`,
     `peerings:${name}`,
   ]) {
     for (const resource of draft.find(term)) draft.remove(idOf(resource));
@@ -349,6 +300,7 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     public: args.public ?? existing?.public ?? false,
     addressing: args.addressing ?? existing?.addressing ?? 'cloud',
     hostRoute: existing?.hostRoute ?? false,
+    ...(existing?.routeTable === undefined ? {} : { routeTable: existing.routeTable }),
     cursor: existing?.cursor ?? 0,
     ...(existing?.policy === undefined ? {} : { policy: existing.policy }),
   };
@@ -375,6 +327,7 @@ function refuseReserved(draft: Draft, subnet: Subnet): void {
 /** The instances of a subnet that became public get a public address each; of one that became private, lose theirs. */
 function readdress(draft: Draft, subnet: Subnet): void {
   for (const instance of findKind(draft, 'instance', `subnet:${subnet.vpc}/${subnet.name}`)) {
+    if (instance.elasticIp !== undefined) continue;
     const { publicIp: _dropped, ...rest } = instance;
     const pool = installationOf(draft).publicPool;
     draft.put(subnet.public ? { ...rest, publicIp: allocatePublic(draft, pool, idOf(instance)) } : rest);
@@ -415,17 +368,24 @@ function chooseGateway(vpc: Vpc, cidr: Cidr, asked: string | undefined, what: st
   return gateway;
 }
 
-/** Deletes a subnet with its own-named instance; false when there is none. CONFLICT while other instances are in it, unless `force`. */
+/** Deletes a subnet with its own-named instance; false when there is none. CONFLICT while others are in it, or NAT gateways, unless `force`. */
 export function deleteSubnet(draft: Draft, vpc: string, name: string, force = false): boolean {
   if (draft.get(ids.vpc(parseName(vpc, 'vpc'))) === undefined) return false;
   const subnet = getKind(draft, 'subnet', ids.subnet(vpc, parseName(name, 'subnet')));
   if (subnet === undefined) return false;
   const instances = findKind(draft, 'instance', `subnet:${vpc}/${name}`);
+  const nats = draft.find(`nats-of:${vpc}/${name}`);
   const others = instances.filter((instance) => instance.name !== name).map((instance) => instance.name);
   if (others.length > 0 && !force) {
     throw conflict(`subnet ${vpc}/${name} holds ${list(others)}`, 'delete-instance first, or use --force');
   }
-  for (const instance of instances) draft.remove(idOf(instance));
+  if (nats.length > 0 && !force) {
+    throw conflict(
+      `subnet ${vpc}/${name} holds ${nats.map(describe).join(', ')}`,
+      'delete-nat-gateway first, or use --force',
+    );
+  }
+  for (const inside of [...instances, ...nats]) draft.remove(idOf(inside));
   draft.remove(idOf(subnet));
   return true;
 }
@@ -444,6 +404,8 @@ export interface AddInstance {
   readonly ip?: string;
   /** true: allocate; false: none; an address: that one. Default: as the subnet. */
   readonly publicIp?: boolean | string;
+  /** Name of the elastic address that is to be its public one; null: none. Default: as it was. */
+  readonly elasticIp?: string | null;
   readonly securityGroups?: readonly string[];
 }
 
@@ -475,14 +437,14 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
       hint: `name one, or leave it out for \`${DEFAULT_GROUP}\``,
     });
   for (const group of groups) requireGroup(draft, subnet.vpc, group);
-  const publicIp = choosePublicIp(draft, subnet, id, args.publicIp, existing);
+  const address = chooseAddress(draft, subnet, id, args, existing);
   const instance: Instance = {
     kind: 'instance',
     vpc: subnet.vpc,
     name,
     subnet: subnet.name,
     ip: ip ?? addressOf(returning, draft, subnet) ?? allocate(draft, subnet),
-    ...(publicIp === undefined ? {} : { publicIp }),
+    ...address,
     groups,
     profile: existing?.profile ?? 0,
   };
@@ -496,59 +458,25 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
   return instance;
 }
 
-/** The address of an instance that the same transaction deleted, if the subnet can give it back. */
-function addressOf(returning: Instance | undefined, draft: Draft, subnet: Subnet): Ipv4 | undefined {
-  if (returning === undefined || !contains(subnet.cidr, returning.ip)) return undefined;
-  if (reservedWord(subnet, offsetOf(subnet.cidr, returning.ip)) !== undefined) return undefined;
-  return has(draft, `ip:${subnet.vpc}/${returning.ip}`) ? undefined : returning.ip;
-}
-
-function reservedWord(subnet: Subnet, offset: number): string | undefined {
-  const size = sizeOf(subnet.cidr);
-  if (offset === 0) return 'the network address';
-  if (offset === size - 1) return 'the broadcast address';
-  if (offset === offsetOf(subnet.cidr, subnet.gateway)) return 'the gateway';
-  if (subnet.addressing === 'cloud' && offset < 4) return 'reserved (the first four addresses of a subnet are)';
-  return undefined;
-}
-
-function checkAddress(draft: Draft, subnet: Subnet, ip: Ipv4, id: string): Ipv4 {
-  const what = `subnet ${subnet.vpc}/${subnet.name}`;
-  if (!contains(subnet.cidr, ip)) {
-    throw invalid(`address ${ip} is outside ${subnet.cidr} of ${what}`, { hint: 'choose one inside, or leave it out' });
+/** The elastic address that is asked for or was there, or else a public one of its own. */
+function chooseAddress(
+  draft: Draft,
+  subnet: Subnet,
+  id: string,
+  { publicIp: asked, elasticIp: named }: AddInstance,
+  existing: Instance | undefined,
+): Pick<Instance, 'publicIp' | 'elasticIp'> {
+  const elasticIp = named === undefined && asked === undefined ? existing?.elasticIp : (named ?? undefined);
+  if (elasticIp !== undefined) {
+    if (asked !== undefined) {
+      throw invalid(`${id.replace('/', ' ')} is given a public address and an elastic one`, { hint: 'leave one out' });
+    }
+    const { address } = freeElasticIp(draft, elasticIp, id);
+    return { publicIp: address, elasticIp };
   }
-  const reserved = reservedWord(subnet, offsetOf(subnet.cidr, ip));
-  if (reserved !== undefined) {
-    throw invalid(`address ${ip} of ${what} is ${reserved}`, { hint: 'choose another, or leave it out' });
-  }
-  const holder = draft.find(`ip:${subnet.vpc}/${ip}`)[0];
-  if (holder !== undefined && idOf(holder) !== id)
-    throw conflict(`address ${ip} is taken by ${describe(holder)}`, 'choose another, or leave it out');
-  const [leaver] = draft.base.find(`ip:${subnet.vpc}/${ip}`);
-  if (leaver !== undefined && idOf(leaver) !== id) {
-    throw conflict(
-      `address ${ip} becomes free only with this change: ${describe(leaver)} has it`,
-      'choose another; or delete the instance in a change of its own first',
-    );
-  }
-  return ip;
-}
-
-/**
- * The next free address, searched from where the last search ended: a freed address rests before it is used again. One that this very transaction
- * frees is not free yet: its link goes last.
- */
-function allocate(draft: Draft, subnet: Subnet): Ipv4 {
-  const size = sizeOf(subnet.cidr);
-  for (let tried = 0; tried < size; tried += 1) {
-    const offset = (subnet.cursor + tried) % size;
-    if (reservedWord(subnet, offset) !== undefined) continue;
-    const ip = addressAt(subnet.cidr, offset);
-    if (draft.hasOrHad(`ip:${subnet.vpc}/${ip}`)) continue;
-    draft.put({ ...subnet, cursor: (offset + 1) % size });
-    return ip;
-  }
-  throw conflict(`subnet ${subnet.vpc}/${subnet.name} has no free address left in ${subnet.cidr}`, 'add a subnet');
+  const own = existing?.elasticIp === undefined ? existing : undefined;
+  const publicIp = choosePublicIp(draft, subnet, id, asked, own);
+  return publicIp === undefined ? {} : { publicIp };
 }
 
 function choosePublicIp(
@@ -567,29 +495,8 @@ function choosePublicIp(
     });
   }
   const pool = installationOf(draft).publicPool;
-  if (typeof wanted === 'string') {
-    const ip = parseIp(wanted);
-    if (!contains(pool, ip))
-      throw invalid(`public address ${ip} is outside the pool ${pool}`, {
-        hint: 'choose one of the pool, or leave it out',
-      });
-    const holder = draft.find(`public-ip:${ip}`)[0];
-    if (holder !== undefined && idOf(holder) !== id)
-      throw conflict(`public address ${ip} is taken by ${describe(holder)}`, 'choose another, or leave it out');
-    return ip;
-  }
+  if (typeof wanted === 'string') return checkPublicAddress(draft, pool, wanted, id);
   return existing?.publicIp ?? allocatePublic(draft, pool, id);
-}
-
-/** From a place that the instance's name decides, so that processes allocating at once rarely meet. */
-function allocatePublic(draft: Draft, pool: Cidr, id: string): Ipv4 {
-  const usable = sizeOf(pool) - 2;
-  const start = hash32(id) % usable;
-  for (let tried = 0; tried < usable; tried += 1) {
-    const ip = addressAt(pool, 1 + ((start + tried) % usable));
-    if (!has(draft, `public-ip:${ip}`)) return ip;
-  }
-  throw conflict(`the pool of public addresses ${pool} is exhausted`, 'configure a larger publicPool');
 }
 
 /** Deletes an instance; false when there is none. */
@@ -654,8 +561,14 @@ export function deleteGroup(draft: Draft, vpc: string, name: string): boolean {
 
 // --- peering ---------------------------------------------------------------------------------------------------------
 
-/** Peers two VPCs. INVALID when blocks overlap: of the two, or of two peers of one of them. */
-export function peer(draft: Draft, first: string, second: string, allowCidrs?: readonly string[]): Peering {
+/** Peers two VPCs; `routes`: whether all route tables of both lead to the other, or only those that say so. INVALID when blocks overlap: of the two, or of two peers of one of them. */
+export function peer(
+  draft: Draft,
+  first: string,
+  second: string,
+  allowCidrs?: readonly string[],
+  routes: 'auto' | 'manual' = 'auto',
+): Peering {
   const a = requireVpc(draft, first);
   const b = requireVpc(draft, second);
   if (a.name === b.name) throw invalid(`vpc ${a.name} cannot be peered with itself`, { hint: 'name two VPCs' });
@@ -686,7 +599,12 @@ export function peer(draft: Draft, first: string, second: string, allowCidrs?: r
     }
   }
   const vpcs: [string, string] = a.name < b.name ? [a.name, b.name] : [b.name, a.name];
-  const peering: Peering = { kind: 'peering', vpcs, ...(allowed === undefined ? {} : { allowCidrs: allowed }) };
+  const peering: Peering = {
+    kind: 'peering',
+    vpcs,
+    ...(allowed === undefined ? {} : { allowCidrs: allowed }),
+    ...(routes === 'manual' ? { manualRoutes: true } : {}),
+  };
   for (const side of [a, b]) {
     if (peeredCidrs(peering, side).length === 0) {
       throw invalid(`the allowed blocks leave out all of vpc ${side.name} (${side.cidrs.join(', ')})`, {

@@ -1,4 +1,4 @@
-/** Rows → one nft JSON document: one transaction. libnftables-json(5). */
+/** Rows → nft's JSON commands: one transaction. libnftables-json(5). */
 import { VpcctlError } from '../errors.js';
 import type { Change } from '../objects/change.js';
 import type {
@@ -13,10 +13,6 @@ import type {
 
 type Command = Readonly<Record<string, unknown>>;
 
-export interface NftDocument {
-  readonly nftables: readonly Command[];
-}
-
 /** A transaction in two: tables, chains, sets and rules; and what goes into the sets. */
 export interface NftParts {
   readonly structure: readonly Command[];
@@ -28,16 +24,10 @@ export function isNftRow(row: { readonly kind: string }): row is NftRow {
 }
 
 /**
- * The document that makes all `changes` at once. Tables, sets, chains, then rules in order, then elements; deletions of elements before additions,
- * so that an element may change its data. Chains and rules are only ever made and unmade with their table, or with a new one in its place:
- * then nothing else of that table is in `changes`.
+ * The commands that make all `changes` at once; none names a namespace. Tables, sets, chains, then rules in order, then elements; deletions of
+ * elements before additions, so that an element may change its data. Chains and rules are only ever made and unmade with their table, or with a
+ * new one in its place: then nothing else of that table is in `changes`.
  */
-export function encodeTransaction(changes: readonly Change[]): NftDocument {
-  const { structure, elements } = encodeParts(changes);
-  return { nftables: [...structure, ...elements] };
-}
-
-/** The commands of {@link encodeTransaction}. Neither part names a namespace. */
 export function encodeParts(changes: readonly Change[]): NftParts {
   const doomed = new Set<string>();
   for (const { op, row } of changes) if (op === 'delete' && row.kind === 'nft-table') doomed.add(tableKey(row));

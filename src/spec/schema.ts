@@ -11,7 +11,7 @@ import { parsePort, parseProtocol } from '../net/ports.js';
 import { quote } from '../net/quote.js';
 import { closest } from './suggest.js';
 import { formatPath, type Path } from './tree.js';
-import type { PolicyFile, SecurityGroupSpec, Spec } from './types.js';
+import type { PolicyFile, RouteSpec, SecurityGroupSpec, Spec } from './types.js';
 
 /** Something wrong with a value, and where in it. */
 export interface Issue {
@@ -339,9 +339,14 @@ const subnet = map('a subnet (a map)', {
     examples: ['10.0.1.0/24'],
   }),
   public: v.exactOptional(
-    described(boolean(), 'Route to the internet, and a public address for each instance. Default false.', {
-      default: false,
-    }),
+    described(
+      boolean(),
+      'A public address for each instance; and a route to the internet, unless a route table is named. Default false.',
+      { default: false },
+    ),
+  ),
+  routeTable: v.exactOptional(
+    described(name('route table'), 'Its route table. Default: of a public subnet, public; else main.'),
   ),
   gateway: v.exactOptional(described(address, "The router's address in the subnet. Default: the first host address.")),
   addressing: v.exactOptional(
@@ -356,6 +361,46 @@ const subnet = map('a subnet (a map)', {
       map('a policy (a map)', policyEntries),
       'Ordered allow and deny rules for the whole subnet; a direction that has a list is decided by it alone.',
     ),
+  ),
+});
+
+const routeTarget = v.union(
+  [
+    v.picklist(['internet-gateway', 'blackhole']),
+    map('a map', { natGateway: described(name('nat gateway'), 'Name of a NAT gateway of this VPC.') }),
+    map('a map', { peering: described(name('VPC'), 'Name of a VPC that this one is peered with.') }),
+  ],
+  expected('internet-gateway, blackhole, { natGateway: NAME } or { peering: VPC }'),
+);
+
+const route = map('a route (a map)', {
+  destination: described(cidr, 'Where to: an IPv4 block outside of the VPC. The longest prefix decides.', {
+    examples: ['0.0.0.0/0'],
+  }),
+  target: described(
+    routeTarget,
+    'internet-gateway; blackhole; { natGateway: NAME }; or { peering: VPC }, with a peer.',
+  ),
+});
+
+const routeTable = map('a route table (a map)', {
+  routes: v.exactOptional(
+    described(list('routes', route), "Besides those to the VPC's own blocks, and to peers with automatic routes."),
+  ),
+});
+
+const natGateway = map('a NAT gateway (a map)', {
+  subnet: described(name('subnet'), 'Subnet that it stands in: its own packets follow the routes of that.'),
+  ip: v.exactOptional(described(address, 'Private address. Default: the next free one of the subnet.')),
+  connectivity: v.exactOptional(
+    described(
+      oneOf(['public', 'private']),
+      'public (default): has a public address; private: translates to its private one only.',
+      { default: 'public' },
+    ),
+  ),
+  elasticIp: v.exactOptional(
+    described(name('elastic IP'), 'The elastic address that it has. Default: one of the pool, which goes with it.'),
   ),
 });
 
@@ -376,6 +421,7 @@ const instance = map('an instance (a map)', {
       'true: allocate a public address; false: none; an address of the pool: that one. Default: as the subnet.',
     ),
   ),
+  elasticIp: v.exactOptional(described(name('elastic IP'), 'The elastic address that is its public one.')),
   securityGroups: v.exactOptional(
     described(list('security group names', name('security group')), 'Security groups of the VPC. Default: default.', {
       default: ['default'],
@@ -387,6 +433,15 @@ const vpc = map('a VPC (a map)', {
   cidr: described(cidr, 'Primary IPv4 block, /16 to /28.', { examples: ['10.0.0.0/16'] }),
   secondaryCidrs: v.exactOptional(described(list('IPv4 blocks', cidr), 'Further IPv4 blocks, /16 to /28.')),
   subnets: v.exactOptional(described(named('subnet', subnet), 'Subnets by name.')),
+  routeTables: v.exactOptional(
+    described(
+      named('route table', routeTable),
+      'Route tables by name; main is that of subnets that name none and are not public.',
+    ),
+  ),
+  natGateways: v.exactOptional(
+    described(named('NAT gateway', natGateway), 'NAT gateways by name: they let private subnets out, and nobody in.'),
+  ),
   securityGroups: v.exactOptional(
     described(named('security group', securityGroup), 'Security groups by name: stateful, allow only.'),
   ),
@@ -406,6 +461,13 @@ const peering = map('a peering (a map)', {
   ),
   allowCidrs: v.exactOptional(
     described(list('IPv4 blocks', cidr), 'Only these blocks of either side take part. Default: all blocks of both.'),
+  ),
+  routes: v.exactOptional(
+    described(
+      oneOf(['auto', 'manual']),
+      'auto (default): every route table of both leads to the other; manual: those that say so.',
+      { default: 'auto' },
+    ),
   ),
 });
 
@@ -445,6 +507,17 @@ const spec = v.pipe(
       ),
     ),
     settings: v.exactOptional(described(settings, 'Settings of the whole installation.')),
+    elasticIps: v.exactOptional(
+      described(
+        named(
+          'elastic IP',
+          map('an elastic IP (a map)', {
+            address: v.exactOptional(described(address, 'An address of the public pool. Default: a free one.')),
+          }),
+        ),
+        'Public addresses that stay when what has them goes, by name. One that is not listed is kept.',
+      ),
+    ),
     vpcs: described(named('VPC', vpc), 'VPCs by name.'),
     peerings: v.exactOptional(described(list('peerings', peering), 'Pairs of VPCs that reach each other.')),
   }),
@@ -512,7 +585,15 @@ export function checkSecurityGroup(value: unknown): CheckResult<SecurityGroupSpe
 
 /** The value as a spec; INVALID, with a path and all problems, when it is none. For specs that come as objects. */
 export function validateSpec(value: unknown): Spec {
-  const result = checkSpec(value);
+  return validated(checkSpec(value));
+}
+
+/** The value as a route, likewise. */
+export function validateRoute(value: unknown): RouteSpec {
+  return validated(check<RouteSpec>(route, value, []));
+}
+
+function validated<T>(result: CheckResult<T>): T {
   if (result.ok) return result.value;
   const problems = result.issues.map((issue) => ({
     message: issueMessage(issue),

@@ -11,6 +11,8 @@ export interface Spec {
    */
   readonly name?: string;
   readonly settings?: SettingsSpec;
+  /** Public addresses that stay when what has them goes, by name. One that is not listed is kept. */
+  readonly elasticIps?: Readonly<Record<string, ElasticIpSpec>>;
   readonly vpcs: Readonly<Record<string, VpcSpec>>;
   readonly peerings?: readonly PeeringSpec[];
 }
@@ -28,23 +30,64 @@ export interface SettingsSpec {
   readonly uplink?: string;
 }
 
-/** A VPC: its blocks, and by name its subnets, groups and instances. */
+/** An elastic address. */
+export interface ElasticIpSpec {
+  /** An address of the public pool. Default: a free one. */
+  readonly address?: string;
+}
+
+/** A VPC: its blocks, and by name its subnets, route tables, NAT gateways, groups and instances. */
 export interface VpcSpec {
   /** Primary IPv4 block, /16 to /28. */
   readonly cidr: string;
   /** Further blocks. */
   readonly secondaryCidrs?: readonly string[];
   readonly subnets?: Readonly<Record<string, SubnetSpec>>;
+  readonly routeTables?: Readonly<Record<string, RouteTableSpec>>;
+  readonly natGateways?: Readonly<Record<string, NatGatewaySpec>>;
   readonly securityGroups?: Readonly<Record<string, SecurityGroupSpec>>;
   readonly instances?: Readonly<Record<string, InstanceSpec>>;
+}
+
+/** A route table. The one called `main` is followed by subnets that name none and are not public. */
+export interface RouteTableSpec {
+  /** Besides what leads to the VPC's own blocks, and to peers with automatic routes. The longest prefix decides. */
+  readonly routes?: readonly RouteSpec[];
+}
+
+export interface RouteSpec {
+  /** IPv4 block; 0.0.0.0/0 is everywhere. */
+  readonly destination: string;
+  readonly target: RouteTargetSpec;
+}
+
+/** Where a route leads: the VPC's internet gateway, nowhere, one of its NAT gateways, or the VPC of that name, a peer. */
+export type RouteTargetSpec =
+  | 'internet-gateway'
+  | 'blackhole'
+  | { readonly natGateway: string }
+  | { readonly peering: string };
+
+/** A NAT gateway: what is routed to it leaves with its address. */
+export interface NatGatewaySpec {
+  /** Where it stands; its own packets follow the routes of that subnet. */
+  readonly subnet: string;
+  /** Private address. Default: the next free one. */
+  readonly ip?: string;
+  /** `public` (default) has a public address, `private` translates to its private one only. */
+  readonly connectivity?: 'public' | 'private';
+  /** Name of an elastic address. Default: an address of the pool that goes with it. */
+  readonly elasticIp?: string;
 }
 
 /** A subnet of a VPC. */
 export interface SubnetSpec {
   /** /16 to /28 inside one of the VPC's blocks. */
   readonly cidr: string;
-  /** Has a route to the internet gateway, and its instances get a public address each. Default false. */
+  /** Its instances get a public address each; and without `routeTable`, it has a route to the internet gateway. Default false. */
   readonly public?: boolean;
+  /** Name of its route table. Default: `public` of a public subnet, with a route to the internet gateway; else `main`. */
+  readonly routeTable?: string;
   /** The router's address in the subnet. Default: the first host address. */
   readonly gateway?: string;
   /**
@@ -63,6 +106,8 @@ export interface InstanceSpec {
   readonly ip?: string;
   /** true: allocate one; false: none; an address of the pool: that one. Default: as the subnet (public → true). */
   readonly publicIp?: boolean | string;
+  /** Name of the elastic address that is its public one. */
+  readonly elasticIp?: string;
   /** Names of security groups of the VPC. Default: [`default`]. */
   readonly securityGroups?: readonly string[];
 }
@@ -128,6 +173,8 @@ export interface PeeringSpec {
   readonly vpcs: readonly [string, string];
   /** Only these blocks of either side take part. Default: all blocks of both. */
   readonly allowCidrs?: readonly string[];
+  /** `auto` (default): every route table of both leads to the other. `manual`: those that say so. */
+  readonly routes?: 'auto' | 'manual';
 }
 
 /** A policy file of the exercise: one policy per subnet, named by its CIDR or name. */

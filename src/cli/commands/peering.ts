@@ -1,5 +1,5 @@
 /** `peer-vpcs`, `unpeer-vpcs`. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Cut, cutOption, type DryRun, dryRunOption, readList } from '../options.js';
 import type { Session } from '../session.js';
 
@@ -7,6 +7,7 @@ interface PeerOptions extends DryRun, Cut {
   readonly vpc1: string;
   readonly vpc2: string;
   readonly allowCidrs?: readonly string[];
+  readonly routes: 'auto' | 'manual';
 }
 
 export function addPeerings(program: Command, session: Session): void {
@@ -16,6 +17,11 @@ export function addPeerings(program: Command, session: Session): void {
     .requiredOption('--vpc1 <name>', 'one VPC')
     .requiredOption('--vpc2 <name>', 'the other')
     .option('--allow-cidrs <cidrs...>', 'only these blocks of either side (default: all)', readList)
+    .addOption(
+      new Option('--routes <how>', 'auto: every route table of both leads to the other; manual: those that say so')
+        .choices(['auto', 'manual'])
+        .default('auto'),
+    )
     .addOption(cutOption())
     .addOption(dryRunOption())
     .addHelpText(
@@ -26,9 +32,9 @@ Examples:
   vpcctl peer-vpcs --vpc1 a --vpc2 b --allow-cidrs 10.1.1.0/24,10.2.1.0/24`,
     )
     .action(async (options: PeerOptions) => {
-      const { vpc1, vpc2, allowCidrs } = options;
+      const { vpc1, vpc2, allowCidrs, routes } = options;
       await session.change(
-        (tx) => tx.peer(vpc1, vpc2, allowCidrs),
+        (tx) => tx.peer(vpc1, vpc2, allowCidrs, routes),
         options,
         (result, library) => {
           const peering = library.list().peerings.find(({ vpcs }) => vpcs.includes(vpc1) && vpcs.includes(vpc2));

@@ -11,7 +11,7 @@ describe('within one VPC', () => {
   ])('%s reaches %s through both gates, also within one subnet', (source, destination) => {
     const analysis = ask(setting(), source, destination, 80);
     expect(analysis).toMatchObject({ reachable: true, refusals: [] });
-    const way = ['instance', 'security-groups', 'route', 'security-groups', 'instance'];
+    const way = ['instance', 'security-groups', 'route-table', 'security-groups', 'instance'];
     expect(kinds(analysis)).toEqual(way);
     expect(kinds(analysis, 'return')).toEqual(way);
   });
@@ -103,7 +103,7 @@ describe('within one VPC', () => {
       'router of vpc a: it answers pings only, not udp 53',
     ]);
     expect(refusals(ask(setting(), 'a/web', '10.1.1.77'))).toEqual([
-      'routing of subnet a/web: 10.1.0.0/16 is local, and no instance of vpc a has 10.1.1.77',
+      'route table a/public: 10.1.0.0/16 is local, and no instance of vpc a has 10.1.1.77',
     ]);
   });
 });
@@ -144,7 +144,14 @@ describe('between VPCs', () => {
   test('peers, by both routers', () => {
     const analysis = ask(setting(), 'a/db', 'b/app', 80);
     expect(analysis.reachable).toBe(true);
-    expect(kinds(analysis)).toEqual(['instance', 'security-groups', 'route', 'peering', 'security-groups', 'instance']);
+    expect(kinds(analysis)).toEqual([
+      'instance',
+      'security-groups',
+      'route-table',
+      'peering',
+      'security-groups',
+      'instance',
+    ]);
     expect(kinds(analysis, 'return')).toEqual(kinds(analysis));
     expect(ask(setting(), 'a/db', '10.2.1.10').query.destination).toMatchObject({ vpc: 'b', name: 'app' });
   });
@@ -153,7 +160,7 @@ describe('between VPCs', () => {
     const made = setting((draft) => unpeer(draft, 'a', 'b'), group('b', { ingress: [] }));
     const analysis = ask(made, 'a/db', 'b/app', 80);
     expect(refusals(analysis)).toEqual([
-      'routing of subnet a/db: nothing leads to 10.2.1.10: vpc a and vpc b are not peered',
+      'route table a/main: nothing leads to 10.2.1.10: vpc a and vpc b are not peered',
       'security groups of b/app: no ingress rule of group b/open names tcp 80 from 10.1.2.10',
     ]);
     expect(analysis.return).toEqual([]);
@@ -167,9 +174,13 @@ describe('between VPCs', () => {
     ]);
     expect(refusals(ask(made, 'b/app', 'a/db'))).toEqual([
       expect.stringContaining('nothing leads to 10.1.2.10: the peering with vpc a leaves it out'),
+      'peering a - b: only 10.1.1.0/24, 10.2.1.0/24 take part: 10.1.2.10 of vpc a does not',
     ]);
     const neither = setting((draft) => peer(draft, 'a', 'b', ['10.1.1.0/24', '10.2.2.0/24']));
-    expect(ask(neither, 'a/db', 'b/app').refusals.map(({ component }) => component.kind)).toEqual(['route', 'peering']);
+    expect(ask(neither, 'a/db', 'b/app').refusals.map(({ component }) => component.kind)).toEqual([
+      'route-table',
+      'peering',
+    ]);
   });
 
   test("not a peer's gateway, nor what nobody of a peer has", () => {
@@ -183,7 +194,7 @@ describe('between VPCs', () => {
 
   test('not one with the same address', () => {
     expect(refusals(ask(setting(), 'a/web', 'twin/web'))).toEqual([
-      'routing of subnet a/web: 10.1.1.10 is of its own block 10.1.0.0/16, not of vpc twin',
+      'route table a/public: 10.1.1.10 is of its own block 10.1.0.0/16, not of vpc twin',
     ]);
     expect(ask(setting(), 'a/web', 'twin/web@public').reachable).toBe(true);
   });
@@ -220,7 +231,7 @@ describe('public addresses', () => {
 
   test('are nobody’s until somebody has them', () => {
     expect(refusals(ask(setting(), 'a/web', '198.51.100.99'))).toEqual([
-      'border between VPCs, host and internet: no instance has the public address 198.51.100.99',
+      'border between VPCs, host and internet: nothing has the public address 198.51.100.99',
     ]);
   });
 });
@@ -232,7 +243,7 @@ describe('the internet', () => {
     [
       'a/db',
       [
-        expect.stringMatching(/^routing of subnet a\/db: private: nothing leads to/),
+        expect.stringMatching(/^route table a\/main: it has no route to/),
         'internet gateway of vpc a: instance a/db has no public address',
       ],
     ],

@@ -29,7 +29,7 @@ describe('analyze', () => {
 there
   ✓  instance a/web                          10.1.1.10 is its address
   ✓  security groups of a/web                group a/open, egress rule 1: any to any
-  ✓  routing of subnet a/web                 public: everything else goes to the internet gateway
+  ✓  route table a/public                    0.0.0.0/0 leads to the internet gateway
   →  internet gateway of vpc a               source 10.1.1.10 becomes 198.51.100.10: 198.51.100.10 is its public address
   ✓  border between VPCs, host and internet  198.51.100.20 is a public address of vpc b
   →  internet gateway of vpc b               destination 198.51.100.20 becomes 10.2.1.10: 198.51.100.20 is instance b/app's
@@ -39,7 +39,7 @@ there
 and back
   ✓  instance b/app                          10.2.1.10 is its address
   ✓  security groups of b/app                stateful: the answer of a connection that was admitted passes
-  ✓  routing of subnet b/app                 public: everything else goes to the internet gateway
+  ✓  route table b/public                    0.0.0.0/0 leads to the internet gateway
   →  internet gateway of vpc b               source 10.2.1.10 becomes 198.51.100.20: stateful: the answer is translated back
   ✓  border between VPCs, host and internet  198.51.100.10 is a public address of vpc a
   →  internet gateway of vpc a               destination 198.51.100.10 becomes 10.1.1.10: stateful: the answer is translated back

@@ -27,7 +27,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`;
 
 describe('in bash', () => {
   test.each([
-    [['vpcctl', 'cr'], ['create-vpc']],
+    [['vpcctl', 'create-v'], ['create-vpc']],
     [['vpcctl', 'unp'], ['unpeer-vpcs']],
     [['vpcctl', '--st'], ['--state']],
     [['vpcctl', '--json', 'dri'], ['drift']],

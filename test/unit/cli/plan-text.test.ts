@@ -151,7 +151,6 @@ foreign  vpc a: link x\\u{1b}[2J is not ours
 });
 
 test.each([
-  [[], 'nobody that can be seen (a socket, or a connection that is closing)'],
   [[{ pid: 1, command: 'sh', by: 'process' }], 'sh (pid 1)'],
   [[{ pid: 2, command: 'sh', by: 'mount', path: '/mnt' }], 'a mount at /mnt (seen by sh, pid 2)'],
   [

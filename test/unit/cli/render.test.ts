@@ -19,8 +19,9 @@ const VIEW: InstallationView = {
   poolRouted: false,
   uplink: 'auto',
   edge: { namespace: 'vpc-edge', uplink: 'eth0' },
+  elasticIps: [],
   vpcs: [VPC_A, VPC_B],
-  peerings: [{ vpcs: ['a', 'b'], allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'] }],
+  peerings: [{ vpcs: ['a', 'b'], allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'], routes: 'auto' }],
 };
 
 const APP: AppView = {
@@ -80,7 +81,12 @@ vpc b  10.2.0.0/16, 10.3.0.0/16  mtu 1500, router vpc.b
   });
 
   test('tells an app that has ended, and a peering of all blocks', () => {
-    const lines = vpcText(VPC_A, [{ vpcs: ['a', 'b'], allowCidrs: null }], [{ ...APP, running: false }], plain);
+    const lines = vpcText(
+      VPC_A,
+      [{ vpcs: ['a', 'b'], allowCidrs: null, routes: 'auto' }],
+      [{ ...APP, running: false }],
+      plain,
+    );
     expect(lines.at(-1)).toBe('└─ peered with b');
     expect(lines.filter((line) => line.includes('app on'))).toEqual([
       '│  │  └─ app on port 8080: node x\\u{1b}[31m.js (ended)',

@@ -64,8 +64,9 @@ function transacting(plan: PlanView, answers: Readonly<Record<string, unknown>> 
       poolRouted: false,
       uplink: 'auto',
       edge: null,
+      elasticIps: [],
       vpcs: [VPC_A, VPC_B],
-      peerings: [{ vpcs: ['a', 'b'], allowCidrs: null }],
+      peerings: [{ vpcs: ['a', 'b'], allowCidrs: null, routes: 'auto' }],
     }),
   };
   return { library, calls, options };
@@ -265,13 +266,40 @@ describe('verbs say what the library is to do', () => {
     ['add-instance --vpc a --subnet web --name web --public-ip none', [['addInstance', { ...web, publicIp: false }]]],
     ['add-instance --vpc a --subnet web --name web --public-ip 9', [['addInstance', { ...web, publicIp: '9' }]]],
     ['delete-instance --vpc a --name web', [['deleteInstance', 'a', 'web']]],
-    ['peer-vpcs --vpc1 a --vpc2 b', [['peer', 'a', 'b', undefined]]],
-    ['peer-vpcs --vpc1 a --vpc2 b --allow-cidrs 1,2', [['peer', 'a', 'b', ['1', '2']]]],
+    ['peer-vpcs --vpc1 a --vpc2 b', [['peer', 'a', 'b', undefined, 'auto']]],
+    ['peer-vpcs --vpc1 a --vpc2 b --allow-cidrs 1,2', [['peer', 'a', 'b', ['1', '2'], 'auto']]],
+    ['peer-vpcs --vpc1 a --vpc2 b --routes manual', [['peer', 'a', 'b', undefined, 'manual']]],
+    ['create-route-table --vpc a --name t', [['addRouteTable', 'a', 't']]],
+    ['delete-route-table --vpc a --name t', [['deleteRouteTable', 'a', 't']]],
+    [
+      'create-route --vpc a --destination 0.0.0.0/0 --target nat:out',
+      [['addRoute', 'a', 'main', { destination: '0.0.0.0/0', target: { natGateway: 'out' } }]],
+    ],
+    [
+      'create-route --vpc a --table t --destination 10.2.0.0/16 --target peer:b',
+      [['addRoute', 'a', 't', { destination: '10.2.0.0/16', target: { peering: 'b' } }]],
+    ],
+    ['delete-route --vpc a --destination 0.0.0.0/0', [['deleteRoute', 'a', 'main', '0.0.0.0/0']]],
+    ['associate-route-table --vpc a --subnet web --table t', [['associateRouteTable', 'a', 'web', 't']]],
+    ['associate-route-table --vpc a --subnet web', [['associateRouteTable', 'a', 'web', undefined]]],
+    [
+      'create-nat-gateway --vpc a --subnet web --name out --elastic-ip e',
+      [['addNatGateway', { vpc: 'a', subnet: 'web', name: 'out', elasticIp: 'e' }]],
+    ],
+    [
+      'create-nat-gateway --vpc a --subnet web --name out --private --ip 1',
+      [['addNatGateway', { vpc: 'a', subnet: 'web', name: 'out', ip: '1', connectivity: 'private' }]],
+    ],
+    ['delete-nat-gateway --vpc a --name out', [['deleteNatGateway', 'a', 'out']]],
+    ['allocate-address --name e --address 1', [['allocateElasticIp', 'e', '1']]],
+    ['release-address --name e', [['releaseElasticIp', 'e']]],
+    ['associate-address --name e --vpc a --instance web', [['associateElasticIp', 'e', 'a', 'web']]],
+    ['disassociate-address --name e', [['disassociateElasticIp', 'e']]],
     ['unpeer-vpcs --vpc1 a --vpc2 b', [['unpeer', 'a', 'b']]],
     ['delete-security-group --vpc a --name g', [['deleteSecurityGroup', 'a', 'g']]],
     ['clear-policy --vpc a --subnet web', [['clearPolicy', 'a', 'web']]],
   ])('%s', async (line, expected) => {
-    const { library, calls, options } = transacting(EMPTY_PLAN, { addInstance: instance });
+    const { library, calls, options } = transacting(EMPTY_PLAN, { addInstance: instance, addNatGateway: instance });
     const { exitCode, stderr } = await vpcctl(line.split(' '), { library });
     expect([exitCode, stderr]).toEqual([0, '']);
     expect(calls).toEqual(expected);
@@ -776,7 +804,11 @@ this machine was started anew: run \`vpcctl restore\`
     const library = { ...transacting(EMPTY_PLAN).library, apps: () => [] };
     expect((await vpcctl(argv, { library })).stdout).toMatch(/^vpc a {2}10\.1\.0\.0\/16/);
     const document = JSON.parse((await vpcctl([...argv, '--json'], { library })).stdout);
-    expect(document).toEqual({ ...VPC_A, peerings: [{ vpcs: ['a', 'b'], allowCidrs: null }], apps: [] });
+    expect(document).toEqual({
+      ...VPC_A,
+      peerings: [{ vpcs: ['a', 'b'], allowCidrs: null, routes: 'auto' }],
+      apps: [],
+    });
   });
 
   test('show-policy', async () => {

@@ -94,6 +94,7 @@ export const VPC_A: VpcView = {
       cidr: '10.1.2.0/24',
       gateway: '10.1.2.1',
       kind: 'private',
+      routeTable: 'main',
       reachableFromHost: false,
       policy: null,
       instances: [],
@@ -103,6 +104,7 @@ export const VPC_A: VpcView = {
       cidr: '10.1.1.0/24',
       gateway: '10.1.1.1',
       kind: 'public',
+      routeTable: 'public',
       reachableFromHost: true,
       policy: {
         ingress: [
@@ -116,12 +118,15 @@ export const VPC_A: VpcView = {
           subnet: 'web',
           ip: '10.1.1.4',
           publicIp: '198.51.100.7',
+          elasticIp: null,
           namespace: 'vpc.a.web',
           securityGroups: ['default', 'site'],
         },
       ],
     },
   ],
+  routeTables: [],
+  natGateways: [],
   securityGroups: [
     {
       name: 'site',
@@ -142,6 +147,8 @@ export const VPC_B: VpcView = {
   mtu: 1500,
   namespace: 'vpc.b',
   subnets: [],
+  routeTables: [],
+  natGateways: [],
   securityGroups: [],
   peers: ['a'],
 };

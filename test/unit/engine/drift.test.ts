@@ -71,12 +71,12 @@ describe('what is missing', () => {
     ['link|vpc.a|eni0a', 'instance a/w: its link is missing from the kernel'],
     ['addr|vpc.a|lo|10.0.2.1/32', "subnet a/db: its gateway's address 10.0.2.1/32 is missing from the kernel"],
     ['addr||vpc-edge', 'edge: its address 169.254.128.1/30 on the host is missing from the kernel'],
-    ['route|vpc.a|254|10.1.0.0/16', 'peering a - b: route to peer b (10.1.0.0/16) is missing from the kernel'],
-    ['route|vpc.a|100|default', 'internet gateway of vpc a: the route to the internet is missing from the kernel'],
+    ['route|vpc.a|100|10.1.0.0/16', 'peering a - b: route to peer b (10.1.0.0/16) is missing from the kernel'],
+    ['route|vpc.a|101|default', 'route table a/public: the route to everywhere else is missing from the kernel'],
     ['route|vpc.a|254|10.0.0.0/16|1000', 'vpc a: the route that keeps 10.0.0.0/16 inside is missing from the kernel'],
     ['route||254|10.0.1.0/24', 'subnet a/web: the route to it on the host is missing from the kernel'],
     ['route|vpc-edge|254|198.51.100.0/24', 'edge: the route to 198.51.100.0/24 in the edge is missing from the kernel'],
-    ['rule|vpc.a', 'subnet a/web: the rule that leads it to the internet is missing from the kernel'],
+    ['rule|vpc.a', 'subnet a/web: the rule that leads it to its route table is missing from the kernel'],
     ['neigh|vpc.a.w|eth0', 'instance a/w: the neighbour entry for 10.0.1.1 is missing from the kernel'],
     ['route|vpc.a|254|10.0.1.4/32', 'instance a/w: the route to it in the router of a is missing from the kernel'],
     [
@@ -161,7 +161,7 @@ test('what was changed says how', async () => {
     'instance a/w: its link is down',
     'instance a/d: the neighbour entry for 10.0.2.1 has mac 02:00:00:00:00:01 instead of 06:76:70:63:00:01',
     'instance a/w: its membership of its security groups was changed',
-    'subnet a/web: the rule that leads it to the internet has table 7 instead of 100',
+    'subnet a/web: the rule that leads it to its route table has table 7 instead of 101',
     'vpc a: the setting net.ipv4.ip_forward in the router of a is 0 instead of 1',
   ]);
   const down = drift.find(({ sentence }) => sentence === 'instance a/w: its link is down');

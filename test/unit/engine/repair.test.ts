@@ -254,9 +254,9 @@ describe('a repair', () => {
     const before = snapshot(kernel);
     const find = (key: string): KernelObject => vpcctl.recorded().find((row) => rowKey(row) === key) as KernelObject;
     kernel.tamper(find('nft-table|vpc.b|inet|vpcctl'));
-    kernel.tamper(find('route|vpc.a|254|10.1.0.0/16'));
+    kernel.tamper(find('route|vpc.a|100|10.1.0.0/16'));
     const { repaired, left } = await vpcctl.repair({ vpc: 'a' });
-    expect(repaired.map(({ object }) => object)).toEqual(['route vpc.a 254 10.1.0.0/16']);
+    expect(repaired.map(({ object }) => object)).toEqual(['route vpc.a 100 10.1.0.0/16']);
     expect(left.length).toBeGreaterThan(0);
     expect(left.every(({ object }) => object.startsWith('nft-element vpc.b inet vpcctl '))).toBe(true);
     expect((await vpcctl.repair()).left).toEqual([]);

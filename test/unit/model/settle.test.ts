@@ -60,7 +60,7 @@ describe('the internet gateway and the edge', () => {
     const made = small();
     made.transact((tx) => addSubnet(tx, PUBLIC));
     made.transact((tx) => deleteSubnet(tx, 'a', 'p'));
-    expect(made.all().map(({ kind }) => kind)).toEqual(['group', 'subnet', 'vpc']);
+    expect(made.all().map(({ kind }) => kind)).toEqual(['group', 'route-table', 'subnet', 'vpc']);
   });
 
   test('need an uplink, unless told that there is none', () => {
@@ -390,12 +390,22 @@ describe('touched', () => {
   });
 
   test('by a block of the VPC: its peerings, and who says vpc; of a peer: who says peers', () => {
-    expect(touched(made(), (tx) => addVpcBlock(tx, 'a', '10.9.0.0/24' as Cidr))).toEqual(['peering/a/b', 'v']);
-    expect(touched(made(), (tx) => addVpcBlock(tx, 'b', '10.9.0.0/24' as Cidr))).toEqual(['peering/a/b', 'q']);
+    expect(touched(made(), (tx) => addVpcBlock(tx, 'a', '10.9.0.0/24' as Cidr))).toEqual([
+      'peering/a/b',
+      'route-table/a/main',
+      'route-table/b/main',
+      'v',
+    ]);
+    expect(touched(made(), (tx) => addVpcBlock(tx, 'b', '10.9.0.0/24' as Cidr))).toEqual([
+      'peering/a/b',
+      'q',
+      'route-table/a/main',
+      'route-table/b/main',
+    ]);
   });
 
   test('by a peering: who says peers', () => {
-    expect(touched(made(), (tx) => unpeer(tx, 'a', 'b'))).toEqual(['q']);
+    expect(touched(made(), (tx) => unpeer(tx, 'a', 'b'))).toEqual(['q', 'route-table/a/main', 'route-table/b/main']);
   });
 
   test('by a subnet that gets another block or gateway: its instances', () => {

@@ -3,6 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { VpcctlError } from '../../../src/errors.js';
+import * as lookup from '../../../src/model/lookup.js';
 import { type Draft, findKind } from '../../../src/model/reader.js';
 import type { Instance, Resource, Subnet, Vpc } from '../../../src/model/resources.js';
 import type { HostFacts } from '../../../src/model/settle.js';
@@ -16,7 +17,7 @@ import { attempt, essence, HOST, transactions, World, world } from './support.js
 
 /** The settings of a world, said or not, as they are; everything else as it is. */
 function essences(made: World): string[] {
-  const settings = verbs.installationOf(made.reader);
+  const settings = lookup.installationOf(made.reader);
   return [settings, ...made.all().filter(({ kind }) => kind !== 'installation')].map(essence);
 }
 
@@ -140,7 +141,7 @@ describe('a VPC of a spec becomes what it says', () => {
     }));
     expect(made.get<Vpc>('vpc/a').cidrs).toEqual(['10.0.0.0/16']);
     expect(findKind(made.reader, 'instance', 'instances:a').map(({ name }) => name)).toEqual(['web-1']);
-    expect(verbs.subnetsOf(made.reader, 'a').map(({ name }) => name)).toEqual(['web']);
+    expect(lookup.subnetsOf(made.reader, 'a').map(({ name }) => name)).toEqual(['web']);
   });
 
   test('groups that name each other go together, and the default group is AWS’s again', () => {
@@ -216,7 +217,7 @@ describe('a name', () => {
   test('destroy removes what the spec lists, peered or not', () => {
     const made = world(apply(RICH));
     made.transact((tx) => destroySpec(tx, { vpcs: { a: { cidr: '10.0.0.0/16' }, nowhere: { cidr: '10.0.0.0/16' } } }));
-    expect(made.all().map(({ kind }) => kind)).toEqual(['group', 'installation', 'vpc']);
+    expect(made.all().map(({ kind }) => kind)).toEqual(['group', 'installation', 'route-table', 'vpc']);
   });
 });
 

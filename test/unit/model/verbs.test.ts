@@ -1,6 +1,7 @@
 /** Every rule of the verbs: what is refused, with its words, and what is taken. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import * as lookup from '../../../src/model/lookup.js';
 import { Draft, findKind, MemoryReader } from '../../../src/model/reader.js';
 import { type Instance, ids, type Subnet, type Vpc } from '../../../src/model/resources.js';
 import * as verbs from '../../../src/model/verbs.js';
@@ -470,8 +471,8 @@ describe('deleting', () => {
     const made = small();
     made.transact((tx) => addInstance(tx, { vpc: 'a', subnet: 'p', name: 'x' }));
     made.transact((tx) => expect(deleteVpc(tx, 'a')).toBe(true));
-    expect(made.all().map(({ kind }) => kind)).toEqual(['group', 'vpc']);
-    expect(made.all()).toMatchObject([{ vpc: 'b' }, { name: 'b' }]);
+    expect(made.all().map(({ kind }) => kind)).toEqual(['group', 'route-table', 'vpc']);
+    expect(made.all()).toMatchObject([{ vpc: 'b' }, { vpc: 'b' }, { name: 'b' }]);
   });
 
   test('a VPC that is peered needs force', () => {
@@ -646,13 +647,13 @@ describe('peering', () => {
   test('takes part with the allowed blocks, each address once', () => {
     const made = four();
     made.transact((tx) => peer(tx, 'a', 'b', ['10.0.0.0/8', '10.0.0.0/15', '10.1.1.0/24']));
-    const peering = verbs.peeringsOf(made.reader, 'a')[0] as NonNullable<ReturnType<typeof verbs.peeringsOf>[0]>;
-    const blocks = (name: string): Cidr[] => verbs.peeredCidrs(peering, made.get<Vpc>(ids.vpc(name)));
+    const peering = lookup.peeringsOf(made.reader, 'a')[0] as NonNullable<ReturnType<typeof lookup.peeringsOf>[0]>;
+    const blocks = (name: string): Cidr[] => lookup.peeredCidrs(peering, made.get<Vpc>(ids.vpc(name)));
     expect(blocks('a')).toEqual(['10.0.0.0/16']);
     expect(blocks('b')).toEqual(['10.1.0.0/16']);
     made.transact((tx) => peer(tx, 'a', 'b', ['10.0.1.0/24', '10.1.1.0/25', '10.1.1.0/24']));
-    const narrow = verbs.peeringsOf(made.reader, 'a')[0] as typeof peering;
-    expect(verbs.peeredCidrs(narrow, made.get<Vpc>('vpc/b'))).toEqual(['10.1.1.0/24']);
+    const narrow = lookup.peeringsOf(made.reader, 'a')[0] as typeof peering;
+    expect(lookup.peeredCidrs(narrow, made.get<Vpc>('vpc/b'))).toEqual(['10.1.1.0/24']);
   });
 });
 
@@ -744,7 +745,7 @@ describe('configure', () => {
     const made = small();
     made.transact((tx) => addInstance(tx, { vpc: 'a', subnet: 'p', name: 'x', publicIp: '198.51.100.7' }));
     expect(refused(made, (tx) => configure(tx, { publicPool: '203.0.113.0/24' }))).toBe(
-      'CONFLICT: the public pool 198.51.100.0/24 is in use: instance a/x has 198.51.100.7; delete the public instances first',
+      'CONFLICT: the public pool 198.51.100.0/24 is in use: instance a/x has 198.51.100.7; delete what has a public address first',
     );
   });
 

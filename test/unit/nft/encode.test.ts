@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { edgeRuleset, hostRuleset, routerRuleset } from '../../../src/lower/firewall.js';
 import { decodeRuleset } from '../../../src/nft/decode.js';
-import { encodeTransaction, isNftRow } from '../../../src/nft/encode.js';
+import { encodeParts, isNftRow } from '../../../src/nft/encode.js';
 import type { Change } from '../../../src/objects/change.js';
 import type { NftElementRow, NftRow } from '../../../src/objects/kernel-object.js';
 import { attempt, byKey, refusal, transactions, World } from '../model/support.js';
@@ -19,6 +19,7 @@ const element = (set: string, key: NftElementRow['key'], data?: number | string)
 });
 const create = (...rows: readonly NftRow[]): Change[] => rows.map((row) => ({ op: 'create', row }));
 const remove = (...rows: readonly NftRow[]): Change[] => rows.map((row) => ({ op: 'delete', row }));
+const commandsOf = (changes: readonly Change[]) => Object.values(encodeParts(changes)).flat();
 
 interface Body {
   readonly family?: string;
@@ -30,7 +31,7 @@ interface Body {
 /** What `nft -j -n list ruleset` prints after a document that makes things in an empty namespace, as 1.0.6 does. */
 function listing(changes: readonly Change[]): string {
   const objects: Record<string, Body>[] = [];
-  for (const command of encodeTransaction(changes).nftables) {
+  for (const command of commandsOf(changes)) {
     const [verb, object] = Object.entries(command)[0] as [string, Record<string, Body>];
     const [kind, body] = Object.entries(object)[0] as [string, Body];
     if (kind !== 'element') {
@@ -102,11 +103,11 @@ describe('rows written and listed are the rows', () => {
   });
 });
 
-describe('encodeTransaction', () => {
+describe('encodeParts', () => {
   test('writes an element of single values in a set of ranges with a range of one: else nft does not find it to delete it', () => {
     const exact = element('s', [7, '10.0.0.1', 6, 80]);
     const elem = (row: NftElementRow) => {
-      const [command] = encodeTransaction(remove(row)).nftables as { delete: { element: Body } }[];
+      const [command] = commandsOf(remove(row)) as { delete: { element: Body } }[];
       return command?.delete.element.elem;
     };
     expect(elem({ ...exact, interval: true })).toEqual([{ concat: [7, '10.0.0.1', 6, { range: [80, 80] }] }]);
@@ -135,13 +136,15 @@ describe('encodeTransaction', () => {
       ),
     ];
     const at = { family: 'inet', table: 'vpcctl' };
-    expect(encodeTransaction(changes)).toEqual({
-      nftables: [
+    expect(encodeParts(changes)).toEqual({
+      structure: [
         { create: { table: { family: 'inet', name: 'vpcctl' } } },
         { add: { set: { ...at, name: 's', type: ['mark', 'ipv4_addr', 'inet_service'], flags: ['interval'] } } },
         { add: { map: { ...at, name: 'm', type: 'ipv4_addr', map: 'mark' } } },
         { add: { chain: { ...at, name: 'input', type: 'filter', hook: 'input', prio: 0, policy: 'drop' } } },
         { add: { rule: { ...at, chain: 'input', expr: [{ drop: null }] } } },
+      ],
+      elements: [
         { add: { element: { ...at, name: 'm', elem: [['10.0.0.1', 5]] } } },
         {
           add: {
@@ -158,13 +161,13 @@ describe('encodeTransaction', () => {
 
   test('takes elements away before it adds any, one command a set, so that data may change', () => {
     const old = element('m', ['10.0.0.1'], 5);
-    const document = encodeTransaction([
+    const commands = commandsOf([
       ...create(element('m', ['10.0.0.3'], 7)),
       { op: 'update', row: element('m', ['10.0.0.1'], 6), old },
       ...remove(element('m', ['10.0.0.2'], 5)),
     ]);
     const at = { family: 'inet', table: 'vpcctl', name: 'm' };
-    expect(document.nftables).toEqual([
+    expect(commands).toEqual([
       {
         delete: {
           element: {
@@ -193,7 +196,7 @@ describe('encodeTransaction', () => {
   test('deletes a table with all that is in it by one command', () => {
     const other: NftRow = { kind: 'nft-table', ...AT, family: 'bridge' };
     const rows = [...routerRuleset('n'), element('profile', ['10.0.0.1'], 1), other];
-    expect(encodeTransaction(remove(...rows)).nftables).toEqual([
+    expect(commandsOf(remove(...rows))).toEqual([
       { delete: { table: { family: 'inet', name: 'vpcctl' } } },
       { delete: { table: { family: 'bridge', name: 'vpcctl' } } },
     ]);
@@ -209,14 +212,14 @@ describe('encodeTransaction', () => {
       old: { kind: 'nft-rule', ...AT, chain: 'input', index: 0, expr: [] },
     },
   ])('refuses to change what is static: $op $row.kind', (change) => {
-    expect(refusal(() => encodeTransaction([change]))).toEqual({
+    expect(refusal(() => encodeParts([change]))).toEqual({
       code: 'KERNEL',
       line: `${change.row.kind} vpcctl of n can only change with its whole table`,
     });
   });
 
   test('is for the firewall alone', () => {
-    expect(() => encodeTransaction([{ op: 'create', row: { kind: 'netns', ns: 'n' } }])).toThrow('not a firewall row');
+    expect(() => encodeParts([{ op: 'create', row: { kind: 'netns', ns: 'n' } }])).toThrow('not a firewall row');
   });
 });
 
@@ -227,9 +230,9 @@ describe('a table in place of another', () => {
   const rows = [table, rule, chain, { kind: 'nft-set', ...AT, set: 's', type: ['mark'] } as const, element('s', [7])];
 
   test('is made in the transaction that removes the old one, whether or not that is there', () => {
-    const { nftables } = encodeTransaction([{ op: 'replace', row: table, rows, old: [] }]);
+    const commands = commandsOf([{ op: 'replace', row: table, rows, old: [] }]);
     expect(
-      nftables.map((command) =>
+      commands.map((command) =>
         Object.entries(command).map(([verb, what]) => `${verb} ${Object.keys(what as object)}`),
       ),
     ).toEqual([
@@ -244,8 +247,8 @@ describe('a table in place of another', () => {
   });
 
   test('without rows is none', () => {
-    const { nftables } = encodeTransaction([{ op: 'replace', row: table, rows: [], old: rows }]);
-    expect(nftables.map((command) => Object.keys(command))).toEqual([['add'], ['delete']]);
+    const commands = commandsOf([{ op: 'replace', row: table, rows: [], old: rows }]);
+    expect(commands.map((command) => Object.keys(command))).toEqual([['add'], ['delete']]);
   });
 });
 

@@ -6,9 +6,11 @@ import type {
   EgressRuleSpec,
   IngressRuleSpec,
   InstanceSpec,
+  NatGatewaySpec,
   PartySpec,
   PolicyFile,
   PolicyRuleSpec,
+  RouteTableSpec,
   Spec,
 } from '../../../src/spec/types.js';
 
@@ -97,7 +99,14 @@ function named<T>(value: fc.Arbitrary<T>): fc.Arbitrary<Record<string, T>> {
 }
 
 const subnet = some(
-  { cidr, public: fc.boolean(), gateway: address, addressing: fc.constantFrom('cloud', 'plain'), policy },
+  {
+    cidr,
+    public: fc.boolean(),
+    routeTable: name,
+    gateway: address,
+    addressing: fc.constantFrom('cloud', 'plain'),
+    policy,
+  },
   ['cidr'],
 );
 const instance = some<InstanceSpec>(
@@ -105,6 +114,7 @@ const instance = some<InstanceSpec>(
     subnet: name,
     ip: address,
     publicIp: fc.oneof(fc.boolean(), address),
+    elasticIp: name,
     securityGroups: fc.array(name, { maxLength: 3 }),
   },
   ['subnet'],
@@ -114,11 +124,33 @@ const securityGroup = some({
   ingress: fc.array(ingressRule, { maxLength: 3 }),
   egress: fc.array(egressRule, { maxLength: 3 }),
 });
+const routeTable = some<RouteTableSpec>({
+  routes: fc.array(
+    fc.record(
+      {
+        destination: cidr,
+        target: fc.oneof(
+          fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
+          some({ natGateway: name }, ['natGateway']),
+          some({ peering: name }, ['peering']),
+        ),
+      },
+      { noNullPrototype: true },
+    ),
+    { maxLength: 3 },
+  ),
+});
+const natGateway = some<NatGatewaySpec>(
+  { subnet: name, ip: address, connectivity: fc.constantFrom('public', 'private'), elasticIp: name },
+  ['subnet'],
+);
 const vpc = some(
   {
     cidr,
     secondaryCidrs: fc.array(cidr, { maxLength: 3 }),
     subnets: named(subnet),
+    routeTables: named(routeTable),
+    natGateways: named(natGateway),
     securityGroups: named(securityGroup),
     instances: named(instance),
   },
@@ -133,10 +165,19 @@ export const anySpec = some(
       poolRouted: fc.boolean(),
       uplink: fc.constantFrom('auto', 'none', 'eth0', 'true', '0'),
     }),
+    elasticIps: named(some({ address })),
     vpcs: named(vpc),
-    peerings: fc.array(some({ vpcs: fc.tuple(name, name), allowCidrs: fc.array(cidr, { maxLength: 2 }) }, ['vpcs']), {
-      maxLength: 3,
-    }),
+    peerings: fc.array(
+      some(
+        {
+          vpcs: fc.tuple(name, name),
+          allowCidrs: fc.array(cidr, { maxLength: 2 }),
+          routes: fc.constantFrom('auto', 'manual'),
+        },
+        ['vpcs'],
+      ),
+      { maxLength: 3 },
+    ),
   },
   ['vpcs'],
 ) as unknown as fc.Arbitrary<Spec>;

@@ -162,14 +162,14 @@ describe('problems of the schema', () => {
       'vpcs:\n  a: { cidr: 10.0.0.0/16, security_groups: {}, instanes: {}, color: red }',
       ['security_groups', 'instanes', 'color'].map((key, index) => {
         const near = ['; did you mean "securityGroups"?', '; did you mean "instances"?', ''][index];
-        const allowed = 'cidr, secondaryCidrs, subnets, securityGroups, instances';
+        const allowed = 'cidr, secondaryCidrs, subnets, routeTables, natGateways, securityGroups, instances';
         return `2:${[27, 48, 62][index]} vpcs.a.${key} | vpcs.a: unknown key "${key}": expected ${allowed}${near}`;
       }),
     ],
     [
       'vpcs: {}\n<<: {name: a}',
       [
-        '2:1 "<<" | unknown key "<<": expected name, settings, vpcs, peerings; merge keys are not read: an alias stands for a whole value',
+        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, vpcs, peerings; merge keys are not read: an alias stands for a whole value',
       ],
     ],
     [
@@ -500,7 +500,7 @@ describe('validateSpec', () => {
             path: 'vpcs.a.cidr',
           },
           {
-            message: 'unknown key "nmae": expected name, settings, vpcs, peerings; did you mean "name"?',
+            message: 'unknown key "nmae": expected name, settings, elasticIps, vpcs, peerings; did you mean "name"?',
             path: 'nmae',
           },
         ],
