@@ -70,6 +70,8 @@ enum Protocol { kTcp, kUdp, kIcmp, kProtocols };
 static const char* const kNames[kProtocols] = {"tcp", "udp", "icmp"};
 static const int kNumbers[kProtocols] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP};
 
+static const char kUnnamed[] = "EUNNAMED";
+
 /* What epoll gives back: what it is about, and which. */
 enum About { kInput, kRaw, kListener, kGuest, kProbe, kProbeAgain };
 
@@ -144,7 +146,7 @@ static uint64_t random_number(void) {
 
 static int fail(const char* what) {
   const int error = errno;
-  fprintf(stderr, "vpcctl-probe: %s: %s (%s)\n", what, errno_name(error), strerror(error));
+  fprintf(stderr, "vpcctl-probe: %s: %s (%s)\n", what, errno_name(error, kUnnamed), strerror(error));
   return kFailed;
 }
 
@@ -402,7 +404,7 @@ static void tell_failure(struct Probe* probe, int attempt, int error) {
   if (error == ECONNREFUSED) verdict = "refused";
   if (error == EHOSTUNREACH || error == ENETUNREACH || error == EHOSTDOWN) verdict = "unreachable";
   if (error == ETIMEDOUT) verdict = "timeout";
-  tell_result(probe, verdict, attempt, now_us(), NULL, errno_name(error));
+  tell_result(probe, verdict, attempt, now_us(), NULL, errno_name(error, kUnnamed));
 }
 
 /* Every port has its turn before one comes again, so that no attempt is taken for a part of what was before. */
@@ -707,7 +709,7 @@ static void begin_listening(enum Protocol protocol, uint16_t port) {
   *one = (struct Listener){-1, protocol, port};
   errno = 0;
   if (protocol != kIcmp) one->fd = open_listener(protocol, port, (uint32_t)listener_count);
-  say("listen %s\n", protocol == kIcmp || one->fd >= 0 ? "ok" : errno_name(errno));
+  say("listen %s\n", protocol == kIcmp || one->fd >= 0 ? "ok" : errno_name(errno, kUnnamed));
   listener_count += 1;
 }
 

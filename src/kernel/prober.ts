@@ -73,7 +73,7 @@ const LAST_NUMBER = 2 ** 32;
 const STOP_MS = 2_000;
 
 const TOKEN = /^[0-9a-f]{16}$/;
-const ERRNO = /^E[A-Z0-9]+$|^unknown error$/;
+const ERRNO = /^E[A-Z0-9]+$/;
 const PROTOCOLS: readonly ProbeProtocol[] = ['tcp', 'udp', 'icmp'];
 const VERDICTS: readonly Verdict[] = ['answered', 'open', 'refused', 'unreachable', 'timeout', 'error'];
 
@@ -139,9 +139,8 @@ function resultOf(words: readonly string[]): Reply | undefined {
     }
     return { type: 'result', number, outcome: { ...common, answer: { by: last, address, port } } };
   }
-  const errno = words.slice(7).join(' ');
-  if (at !== '-' || !(errno === '-' || ERRNO.test(errno))) return undefined;
-  return { type: 'result', number, outcome: verdict === 'error' ? { ...common, errno } : common };
+  if (words.length !== 8 || at !== '-' || !(last === '-' || ERRNO.test(last))) return undefined;
+  return { type: 'result', number, outcome: verdict === 'error' ? { ...common, errno: last } : common };
 }
 
 /** A line to the prober, without its end. */
