@@ -102,9 +102,10 @@ class World {
 
   instances() {
     return this.vpcctl.list().vpcs.flatMap(({ name: vpc }) => {
-      const { peers, subnets } = this.vpcctl.inspect(vpc);
+      const { peers, subnets, natGateways } = this.vpcctl.inspect(vpc);
+      const nats = natGateways.flatMap(({ ip, publicIp }) => [ip, ...(publicIp === null ? [] : [publicIp])]);
       return subnets.flatMap(({ gateway, instances }) =>
-        instances.map((one) => ({ ...one, vpc, peers, gateway, end: `${vpc}/${one.name}` })),
+        instances.map((one) => ({ ...one, vpc, peers, nats, gateway, end: `${vpc}/${one.name}` })),
       );
     });
   }
@@ -137,7 +138,7 @@ class World {
       for (const address of OUTSIDE) ask(one.end, one.end, `internet:${address}`, address);
       ask(one.end, one.end, 'host', HOST_INSIDE);
       const near = instances.filter(({ vpc }) => one.peers.includes(vpc)).slice(0, 1);
-      for (const address of new Set([one.gateway, ...near.map(({ gateway }) => gateway), NOBODYS])) {
+      for (const address of new Set([one.gateway, ...near.map(({ gateway }) => gateway), ...one.nats, NOBODYS])) {
         ask(one.end, one.end, address, address);
       }
       for (const address of OUTSIDE) {
@@ -153,15 +154,20 @@ class World {
   /** Sends them all at once, by new connections each. */
   async answers(asked: readonly Asked[], timeoutMs: number): Promise<Answered[]> {
     const outcomes = new Map<Asked, ProbeOutcome>();
-    const sending = [...this.#probers].map(async ([end, prober]) => {
-      const own = asked.filter(({ from }) => from === end);
-      const results = await prober.probe(own.map(({ probe }) => ({ ...probe, timeoutMs })));
-      for (const [at, one] of own.entries()) outcomes.set(one, results[at] as ProbeOutcome);
+    const sent = Promise.all(
+      [...this.#probers].map(async ([end, prober]) => {
+        const own = asked.filter(({ from }) => from === end);
+        const results = await prober.probe(own.map(({ probe }) => ({ ...probe, timeoutMs })));
+        for (const [at, one] of own.entries()) outcomes.set(one, results[at] as ProbeOutcome);
+      }),
+    );
+    sent.catch(() => {
+      // Waited for below, if nothing is thrown before.
     });
     // The packets are on their way before this process is busy.
     await sleep(1);
     const analyses = asked.map(({ query }) => this.vpcctl.analyze(query));
-    await Promise.all(sending);
+    await sent;
     const got = new Map<string, string[]>();
     for (const [end, prober] of this.#probers) {
       const { found, lost } = await prober.arrivals();

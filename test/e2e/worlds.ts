@@ -7,6 +7,9 @@ import type {
   PeeringSpec,
   PolicyRuleSpec,
   PolicySpec,
+  RouteSpec,
+  RouteTableSpec,
+  RouteTargetSpec,
   SecurityGroupSpec,
   Spec,
   SubnetSpec,
@@ -162,7 +165,79 @@ function peering(chance: Chance, first: string, second: string, vpcs: Spec['vpcs
     return chance.some([cidr, ...Object.values(subnets).map((subnet) => subnet.cidr)], 1, 2);
   };
   const allowCidrs = chance.of(0.4) ? [...new Set([...side(first), ...side(second)])] : undefined;
-  return { vpcs: [first, second], ...(allowCidrs === undefined ? {} : { allowCidrs }) };
+  return {
+    vpcs: [first, second],
+    ...(allowCidrs === undefined ? {} : { allowCidrs }),
+    ...(chance.of(0.25) ? { routes: 'manual' as const } : {}),
+  };
+}
+
+/** Names of the NAT gateway and of the route table that some VPCs have besides `main`. */
+const NAT = 'nat';
+const TABLE = 'own';
+
+function route(chance: Chance, name: string, vpcs: Spec['vpcs']): RouteSpec {
+  const { natGateways = {} } = vpcs[name] as VpcSpec;
+  const others = Object.entries(vpcs).filter(([other]) => other !== name);
+  const [peer, { cidr, subnets: homes = {} }] = chance.pick(others);
+  const theirs = [cidr, ...Object.values(homes).map((home) => home.cidr)];
+  const gateways = Object.keys(natGateways).map((natGateway) => ({ natGateway }));
+  const ways: RouteTargetSpec[] = ['internet-gateway', 'blackhole', ...gateways, ...gateways, ...gateways];
+  if (chance.of(0.4))
+    return { destination: chance.pick(theirs), target: chance.of(0.7) ? { peering: peer } : chance.pick(ways) };
+  const outside = [
+    '0.0.0.0/0',
+    '0.0.0.0/0',
+    '0.0.0.0/0',
+    '203.0.113.0/24',
+    `${INTERNET_SERVER}/32`,
+    `${INTERNET_GATEWAY}/32`,
+    POOL,
+  ];
+  return { destination: chance.pick(outside), target: chance.pick(ways) };
+}
+
+function routes(chance: Chance, name: string, vpcs: Spec['vpcs']): RouteTableSpec {
+  const made = chance.list(1, 4, () => route(chance, name, vpcs));
+  return { routes: [...new Map(made.map((one) => [one.destination, one])).values()] };
+}
+
+/** Some of the VPCs with a NAT gateway, and with route tables of their own. */
+function withRouting(
+  chance: Chance,
+  vpcs: Spec['vpcs'],
+  peered: (name: string, target: RouteTargetSpec) => boolean,
+): Spec['vpcs'] {
+  const made: Record<string, VpcSpec> = { ...vpcs };
+  for (const [name, vpc] of Object.entries(vpcs)) {
+    if (!chance.of(0.4)) continue;
+    const subnet = chance.pick(Object.keys(vpc.subnets ?? {}));
+    made[name] = {
+      ...vpc,
+      natGateways: { [NAT]: { subnet, ...(chance.of(0.2) ? { connectivity: 'private' as const } : {}) } },
+    };
+  }
+  for (const [name, vpc] of Object.entries(made)) {
+    if (!chance.of(0.5)) continue;
+    const tables = chance.some(['main', TABLE], 1, 2);
+    const filled = tables.map((table) => {
+      const all = routes(chance, name, made).routes ?? [];
+      return [table, { routes: all.filter(({ target }) => peered(name, target)) }] as const;
+    });
+    const homes = Object.entries(vpc.subnets ?? {}).map(
+      ([subnet, spec]) => [subnet, chance.of(0.5) ? { ...spec, routeTable: chance.pick(tables) } : spec] as const,
+    );
+    made[name] = { ...vpc, subnets: Object.fromEntries(homes), routeTables: Object.fromEntries(filled) };
+  }
+  return made;
+}
+
+/** Whether a route may lead there: to a peer only where there is one. */
+function peeredBy(peerings: readonly PeeringSpec[]): (name: string, target: RouteTargetSpec) => boolean {
+  return (name, target) =>
+    typeof target === 'string' ||
+    !('peering' in target) ||
+    peerings.some(({ vpcs }) => vpcs.includes(name) && vpcs.includes(target.peering));
 }
 
 function instance(chance: Chance, subnet: string, isPublic: boolean, groups: readonly string[]): InstanceSpec {
@@ -225,7 +300,7 @@ export function randomSpec(chance: Chance): Spec {
     ...(chance.of(0.3) ? { poolRouted: true } : {}),
     ...(chance.of(0.1) ? { uplink: 'none' } : {}),
   };
-  return { name: 'world', settings, vpcs, peerings };
+  return { name: 'world', settings, vpcs: withRouting(chance, vpcs, peeredBy(peerings)), peerings };
 }
 
 // --- changing --------------------------------------------------------------------------------------------------------
@@ -269,6 +344,8 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'peering',
       'peering',
       'public',
+      'route',
+      'route',
     ] as const)
   ) {
     case 'rule': {
@@ -300,6 +377,16 @@ export function changed(chance: Chance, spec: Spec): Spec {
       if (at >= 0 && chance.of(0.5)) return { ...spec, peerings: without(all, at) };
       return { ...spec, peerings: [...(at < 0 ? all : without(all, at)), peering(chance, first, second, spec.vpcs)] };
     }
+    case 'route': {
+      const allowed = peeredBy(spec.peerings ?? []);
+      const tables = Object.keys(vpc.routeTables ?? {});
+      const which = chance.pick(tables.length === 0 ? ['main'] : tables);
+      const old = vpc.routeTables?.[which]?.routes ?? [];
+      const made = changeRules(chance, old, () => route(chance, name, spec.vpcs)).filter(({ target }) =>
+        allowed(name, target),
+      );
+      return put({ ...vpc, routeTables: replaced(vpc.routeTables, which, { routes: made }) });
+    }
     case 'public': {
       const of = Object.keys(vpc.instances ?? {});
       if (of.length === 0) return spec;
@@ -326,6 +413,8 @@ export function smaller(spec: Spec): Spec[] {
     found.push({ ...spec, peerings: without(all, at) });
     const { allowCidrs, ...rest } = all[at] as PeeringSpec;
     if (allowCidrs !== undefined) found.push({ ...spec, peerings: [...without(all, at), rest] });
+    const { routes: way, ...automatic } = all[at] as PeeringSpec;
+    if (way !== undefined) found.push({ ...spec, peerings: [...without(all, at), automatic] });
   }
   for (const [name, vpc] of Object.entries(spec.vpcs)) {
     for (const made of smallerVpcs(vpc)) found.push({ ...spec, vpcs: replaced(spec.vpcs, name, made) });
@@ -337,6 +426,19 @@ export function smaller(spec: Spec): Spec[] {
 function smallerVpcs(vpc: VpcSpec): VpcSpec[] {
   const found: VpcSpec[] = [];
   const { instances = {}, subnets: homes = {}, securityGroups = {} } = vpc;
+  const { routeTables: tables = {}, natGateways = {} } = vpc;
+  for (const name of Object.keys(natGateways)) {
+    found.push({ ...vpc, natGateways: replaced(natGateways, name, undefined) });
+  }
+  for (const [name, { routes: all = [] }] of Object.entries(tables)) {
+    found.push({ ...vpc, routeTables: replaced(tables, name, undefined) });
+    for (const at of all.keys()) {
+      found.push({ ...vpc, routeTables: replaced(tables, name, { routes: without(all, at) }) });
+    }
+  }
+  for (const [name, { routeTable, ...rest }] of Object.entries(homes)) {
+    if (routeTable !== undefined) found.push({ ...vpc, subnets: replaced<SubnetSpec>(homes, name, rest) });
+  }
   for (const name of Object.keys(instances)) found.push({ ...vpc, instances: replaced(instances, name, undefined) });
   for (const name of Object.keys(homes)) found.push({ ...vpc, subnets: replaced(homes, name, undefined) });
   for (const name of Object.keys(securityGroups)) {
