@@ -478,10 +478,11 @@ static int send_echo(const struct Probe* probe) {
 /* Sends the next attempt; false when the probe is decided. What the kernel has no room for now is as good as lost. */
 static int send_attempt(struct Probe* probe) {
   int error = 0;
-  int attempt = 0;
+  const int attempt = probe->protocol == kTcp ? probe->sent : 0;
+  /* Before it is sent: on this machine the answer may be there when that returns. */
+  if (probe->protocol == kTcp || probe->sent == 0) probe->sent_at[attempt] = now_us();
   switch (probe->protocol) {
     case kTcp:
-      attempt = probe->sent;
       error = open_attempt(probe, attempt);
       break;
     case kUdp:
@@ -495,8 +496,6 @@ static int send_attempt(struct Probe* probe) {
     default:
       error = send_echo(probe);
   }
-  const int64_t now = now_us();
-  if (probe->protocol == kTcp || probe->sent == 0) probe->sent_at[attempt] = now;
   probe->sent += 1;
   if (error == 0 || error == ENOBUFS || error == EAGAIN) return 1;
   /* The first attempt is under way. */

@@ -194,7 +194,6 @@ export class Prober {
   static async start(path: string): Promise<Prober> {
     const child = spawn(launcherPath(), ['--drop-caps', path, '--', proberPath()], {
       cwd: '/',
-      env: {},
       stdio: 'pipe',
     });
     child.stdin.on('error', () => {
