@@ -83,5 +83,6 @@ must(process.execPath, ['-e', check], { env: { ...process.env, PREBUILDS_ONLY: '
 must(String(launcher), ['', '--', 'true']);
 must(String(client), ['--version']);
 // Whatever it is allowed to do here, it ends with its standard input, or says what it is not.
-if (![0, 125].includes(spawnSync(String(prober), { input: '' }).status ?? -1)) throw new Error(`${prober} does not start`);
+if (![0, 125].includes(spawnSync(String(prober), { input: '' }).status ?? -1))
+  throw new Error(`${prober} does not start`);
 for (const name of readdirSync(folder).sort()) console.log(join('prebuilds', `linux-${process.arch}`, name));
