@@ -258,7 +258,8 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
   }
   const way = lookup.ways(vpc, table).find(({ block }) => lookup.isIn(destination, block));
   const peer = way?.target.type === 'peering' ? way.target.peering : undefined;
-  if (away !== undefined && away !== vpc && away !== peer) {
+  // Behind a NAT gateway the routes of its subnet decide.
+  if (away !== undefined && away !== vpc && away !== peer && way?.target.type !== 'nat-gateway') {
     return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
   }
   if (way !== undefined) return follow(walk, vpc, at, way);

@@ -378,6 +378,18 @@ describe('through a NAT gateway', () => {
     expect(analysis.return.at(-1)?.packet).toEqual({ source: OUTSIDE, destination: '10.1.2.10' });
   });
 
+  test('a peer is reached with its private address', () => {
+    const made = setting(
+      group('b', { ingress: [{ from: '10.1.1.0/24' }] }),
+      (draft) => addNatGateway(draft, { vpc: 'a', name: 'nat', subnet: 'web' }),
+      (draft) => setRoutes(draft, 'a', 'main', [{ destination: '10.2.0.0/16', target: { natGateway: 'nat' } }]),
+    );
+    const analysis = ask(made, 'a/db', 'b/app', 80);
+    expect(refusals(analysis)).toEqual([]);
+    expect(kinds(analysis)).toContain('peering');
+    expect(analysis.forward.at(-1)?.packet).toEqual({ source: '10.1.1.4', destination: '10.2.1.10' });
+  });
+
   test('that stands where its own routes lead back to it, nothing gets', () => {
     expect(refusals(ask(throughNat('db'), 'a/db', `internet:${OUTSIDE}`, 443))).toEqual([
       'nat gateway a/nat: the routes of its own subnet a/db lead back to it',
