@@ -51,6 +51,7 @@ export type {
   RouteView,
   SecurityGroupView,
   SubnetView,
+  TransitGatewayView,
   VpcView,
 } from './engine/view.js';
 export {
@@ -71,6 +72,7 @@ export type { Machine } from './kernel/machine.js';
 export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';
 export type { AddNatGateway } from './model/routing.js';
+export type { AttachVpc } from './model/transit.js';
 export type { AddInstance, AddSubnet, CreateVpc } from './model/verbs.js';
 export type { Change } from './objects/change.js';
 export type { KernelObject } from './objects/kernel-object.js';

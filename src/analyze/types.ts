@@ -67,6 +67,7 @@ export type ComponentKind =
   | 'policy'
   | 'peering'
   | 'nat-gateway'
+  | 'transit-gateway'
   | 'internet-gateway'
   /** Between the internet gateways, the host and the outside. */
   | 'border';

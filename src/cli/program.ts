@@ -17,6 +17,7 @@ import { addPrograms } from './commands/programs.js';
 import { addRepairs } from './commands/repair.js';
 import { addRouting } from './commands/routing.js';
 import { addSubnets } from './commands/subnet.js';
+import { addTransit } from './commands/transit.js';
 import { addVpcs } from './commands/vpc.js';
 import { addWatch } from './commands/watch.js';
 import { UsageError } from './failure.js';
@@ -68,6 +69,17 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
       'release-address',
       'associate-address',
       'disassociate-address',
+    ],
+    [
+      addTransit,
+      'create-transit-gateway',
+      'delete-transit-gateway',
+      'attach-vpc',
+      'detach-vpc',
+      'create-transit-gateway-route-table',
+      'delete-transit-gateway-route-table',
+      'create-transit-gateway-route',
+      'delete-transit-gateway-route',
     ],
     [addGroups, 'put-security-group', 'delete-security-group'],
     [addPolicies, 'apply-policy', 'show-policy', 'clear-policy'],

@@ -9,18 +9,28 @@ import * as elastic from '../model/elastic.js';
 import * as lookup from '../model/lookup.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind, getKind } from '../model/reader.js';
-import { describe, INSTALLATION_ID, type Instance, ids, type Resource } from '../model/resources.js';
+import { describe, type Instance, ids, type Resource } from '../model/resources.js';
 import type { AddNatGateway } from '../model/routing.js';
 import * as routing from '../model/routing.js';
 import { formatRoute } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
-import { applySpec, destroySpec, exportSpec } from '../model/spec.js';
+import { applySpec, destroyAll, destroySpec, exportSpec } from '../model/spec.js';
+import type { AttachVpc } from '../model/transit.js';
+import * as transit from '../model/transit.js';
 import * as verbs from '../model/verbs.js';
 import { quote } from '../net/quote.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
 import { countChanges } from '../plan/plan.js';
-import { validateRoute, validateSpec } from '../spec/schema.js';
-import type { PolicyFile, PolicySpec, RouteSpec, SecurityGroupSpec, SettingsSpec, Spec } from '../spec/types.js';
+import { validateRoute, validateSpec, validateTransitRoute } from '../spec/schema.js';
+import type {
+  PolicyFile,
+  PolicySpec,
+  RouteSpec,
+  SecurityGroupSpec,
+  SettingsSpec,
+  Spec,
+  TransitRouteSpec,
+} from '../spec/types.js';
 import {
   type DeployApp,
   type ExecOptions,
@@ -154,6 +164,20 @@ export interface Transaction {
   /** Gives an instance an elastic address for its public one; it is taken from the instance that has it. */
   associateElasticIp(name: string, vpc: string, instance: string): void;
   disassociateElasticIp(name: string): boolean;
+  /** Makes a transit gateway with its route table `default`. */
+  addTransitGateway(name: string): void;
+  /** CONFLICT while VPCs are attached, unless `force`. */
+  deleteTransitGateway(name: string, options?: { force?: boolean }): boolean;
+  /** Attaches a VPC to a transit gateway, or changes which of its route tables the attachment is for. */
+  attachVpc(args: AttachVpc): void;
+  /** Routes that lead through the attachment become black holes. */
+  detachVpc(transitGateway: string, vpc: string): boolean;
+  addTransitRouteTable(transitGateway: string, name: string): void;
+  /** CONFLICT for `default`, and while an attachment uses it. */
+  deleteTransitRouteTable(transitGateway: string, name: string): boolean;
+  /** Adds a static route, or gives the one to that destination another target. */
+  addTransitRoute(transitGateway: string, table: string, route: TransitRouteSpec): void;
+  deleteTransitRoute(transitGateway: string, table: string, destination: string): boolean;
   /** `routes`: `auto` (default): every route table of both leads to the other; `manual`: those that say so. */
   peer(first: string, second: string, allowCidrs?: readonly string[], routes?: 'auto' | 'manual'): void;
   unpeer(first: string, second: string): boolean;
@@ -194,6 +218,15 @@ function transactionOn(draft: Draft): Transaction {
     releaseElasticIp: (name) => elastic.releaseElasticIp(draft, name),
     associateElasticIp: (name, vpc, instance) => void elastic.associateElasticIp(draft, name, vpc, instance),
     disassociateElasticIp: (name) => elastic.disassociateElasticIp(draft, name),
+    addTransitGateway: (name) => void transit.addTransitGateway(draft, name),
+    deleteTransitGateway: (name, options) => transit.deleteTransitGateway(draft, name, options?.force),
+    attachVpc: (args) => void transit.attachVpc(draft, args),
+    detachVpc: (gateway, vpc) => transit.detachVpc(draft, gateway, vpc),
+    addTransitRouteTable: (gateway, name) => void transit.addTransitTable(draft, gateway, name),
+    deleteTransitRouteTable: (gateway, name) => transit.deleteTransitTable(draft, gateway, name),
+    addTransitRoute: (gateway, table, route) =>
+      void transit.addTransitRoute(draft, gateway, table, validateTransitRoute(route)),
+    deleteTransitRoute: (gateway, table, destination) => transit.deleteTransitRoute(draft, gateway, table, destination),
     peer: (first, second, allowCidrs, routes) => void verbs.peer(draft, first, second, allowCidrs, routes),
     unpeer: (first, second) => verbs.unpeer(draft, first, second),
     applyPolicy: (vpc, subnet, policy) => void verbs.applyPolicy(draft, vpc, subnet, policy),
@@ -204,7 +237,19 @@ function transactionOn(draft: Draft): Transaction {
 }
 
 /** What names a resource, and derived or bookkeeping properties: a plan does not show them. */
-const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'hostRoute', 'mtu', 'number', 'implied']);
+const UNSHOWN = new Set([
+  'kind',
+  'name',
+  'vpc',
+  'vpcs',
+  'cursor',
+  'profile',
+  'hostRoute',
+  'mtu',
+  'number',
+  'implied',
+  'transitGateway',
+]);
 /** Resources that follow from others. */
 const UNSHOWN_KINDS = new Set<Resource['kind']>(['profile']);
 
@@ -217,9 +262,17 @@ function propertiesOf(resource: Resource): Record<string, unknown> {
           ingress: resource.ingress.map((rule) => formatRule(rule, 'from')),
           egress: resource.egress.map((rule) => formatRule(rule, 'to')),
         }
-      : resource.kind === 'route-table'
-        ? { ...resource, routes: resource.routes.map(formatRoute) }
-        : resource;
+      : resource.kind === 'transit-route-table'
+        ? {
+            ...resource,
+            routes: resource.routes.map(({ target, ...route }) => ({
+              ...route,
+              target: transit.formatTransitTarget(target),
+            })),
+          }
+        : resource.kind === 'route-table'
+          ? { ...resource, routes: resource.routes.map(formatRoute) }
+          : resource;
   return Object.fromEntries(Object.entries(shown).filter(([key]) => !UNSHOWN.has(key)));
 }
 
@@ -420,14 +473,11 @@ export class Vpcctl {
     return this.#transact((draft) => applySpec(draft, checked), options);
   }
 
-  /** Deletes the VPCs of the spec; without one, every VPC of the installation and its settings. */
+  /** Deletes the VPCs of the spec, and what else of it nothing uses then; without one, all of the installation and its settings. */
   async destroy(spec?: Spec, options: RunOptions = {}): Promise<TransactionResult<void>> {
     return this.#transact((draft) => {
-      if (spec !== undefined) destroySpec(draft, spec);
-      else {
-        for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) verbs.deleteVpc(draft, vpc.name, true);
-        if (draft.get(INSTALLATION_ID) !== undefined) draft.remove(INSTALLATION_ID);
-      }
+      if (spec === undefined) destroyAll(draft);
+      else destroySpec(draft, spec);
     }, options);
   }
 

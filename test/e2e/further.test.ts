@@ -426,6 +426,16 @@ describe('every command', { sequential: true }, () => {
     },
     { args: ['associate-route-table', '--vpc', 'b', '--subnet', 'app', '--table', 'out'], dryRun: true },
     { args: ['allocate-address', '--name', 'e'], dryRun: true },
+    { args: ['create-transit-gateway', '--name', 'g'], dryRun: true },
+    { args: ['create-transit-gateway-route-table', '--transit-gateway', 'g', '--name', 't'], dryRun: true },
+    { args: ['attach-vpc', '--transit-gateway', 'g', '--vpc', 'a', '--table', 't'], dryRun: true },
+    {
+      args: [
+        ...['create-transit-gateway-route', '--transit-gateway', 'g', '--table', 't'],
+        ...['--destination', '10.8.0.0/16', '--target', 'vpc:a'],
+      ],
+      dryRun: true,
+    },
     { args: ['associate-address', '--name', 'e', '--vpc', 'a', '--instance', 'w2'], dryRun: true },
     { args: ['matrix', '--vpc', 'a'], dryRun: false },
     { args: ['list'], dryRun: false },
@@ -451,6 +461,16 @@ describe('every command', { sequential: true }, () => {
     { args: ['stop-app', '--vpc', 'a', '--subnet', 'web'], dryRun: true },
     { args: ['disassociate-address', '--name', 'e'], dryRun: true },
     { args: ['release-address', '--name', 'e'], dryRun: true },
+    {
+      args: [
+        ...['delete-transit-gateway-route', '--transit-gateway', 'g', '--table', 't'],
+        ...['--destination', '10.8.0.0/16'],
+      ],
+      dryRun: true,
+    },
+    { args: ['detach-vpc', '--transit-gateway', 'g', '--vpc', 'a'], dryRun: true },
+    { args: ['delete-transit-gateway-route-table', '--transit-gateway', 'g', '--name', 't'], dryRun: true },
+    { args: ['delete-transit-gateway', '--name', 'g'], dryRun: true },
     { args: ['associate-route-table', '--vpc', 'b', '--subnet', 'app'], dryRun: true },
     { args: ['delete-route', '--vpc', 'b', '--table', 'out', '--destination', '10.9.0.0/16'], dryRun: true },
     { args: ['delete-route-table', '--vpc', 'b', '--name', 'out'], dryRun: true },

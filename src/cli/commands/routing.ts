@@ -6,14 +6,15 @@ import { routeText } from '../render.js';
 import type { Session } from '../session.js';
 import { verbOf } from './vpc.js';
 
-const TARGETS = 'internet-gateway, blackhole, nat:NAME or peer:VPC';
+const TARGETS = 'internet-gateway, blackhole, nat:NAME, peer:VPC or tgw:NAME';
 
-/** What a target's words mean: `nat:NAME` a NAT gateway, `peer:VPC` a peer. */
+/** What a target's words mean: `nat:NAME` a NAT gateway, `peer:VPC` a peer, `tgw:NAME` a transit gateway. */
 export function targetOf(text: string): RouteTargetSpec {
   if (text === 'internet-gateway' || text === 'blackhole') return text;
-  const [, kind, name = ''] = /^(nat|peer):(.+)$/.exec(text) ?? [];
+  const [, kind, name = ''] = /^(nat|peer|tgw):(.+)$/.exec(text) ?? [];
   if (kind === 'nat') return { natGateway: name };
   if (kind === 'peer') return { peering: name };
+  if (kind === 'tgw') return { transitGateway: name };
   throw new InvalidArgumentError(`Expected ${TARGETS}.`);
 }
 
