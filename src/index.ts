@@ -37,6 +37,7 @@ export type { Drift } from './engine/drift.js';
 export type { HeldView } from './engine/engine.js';
 export { describeFix, type FileFix, type Fix, type RuleFix, type SysctlFix, type Undone } from './engine/fixes.js';
 export { runInPrivateHost } from './engine/private.js';
+export { agreement, type ProbeOptions, type ProbeResult } from './engine/probe.js';
 export type { RepairResult } from './engine/repair.js';
 export type { RestoreEvent, RestoreFailure, RestoreResult } from './engine/restore.js';
 export { type AppRecord, DEFAULT_STATE_DIR } from './engine/store.js';

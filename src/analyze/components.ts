@@ -259,8 +259,11 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
     return localRoute(walk, vpc, at, packet, `${local.cidr} is local`);
   }
   const way = lookup.ways(vpc, table).find(({ block }) => lookup.isIn(destination, block));
+  // Behind a NAT gateway the routes of its subnet decide, behind a transit gateway its own.
   const onward =
-    way?.target.type === 'transit-gateway' || (way?.target.type === 'peering' && way.target.peering === away);
+    way?.target.type === 'transit-gateway' ||
+    way?.target.type === 'nat-gateway' ||
+    (way?.target.type === 'peering' && way.target.peering === away);
   if (away !== undefined && away !== vpc && !onward) {
     return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
   }
@@ -315,6 +318,13 @@ function nat(walk: Walk, { nat: gateway, by }: PlaceAt<'nat'>, packet: Packet): 
   const at = natComponent(gateway);
   if (walk.direction === 'forward') {
     if (by === 'address') return blocked(at, { rule: 'it lets in answers only: nothing of it can be reached' });
+    if (walk.translated.some((done) => done.by === at.id)) {
+      const { vpc, subnet } = gateway;
+      return blocked(at, {
+        rule: `the routes of its own subnet ${vpc}/${subnet} lead back to it`,
+        hint: `give subnet ${vpc}/${subnet} a route table that leads out`,
+      });
+    }
     return translates(
       at,
       `${gateway.ip} is its address`,
@@ -593,7 +603,8 @@ function fromOutside(walk: Walk, { source, destination }: Packet): Step | undefi
     const rule = `${source} is of subnet ${routed.vpc}/${routed.name}, and comes from outside`;
     return blocked(at, { rule, ...inwards(walk, destination) });
   }
-  if (target.kind !== 'instance' || target.publicIp !== null) return undefined;
+  // An answer is for what the first packet left with, a NAT gateway's address if it went through one.
+  if (walk.direction === 'return' || target.kind !== 'instance' || target.publicIp !== null) return undefined;
   return blocked(at, {
     rule: `instance ${target.vpc}/${target.name} has no public address`,
     hint: `give it one${lookup.subnet(target.vpc, target.subnet)?.public === true ? '' : ', in a public subnet'}`,

@@ -32,7 +32,7 @@ Exit status:
   2  wrong command line          7  privilege or program missing: see doctor
   3  a value breaks a rule       8  differences found (drift, plan --detailed-exitcode) or left (repair)
   4  no such thing               9  the state cannot be read or written
- 10  not reachable (analyze)
+ 10  not reachable (analyze)   11  a packet does otherwise than the rules say (analyze --probe)
   130, 143  interrupted: what had been done was undone
 
 Example:

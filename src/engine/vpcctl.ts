@@ -48,6 +48,7 @@ import { Engine, type EngineEvent, type EngineOptions, type HeldView, type Prepa
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
 import { keepReady, poolOf } from './pool.js';
+import type { ProbeOptions, ProbeResult } from './probe.js';
 import { explain, look, type RepairResult, runRepair, selectVpc } from './repair.js';
 import { type RestoreEvent, type RestoreOptions, type RestoreResult, runRestore } from './restore.js';
 import { type AppRecord, closedError, Store, stateDirectory } from './store.js';
@@ -590,6 +591,19 @@ export class Vpcctl {
   /** Who reaches whom: {@link analyze} of every two instances, the internet and the host. Errors as there. */
   matrix(query: MatrixQuery = {}): Matrix {
     return this.#store.reading(() => matrix(this.#store, query));
+  }
+
+  /**
+   * Sends what {@link analyze} is asked about, and sees whether it arrives and its answer comes back: with a listener at the destination, unless a program has
+   * the port, which answers then. Errors as of `analyze`; besides USAGE for what cannot be sent (from outside, by another protocol than tcp, udp, icmp),
+   * NOT_FOUND for an instance whose namespace is gone, KERNEL for what the kernel refuses. Nothing of it stays.
+   */
+  async probe(query: Query, options: ProbeOptions = {}): Promise<ProbeResult> {
+    return this.#working(async () => {
+      await this.#bringBack(options.signal === undefined ? {} : { signal: options.signal });
+      const { runProbe } = await import('./probe.js');
+      return runProbe(this.#store, query, options);
+    });
   }
 
   /** The policy of a subnet; null when it has none. */
