@@ -13,6 +13,8 @@ import type {
   SecurityGroupSpec,
   Spec,
   SubnetSpec,
+  TransitGatewaySpec,
+  TransitRouteSpec,
   VpcSpec,
 } from '../../src/index.js';
 import { INTERNET_GATEWAY, INTERNET_SERVER } from '../harness/host.js';
@@ -116,8 +118,13 @@ function traffic(chance: Chance): Traffic {
 }
 
 function party(chance: Chance, groups: readonly string[], blocks: readonly string[], ingress: boolean): PartySpec {
-  const kind = chance.pick(['any', 'self', 'vpc', 'peers', 'host', 'group', 'group', 'cidr', 'cidr', 'cidr'] as const);
+  const kind = chance.pick([
+    ...(['any', 'self', 'vpc', 'peers', 'host', 'group', 'group', 'cidr', 'cidr', 'cidr'] as const),
+    'peer',
+  ] as const);
   if (kind === 'group') return { group: chance.pick(groups) };
+  // Every VPC has these two groups; of its own the rule is refused by nobody, and holds for nobody.
+  if (kind === 'peer') return { group: chance.pick(['default', 'g1']), vpc: chance.pick(['a', 'b']) };
   if (kind === 'cidr' || (kind === 'host' && !ingress)) return chance.pick(blocks);
   return kind;
 }
@@ -182,6 +189,8 @@ function route(chance: Chance, name: string, vpcs: Spec['vpcs']): RouteSpec {
   const [peer, { cidr, subnets: homes = {} }] = chance.pick(others);
   const theirs = [cidr, ...Object.values(homes).map((home) => home.cidr)];
   const gateways = Object.keys(natGateways).map((natGateway) => ({ natGateway }));
+  if (chance.of(0.25))
+    return { destination: chance.pick([...theirs, '10.0.0.0/8']), target: { transitGateway: TRANSIT } };
   const ways: RouteTargetSpec[] = ['internet-gateway', 'blackhole', ...gateways, ...gateways, ...gateways];
   if (chance.of(0.4))
     return { destination: chance.pick(theirs), target: chance.of(0.7) ? { peering: peer } : chance.pick(ways) };
@@ -232,12 +241,40 @@ function withRouting(
   return made;
 }
 
-/** Whether a route may lead there: to a peer only where there is one. */
-function peeredBy(peerings: readonly PeeringSpec[]): (name: string, target: RouteTargetSpec) => boolean {
-  return (name, target) =>
-    typeof target === 'string' ||
-    !('peering' in target) ||
-    peerings.some(({ vpcs }) => vpcs.includes(name) && vpcs.includes(target.peering));
+/** Whether a route may lead there: to a peer or a transit gateway only where there is one. */
+function joinedBy({
+  peerings = [],
+  transitGateways = {},
+}: Pick<Spec, 'peerings' | 'transitGateways'>): (name: string, target: RouteTargetSpec) => boolean {
+  return (name, target) => {
+    if (typeof target === 'string') return true;
+    if ('transitGateway' in target) return name in (transitGateways[target.transitGateway]?.attachments ?? {});
+    return !('peering' in target) || peerings.some(({ vpcs }) => vpcs.includes(name) && vpcs.includes(target.peering));
+  };
+}
+
+const TRANSIT = 'core';
+
+function transit(chance: Chance, vpcs: Spec['vpcs']): TransitGatewaySpec {
+  const tables = ['default', 'far'];
+  const attached = chance.some(Object.keys(vpcs), 2, 4);
+  const attachments = attached.map(
+    (name) => [name, { routeTable: chance.pick(tables), propagateTo: chance.some(tables, 0, 2) }] as const,
+  );
+  const filled = tables.map((table) => [table, { routes: transitRoutes(chance, attached, vpcs) }] as const);
+  return { attachments: Object.fromEntries(attachments), routeTables: Object.fromEntries(filled) };
+}
+
+function transitRoutes(chance: Chance, attached: readonly string[], vpcs: Spec['vpcs']): TransitRouteSpec[] {
+  const blocks = Object.values(vpcs).flatMap(({ cidr, subnets: homes = {} }) => [
+    cidr,
+    ...Object.values(homes).map((home) => home.cidr),
+  ]);
+  const made = chance.list(0, 2, (): TransitRouteSpec => {
+    const target = chance.of(0.25) ? ('blackhole' as const) : { vpc: chance.pick(attached) };
+    return { destination: chance.pick([...blocks, '10.0.0.0/8']), target };
+  });
+  return [...new Map(made.map((one) => [one.destination, one])).values()];
 }
 
 function instance(chance: Chance, subnet: string, isPublic: boolean, groups: readonly string[]): InstanceSpec {
@@ -295,12 +332,14 @@ export function randomSpec(chance: Chance): Spec {
   }
   const pairs = names.flatMap((first, at) => names.slice(at + 1).map((second) => [first, second] as const));
   const peerings = pairs.flatMap(([first, second]) => (chance.of(0.6) ? [peering(chance, first, second, vpcs)] : []));
+  const transitGateways = chance.of(0.5) ? { [TRANSIT]: transit(chance, vpcs) } : {};
   const settings = {
     publicPool: POOL,
     ...(chance.of(0.3) ? { poolRouted: true } : {}),
     ...(chance.of(0.1) ? { uplink: 'none' } : {}),
   };
-  return { name: 'world', settings, vpcs: withRouting(chance, vpcs, peeredBy(peerings)), peerings };
+  const joined = { peerings, transitGateways };
+  return { name: 'world', settings, vpcs: withRouting(chance, vpcs, joinedBy(joined)), ...joined };
 }
 
 // --- changing --------------------------------------------------------------------------------------------------------
@@ -346,6 +385,7 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'public',
       'route',
       'route',
+      'transit',
     ] as const)
   ) {
     case 'rule': {
@@ -378,7 +418,7 @@ export function changed(chance: Chance, spec: Spec): Spec {
       return { ...spec, peerings: [...(at < 0 ? all : without(all, at)), peering(chance, first, second, spec.vpcs)] };
     }
     case 'route': {
-      const allowed = peeredBy(spec.peerings ?? []);
+      const allowed = joinedBy(spec);
       const tables = Object.keys(vpc.routeTables ?? {});
       const which = chance.pick(tables.length === 0 ? ['main'] : tables);
       const old = vpc.routeTables?.[which]?.routes ?? [];
@@ -386,6 +426,10 @@ export function changed(chance: Chance, spec: Spec): Spec {
         allowed(name, target),
       );
       return put({ ...vpc, routeTables: replaced(vpc.routeTables, which, { routes: made }) });
+    }
+    case 'transit': {
+      if (spec.transitGateways?.[TRANSIT] === undefined) return spec;
+      return { ...spec, transitGateways: { [TRANSIT]: transit(chance, spec.vpcs) } };
     }
     case 'public': {
       const of = Object.keys(vpc.instances ?? {});
@@ -406,7 +450,23 @@ export function smaller(spec: Spec): Spec[] {
   const { settings: _settings, ...bare } = spec;
   for (const name of Object.keys(spec.vpcs)) {
     const peerings = (spec.peerings ?? []).filter(({ vpcs }) => !vpcs.includes(name));
-    found.push({ ...spec, vpcs: replaced(spec.vpcs, name, undefined), peerings });
+    const transitGateways = mapped(spec.transitGateways, (gateway) => ({
+      ...gateway,
+      attachments: replaced(gateway.attachments, name, undefined),
+    }));
+    found.push({ ...spec, vpcs: replaced(spec.vpcs, name, undefined), peerings, transitGateways });
+  }
+  if (Object.keys(spec.transitGateways ?? {}).length > 0) found.push({ ...spec, transitGateways: {} });
+  for (const [gateway, { attachments = {}, routeTables = {} }] of Object.entries(spec.transitGateways ?? {})) {
+    const put = (made: TransitGatewaySpec): number => found.push({ ...spec, transitGateways: { [gateway]: made } });
+    for (const vpc of Object.keys(attachments)) {
+      put({ routeTables, attachments: replaced(attachments, vpc, undefined) });
+    }
+    for (const [table, { routes: all = [] }] of Object.entries(routeTables)) {
+      for (const at of all.keys()) {
+        put({ attachments, routeTables: replaced(routeTables, table, { routes: without(all, at) }) });
+      }
+    }
   }
   for (const at of (spec.peerings ?? []).keys()) {
     const all = spec.peerings ?? [];
@@ -421,6 +481,10 @@ export function smaller(spec: Spec): Spec[] {
   }
   if (spec.settings !== undefined) found.push(bare);
   return found;
+}
+
+function mapped<T, R>(record: Readonly<Record<string, T>> | undefined, make: (value: T) => R): Record<string, R> {
+  return Object.fromEntries(Object.entries(record ?? {}).map(([key, value]) => [key, make(value)]));
 }
 
 function smallerVpcs(vpc: VpcSpec): VpcSpec[] {
