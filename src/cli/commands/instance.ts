@@ -99,13 +99,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: DeleteInstanceOptions) => {
       const { vpc, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteInstance(vpc, name),
         options,
-        ({ value }) => ({
-          text: [value ? `deleted instance ${vpc}/${name}` : `no instance ${name} in VPC ${vpc}: nothing to delete`],
-          json: { deleted: value },
-        }),
+        `deleted instance ${vpc}/${name}`,
+        `no instance ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
 }

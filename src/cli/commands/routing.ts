@@ -106,15 +106,11 @@ function addTables(program: Command, session: Session): void {
     .addOption(dryRunOption())
     .action(async (options: TableOptions) => {
       const { vpc, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteRouteTable(vpc, name),
         options,
-        ({ value }) => ({
-          text: [
-            value ? `deleted route table ${vpc}/${name}` : `no route table ${name} in VPC ${vpc}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted route table ${vpc}/${name}`,
+        `no route table ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
 
@@ -158,17 +154,11 @@ Examples:
     .addOption(dryRunOption())
     .action(async (options: RouteOptions) => {
       const { vpc, table, destination } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteRoute(vpc, table, destination),
         options,
-        ({ value }) => ({
-          text: [
-            value
-              ? `deleted the route to ${destination} of route table ${vpc}/${table}`
-              : `no route to ${destination} in route table ${vpc}/${table}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted the route to ${destination} of route table ${vpc}/${table}`,
+        `no route to ${destination} in route table ${vpc}/${table}: nothing to delete`,
       );
     });
 
@@ -243,15 +233,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: TableOptions) => {
       const { vpc, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteNatGateway(vpc, name),
         options,
-        ({ value }) => ({
-          text: [
-            value ? `deleted nat gateway ${vpc}/${name}` : `no nat gateway ${name} in VPC ${vpc}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted nat gateway ${vpc}/${name}`,
+        `no nat gateway ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
 }

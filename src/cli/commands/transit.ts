@@ -89,13 +89,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: GatewayOptions) => {
       const { name, force = false } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteTransitGateway(name, { force }),
         options,
-        ({ value }) => ({
-          text: [value ? `deleted transit gateway ${name}` : `no transit gateway ${name}: nothing to delete`],
-          json: { deleted: value },
-        }),
+        `deleted transit gateway ${name}`,
+        `no transit gateway ${name}: nothing to delete`,
       );
     });
 
@@ -136,17 +134,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: AttachOptions) => {
       const { transitGateway, vpc } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.detachVpc(transitGateway, vpc),
         options,
-        ({ value }) => ({
-          text: [
-            value
-              ? `detached vpc ${vpc} from transit gateway ${transitGateway}`
-              : `vpc ${vpc} is not attached to transit gateway ${transitGateway}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `detached vpc ${vpc} from transit gateway ${transitGateway}`,
+        `vpc ${vpc} is not attached to transit gateway ${transitGateway}: nothing to delete`,
       );
     });
 
@@ -169,17 +161,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: TableOptions) => {
       const { transitGateway, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteTransitRouteTable(transitGateway, name),
         options,
-        ({ value }) => ({
-          text: [
-            value
-              ? `deleted route table ${name} of transit gateway ${transitGateway}`
-              : `no route table ${name} of transit gateway ${transitGateway}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted route table ${name} of transit gateway ${transitGateway}`,
+        `no route table ${name} of transit gateway ${transitGateway}: nothing to delete`,
       );
     });
 
@@ -211,17 +197,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: RouteOptions) => {
       const { transitGateway, table, destination } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteTransitRoute(transitGateway, table, destination),
         options,
-        ({ value }) => ({
-          text: [
-            value
-              ? `deleted the route to ${destination} of route table ${table} of transit gateway ${transitGateway}`
-              : `no static route to ${destination} in route table ${table} of transit gateway ${transitGateway}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted the route to ${destination} of route table ${table} of transit gateway ${transitGateway}`,
+        `no static route to ${destination} in route table ${table} of transit gateway ${transitGateway}: nothing to delete`,
       );
     });
 }

@@ -92,13 +92,11 @@ Examples:
     .addOption(dryRunOption())
     .action(async (options: DeleteVpcOptions) => {
       const { name, force = false } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteVpc(name, { force }),
         options,
-        ({ value }) => ({
-          text: [value ? `deleted vpc ${name}` : `no VPC named ${name}: nothing to delete`],
-          json: { deleted: value },
-        }),
+        `deleted vpc ${name}`,
+        `no VPC named ${name}: nothing to delete`,
       );
     });
 
