@@ -37,7 +37,7 @@ describe.runIf(littleEndianHost)('bytes', () => {
       ['3c000000 2000 0506 01000000 00000000', 'nlmsghdr RTM_NEWRULE REQUEST|ACK|EXCL|CREATE seq 1'],
       ['02 00 00 00 09 00 00 01 00000000', 'struct fib_rule_hdr: AF_INET, table 9, FR_ACT_TO_TBL'],
       ['0800 0600 07000000', 'FRA_PRIORITY 7'],
-      ['0800 0300 762d6100', 'FRA_IIFNAME v-a'],
+      ['0700 0300 762d61 00', 'FRA_IIFNAME v-a, padding'],
       ['0800 0f00 09000000', 'FRA_TABLE 9'],
       ['0500 1500 c9 000000', 'FRA_PROTOCOL 201, padding'],
     ]);
