@@ -36,5 +36,14 @@
       'ldflags!': ['-rdynamic'],
       'ldflags': ['<@(program_ldflags)'],
     },
+    {
+      'target_name': 'vpcctl-probe',
+      'type': 'executable',
+      'sources': ['native/probe.c'],
+      'cflags': ['<@(program_cflags)'],
+      'cflags_c': ['-std=gnu11'],
+      'ldflags!': ['-rdynamic'],
+      'ldflags': ['<@(program_ldflags)'],
+    },
   ],
 }

@@ -6,17 +6,13 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { check, namespaces } from './lib/check.mjs';
 import { driverNamed } from './lib/drivers.mjs';
 import { grown, network, parseSize } from './lib/network.mjs';
 import { median } from './lib/stats.mjs';
+import { armWitnesses, spread, waitForWitnesses, waitWhile } from './lib/witness.mjs';
 
-const GONE_TIMEOUT_MS = 60_000;
-const MOST_WITNESSES = 32;
 const MOST_NUMBERED = 128;
-const WITNESS = 'witness';
 const [driverName, sizeText, groups, dir] = process.argv.slice(2);
 
 function run(program, args, input) {
@@ -70,23 +66,6 @@ function clock({ spawned, exited, stdout }, own, shell) {
   return { opening: BigInt(opening), start: BigInt(start), end: BigInt(end) };
 }
 
-/** At most `most` of a list, spread evenly, the first and the last among them. */
-function spread(list, most) {
-  if (list.length <= most) return list;
-  return Array.from({ length: most }, (_, at) => list[Math.round((at * (list.length - 1)) / (most - 1))]);
-}
-
-/**
- * The kernel destroys namespaces later, in a queue of its own. Witnesses tell when it has: before the teardown, some namespaces get
- * one end of a veth whose other end is here. It vanishes here when the devices there do.
- */
-function armWitnesses(found) {
-  const lines = spread(found, MOST_WITNESSES).map(
-    (ns, at) => `link add ${WITNESS}${at} type veth peer name ${WITNESS} netns ${ns}\n`,
-  );
-  run('ip', ['-batch', '-'], lines.join(''));
-}
-
 /**
  * With a number of its own here, a namespace is in the host's list as long as anything keeps it alive. Not all get one, because
  * the kernel looks all numbers up for each namespace that dies: 1000 numbers made the end of 1000 namespaces a third longer.
@@ -105,17 +84,8 @@ function anyAlive() {
   return run('ip', ['netns', 'list-id']).includes('nsid');
 }
 
-async function waitWhile(condition, complaint) {
-  const deadline = Date.now() + GONE_TIMEOUT_MS;
-  while (condition()) {
-    if (Date.now() > deadline) throw new Error(`check: ${complaint}`);
-    await sleep(1);
-  }
-}
-
 async function waitUntilGone() {
-  const watching = () => readFileSync('/proc/self/net/dev', 'utf8').includes(WITNESS);
-  await waitWhile(watching, 'devices are still there after teardown');
+  await waitForWitnesses();
   const goneAt = process.hrtime.bigint();
   await waitWhile(anyAlive, 'namespaces are still alive after teardown');
   return goneAt;

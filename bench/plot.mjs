@@ -1,9 +1,10 @@
 /**
- * `plot.mjs results.json out.svg`: what `run.mjs --json` wrote, as a picture. The suite says what to draw, lib/chart.mjs
- * draws it.
+ * `plot.mjs results.json out.svg`: what `run.mjs --json` wrote, as a picture. The suite says what to draw, lib/chart.mjs, or
+ * lib/flame.mjs, draws it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { chart } from './lib/chart.mjs';
+import { flameGraph } from './lib/flame.mjs';
 import { suiteNamed } from './lib/suites.mjs';
 
 const [input, output] = process.argv.slice(2);
@@ -19,4 +20,5 @@ if (picture === undefined) {
 }
 const { cpu, cores, kernel, node, date } = result.machine;
 const foot = `${cpu}, ${cores} cores, kernel ${kernel}, Node ${node}, ${date.slice(0, 10)}`;
-writeFileSync(output, chart({ foot, ...picture }));
+const draw = picture.flames === undefined ? chart : flameGraph;
+writeFileSync(output, draw({ foot, ...picture }));

@@ -131,27 +131,30 @@ function packed() {
   const [tarball] = listed;
   if (!made || tarball === undefined) return undefined;
   const paths = tarball.files.map((file) => file.path);
-  check('it holds the library, the command, the schema, the addon, the launcher, the client and the licence', () => {
-    const wanted = [
-      'dist/index.js',
-      'dist/index.d.ts',
-      'dist/cli/command.cjs',
-      'dist/cli/main.cjs',
-      'dist/cli/bundle.cjs',
-      'dist/cli/LICENSES.txt',
-      'dist/schema.json',
-      'binding.gyp',
-      'LICENSE',
-      'README.md',
-    ];
-    const missing = wanted.filter((path) => !paths.includes(path));
-    if (!paths.some((path) => path.startsWith(`prebuilds/${ours}/`) && path.endsWith('.node')))
-      missing.push(`prebuilds/${ours}/*.node`);
-    for (const program of ['vpcctl-launch', 'vpcctl-client']) {
-      if (!paths.includes(`prebuilds/${ours}/${program}`)) missing.push(`prebuilds/${ours}/${program}`);
-    }
-    demand(missing.length === 0, `missing: ${missing.join(', ')}`);
-  });
+  check(
+    'it holds the library, the command, the schema, the addon, the launcher, the client, the prober and the licence',
+    () => {
+      const wanted = [
+        'dist/index.js',
+        'dist/index.d.ts',
+        'dist/cli/command.cjs',
+        'dist/cli/main.cjs',
+        'dist/cli/bundle.cjs',
+        'dist/cli/LICENSES.txt',
+        'dist/schema.json',
+        'binding.gyp',
+        'LICENSE',
+        'README.md',
+      ];
+      const missing = wanted.filter((path) => !paths.includes(path));
+      if (!paths.some((path) => path.startsWith(`prebuilds/${ours}/`) && path.endsWith('.node')))
+        missing.push(`prebuilds/${ours}/*.node`);
+      for (const program of ['vpcctl-launch', 'vpcctl-client', 'vpcctl-probe']) {
+        if (!paths.includes(`prebuilds/${ours}/${program}`)) missing.push(`prebuilds/${ours}/${program}`);
+      }
+      demand(missing.length === 0, `missing: ${missing.join(', ')}`);
+    },
+  );
   check('it holds no tests, tools, sources of the library or files of this machine', () => {
     const strange = paths.filter((path) =>
       /^(src|test|bench|scripts|build|node_modules|\.ci|dist\/cli\/cache)\//.test(path),

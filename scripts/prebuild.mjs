@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Builds what the package ships for this machine's architecture: prebuilds/linux-<arch>/ with the addon (one for all
- * versions of Node, by Node-API), the launcher and the client, all stripped. Needs a build of the library.
+ * versions of Node, by Node-API), the launcher, the client and the prober, all stripped. Needs a build of the library.
  *
  *   node scripts/prebuild.mjs
  *
@@ -66,7 +66,7 @@ must(
   [prebuildify, '--napi', '--strip', '--tag-libc', '--target', target, '--cwd', stage, '--out', root],
   { cwd: stage, env: { ...nodedir(), ...process.env } },
 );
-const [launcher, client] = ['vpcctl-launch', 'vpcctl-client'].map((name) => {
+const [launcher, client, prober] = ['vpcctl-launch', 'vpcctl-client', 'vpcctl-probe'].map((name) => {
   const program = join(folder, name);
   copyFileSync(join(stage, 'build', 'Release', name), program);
   must('strip', ['--strip-all', program]);
@@ -75,11 +75,14 @@ const [launcher, client] = ['vpcctl-launch', 'vpcctl-client'].map((name) => {
 });
 rmSync(stage, { recursive: true });
 
-// It must load by the way that users take, and the launcher must start.
+// It must load by the way that users take, and the programs must start.
 const [loader, dir, built] = [require.resolve('node-gyp-build'), root, folder].map((path) => JSON.stringify(path));
 const check = `const addon = require(${loader}).path(${dir});
   if (!addon.startsWith(${built}) || require(addon).errnoName(17) !== 'EEXIST') throw new Error(addon);`;
 must(process.execPath, ['-e', check], { env: { ...process.env, PREBUILDS_ONLY: '1' } });
 must(String(launcher), ['', '--', 'true']);
 must(String(client), ['--version']);
+// Whatever it is allowed to do here, it ends with its standard input, or says what it is not.
+if (![0, 125].includes(spawnSync(String(prober), { input: '' }).status ?? -1))
+  throw new Error(`${prober} does not start`);
 for (const name of readdirSync(folder).sort()) console.log(join('prebuilds', `linux-${process.arch}`, name));

@@ -22,7 +22,7 @@ export type ErrorCode =
   /** The caller's AbortSignal fired; what had been done was undone. */
   | 'ABORTED';
 
-/** Exit status of the CLI per error code; 0 is success, 1 an unexpected failure (a bug), 8 "drift found", 10 "not reachable". */
+/** Exit status of the CLI per error code; 0 is success, 1 an unexpected failure (a bug), 8 "drift found", 10 "not reachable", 11 "a packet does otherwise". */
 export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   USAGE: 2,
   INVALID: 3,

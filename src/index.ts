@@ -37,6 +37,7 @@ export type { Drift } from './engine/drift.js';
 export type { HeldView } from './engine/engine.js';
 export { describeFix, type FileFix, type Fix, type RuleFix, type SysctlFix, type Undone } from './engine/fixes.js';
 export { runInPrivateHost } from './engine/private.js';
+export { agreement, type ProbeOptions, type ProbeResult } from './engine/probe.js';
 export type { RepairResult } from './engine/repair.js';
 export type { RestoreEvent, RestoreFailure, RestoreResult } from './engine/restore.js';
 export { type AppRecord, DEFAULT_STATE_DIR } from './engine/store.js';
@@ -51,6 +52,7 @@ export type {
   RouteView,
   SecurityGroupView,
   SubnetView,
+  TransitGatewayView,
   VpcView,
 } from './engine/view.js';
 export {
@@ -72,6 +74,7 @@ export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';
 export type { AclDirection } from './model/acls.js';
 export type { AddNatGateway } from './model/routing.js';
+export type { AttachVpc } from './model/transit.js';
 export type { AddInstance, AddSubnet, CreateVpc } from './model/verbs.js';
 export type { Change } from './objects/change.js';
 export type { KernelObject } from './objects/kernel-object.js';

@@ -14,7 +14,7 @@
  *   picture(result)  what plot.mjs draws (lib/chart.mjs), or undefined where there is nothing to draw
  *   ratios(result)   { name: { rival: ratio } } that the short run holds against expected.json (absent: none)
  */
-const NAMES = ['provision', 'teardown', 'attach', 'burst', 'change', 'scale', 'cli', 'dataplane'];
+const NAMES = ['provision', 'teardown', 'attach', 'burst', 'change', 'scale', 'cli', 'dataplane', 'profile'];
 
 export function suiteNames() {
   return NAMES;

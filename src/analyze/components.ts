@@ -41,6 +41,7 @@ interface Places {
     readonly next: Place;
   };
   readonly peering: { readonly from: string; readonly to: string };
+  readonly transit: { readonly gateway: string; readonly from: string };
   /** In a VPC's internet gateway, on its way out, or in. */
   readonly 'gateway-out': { readonly vpc: string };
   readonly 'gateway-in': { readonly vpc: string };
@@ -101,6 +102,7 @@ const COMPONENTS: Table = {
   nat,
   peering,
   'subnet-border': subnetBorder,
+  transit,
   'gateway-out': gatewayOut,
   border,
   'gateway-in': gatewayIn,
@@ -324,8 +326,12 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
     return localRoute(walk, vpc, at, packet, `${local.cidr} is local`);
   }
   const way = lookup.ways(vpc, table).find(({ block }) => lookup.isIn(destination, block));
-  const peer = way?.target.type === 'peering' ? way.target.peering : undefined;
-  if (away !== undefined && away !== vpc && away !== peer) {
+  // Behind a NAT gateway the routes of its subnet decide, behind a transit gateway its own.
+  const onward =
+    way?.target.type === 'transit-gateway' ||
+    way?.target.type === 'nat-gateway' ||
+    (way?.target.type === 'peering' && way.target.peering === away);
+  if (away !== undefined && away !== vpc && !onward) {
     return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
   }
   if (way !== undefined) return follow(walk, vpc, at, way);
@@ -359,6 +365,15 @@ function follow({ lookup }: Walk, vpc: string, at: Component, { block: { cidr },
         hint: 'give the route another target',
       });
     }
+    case 'transit-gateway': {
+      const gateway = target.transitGateway;
+      const text = `${cidr} leads to transit gateway ${gateway}`;
+      if (lookup.attachment(gateway, vpc) !== undefined) return passes(at, text, { at: 'transit', gateway, from: vpc });
+      return blocked(at, {
+        rule: `${text}, but vpc ${vpc} is not attached: black hole`,
+        hint: 'give the route another target',
+      });
+    }
     case 'blackhole':
       return blocked(at, { rule: `${cidr} leads nowhere: black hole`, hint: 'give the route another target' });
   }
@@ -370,6 +385,13 @@ function nat(walk: Walk, { nat: gateway, by }: PlaceAt<'nat'>, packet: Packet): 
   const at = natComponent(gateway);
   if (walk.direction === 'forward') {
     if (by === 'address') return blocked(at, { rule: 'it lets in answers only: nothing of it can be reached' });
+    if (walk.translated.some((done) => done.by === at.id)) {
+      const { vpc, subnet } = gateway;
+      return blocked(at, {
+        rule: `the routes of its own subnet ${vpc}/${subnet} lead back to it`,
+        hint: `give subnet ${vpc}/${subnet} a route table that leads out`,
+      });
+    }
     return translates(
       at,
       `${gateway.ip} is its address`,
@@ -474,6 +496,34 @@ function peering(walk: Walk, { from, to }: PlaceAt<'peering'>, packet: Packet): 
   }
   const blocks = allowed === undefined ? 'all blocks of both VPCs take part' : `only ${allowed.join(', ')} take part`;
   return passes(at, blocks, beyondIt.next);
+}
+
+// --- transit gateways ----------------------------------------------------------------------------------------------------
+
+function transit(walk: Walk, { gateway, from }: PlaceAt<'transit'>, packet: Packet): Step {
+  const { lookup, target } = walk;
+  const { destination } = packet;
+  const table = lookup.attachment(gateway, from)?.routeTable ?? '';
+  const id = ids.transitRouteTable(gateway, table);
+  const at = component('transit-gateway', `route table ${table} of transit gateway ${gateway}`, null, id);
+  const way = lookup.transitWays(gateway, table).find(({ block }) => lookup.isIn(destination, block));
+  const away = vpcMeant(target, destination);
+  if (way === undefined) {
+    const hint = away === undefined ? undefined : `propagate vpc ${away} to it, or add a route`;
+    return blocked(at, { rule: `it has no route to ${destination}`, hint, ...beyond(walk) });
+  }
+  const { cidr } = way.block;
+  if (way.target.type === 'blackhole')
+    return blocked(at, { rule: `${cidr} leads nowhere: black hole`, ...beyond(walk) });
+  const { vpc } = way.target;
+  const text = `${cidr} leads to vpc ${vpc}`;
+  if (lookup.attachment(gateway, vpc) === undefined) {
+    return blocked(at, { rule: `${text}, which is not attached: black hole`, ...beyond(walk) });
+  }
+  if (away !== undefined && away !== vpc) return blocked(at, { rule: `${text}, not to vpc ${away}`, ...beyond(walk) });
+  const { next } = behindPeering(walk, vpc, packet);
+  if (next === undefined) return blocked(at, { rule: `${text}: no instance of it has ${destination}` });
+  return passes(at, text, next);
 }
 
 function behindPeering({ lookup }: Walk, vpc: string, { destination }: Packet): { readonly next?: Place } {
@@ -620,7 +670,8 @@ function fromOutside(walk: Walk, { source, destination }: Packet): Step | undefi
     const rule = `${source} is of subnet ${routed.vpc}/${routed.name}, and comes from outside`;
     return blocked(at, { rule, ...inwards(walk, destination) });
   }
-  if (target.kind !== 'instance' || target.publicIp !== null) return undefined;
+  // An answer is for what the first packet left with, a NAT gateway's address if it went through one.
+  if (walk.direction === 'return' || target.kind !== 'instance' || target.publicIp !== null) return undefined;
   return blocked(at, {
     rule: `instance ${target.vpc}/${target.name} has no public address`,
     hint: `give it one${lookup.subnet(target.vpc, target.subnet)?.public === true ? '' : ', in a public subnet'}`,

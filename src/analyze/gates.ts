@@ -118,7 +118,8 @@ function covers(
     case 'self':
       return neighbour?.groups.includes(group) === true;
     case 'group':
-      return neighbour?.groups.includes(party.group) === true;
+      if (party.vpc === undefined) return neighbour?.groups.includes(party.group) === true;
+      return lookup.peerMember(vpc, party.vpc, party.group, address);
     case 'host':
       return address === HOST_ADDRESS;
     case 'cidr':
@@ -139,7 +140,7 @@ function partyText(party: Party): string {
     case 'cidr':
       return party.cidr;
     case 'group':
-      return `group ${party.group}`;
+      return `group ${party.vpc === undefined ? '' : `${party.vpc}/`}${party.group}`;
     default:
       return party.type;
   }

@@ -16,6 +16,8 @@ import {
   type RouteTarget,
   type SecurityGroup,
   type Subnet,
+  type TransitAttachment,
+  type TransitTarget,
   type Vpc,
 } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
@@ -34,6 +36,12 @@ export interface Block {
 export interface Way {
   readonly block: Block;
   readonly target: RouteTarget;
+}
+
+/** A route of a transit gateway. */
+export interface TransitWay {
+  readonly block: Block;
+  readonly target: TransitTarget;
 }
 
 export interface Peer {
@@ -102,6 +110,7 @@ export class Lookup {
   readonly #spoken = new Memo2<readonly Compiled[], string, readonly Compiled[]>();
   readonly #byIp = new Memo2<string, Ipv4, Instance | NatGateway | undefined>();
   readonly #byPublicIp = new Memo<Ipv4, Instance | NatGateway | undefined>();
+  readonly #transitWays = new Memo2<string, string, readonly TransitWay[]>();
   readonly #ways = new Memo2<string, string, readonly Way[]>();
   readonly #gateways = new Memo<string, ReadonlyMap<Ipv4, Subnet>>();
   #vpcs: readonly Vpc[] | undefined;
@@ -194,6 +203,34 @@ export class Lookup {
 
   natGateway(vpc: string, name: string): NatGateway | undefined {
     return getKind(this.reader, 'nat-gateway', ids.natGateway(vpc, name));
+  }
+
+  /** Whether an address is of a member of a peer's group. */
+  peerMember(vpc: string, peer: string, group: string, address: Ipv4): boolean {
+    const peered = this.network(vpc)?.peers.some((one) => one.vpc === peer) === true;
+    return peered && this.instanceAt(peer, address)?.groups.includes(group) === true;
+  }
+
+  /** How a VPC is attached to a transit gateway. */
+  attachment(gateway: string, vpc: string): TransitAttachment | undefined {
+    return getKind(this.reader, 'transit-attachment', ids.transitAttachment(gateway, vpc));
+  }
+
+  /** The routes of a transit gateway's table, static and propagated; the longest prefix first. */
+  transitWays(gateway: string, table: string): readonly TransitWay[] {
+    return this.#transitWays.get(gateway, table, () => {
+      const found = getKind(this.reader, 'transit-route-table', ids.transitRouteTable(gateway, table));
+      const ways = (found?.routes ?? []).map(
+        ({ destination, target }): TransitWay => ({ block: this.block(destination), target }),
+      );
+      for (const { vpc, propagateTo } of findKind(this.reader, 'transit-attachment', `attachments:${gateway}`)) {
+        if (!propagateTo.includes(table)) continue;
+        for (const block of this.network(vpc)?.blocks ?? []) {
+          if (!ways.some((way) => way.block.cidr === block.cidr)) ways.push({ block, target: { type: 'vpc', vpc } });
+        }
+      }
+      return ways.sort((a, b) => prefixLength(b.block.cidr) - prefixLength(a.block.cidr));
+    });
   }
 
   /** The routes of a route table, and those to the blocks of peers that every table leads to; the longest prefix first. */

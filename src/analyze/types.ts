@@ -74,6 +74,7 @@ export type ComponentKind =
   | 'network-acl'
   | 'peering'
   | 'nat-gateway'
+  | 'transit-gateway'
   | 'internet-gateway'
   /** Between the internet gateways, the host and the outside. */
   | 'border';

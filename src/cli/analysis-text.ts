@@ -1,5 +1,5 @@
 /** Answers of `analyze` and `matrix` as text. */
-import type { Analysis, Cell, Endpoint, Hop, Matrix, Refusal } from '../index.js';
+import type { Analysis, Cell, Endpoint, Hop, Matrix, ProbeResult, Refusal } from '../index.js';
 import { type Colors, count, table } from './text.js';
 
 function endText(end: Endpoint): string {
@@ -63,6 +63,27 @@ function refusalText({ direction, component, rule, hint }: Refusal, c: Colors): 
     `${c.red('refused by')} ${component.name}${of}: ${rule}`,
     ...(hint === undefined ? [] : [`  to let it pass: ${hint}`]),
   ];
+}
+
+/** What became of a real packet. */
+export interface Probed extends Omit<ProbeResult, 'query'> {
+  /** With the analysis. null: nobody can tell. */
+  readonly agrees: boolean | null;
+}
+
+export function probeText(
+  { agrees, answered, reason, rttMs, seenSource }: Probed,
+  { reachable }: Analysis,
+  { colors: c, quiet }: { readonly colors: Colors; readonly quiet: boolean },
+): string[] {
+  const took = rttMs === null ? '' : ` after ${rttMs.toFixed(1)} ms`;
+  const seen = seenSource === null ? '' : `; it was seen to come from ${seenSource}`;
+  const lines = [...(quiet ? [] : ['']), `${c.bold('probed')}: ${reason}${took}${seen}`];
+  if (agrees === null) return [...lines, c.yellow('whether that is as the rules say cannot be told from here')];
+  if (agrees) return lines;
+  const said = reachable ? 'reachable' : 'not reachable';
+  const why = answered ? 'something lets it pass' : 'something else stops it';
+  return [...lines, c.red(`disagrees: the rules say ${said}, and ${why}; see vpcctl drift and vpcctl doctor`)];
 }
 
 // --- the matrix ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ export type Library = Pick<
   | 'inspect'
   | 'analyze'
   | 'matrix'
+  | 'probe'
   | 'policy'
   | 'export'
   | 'drift'

@@ -1,10 +1,11 @@
 /** `batch`: what one line of its input asks for. Everything in a line is checked here, and nothing of it is done. */
 import { InvalidArgumentError } from 'commander';
-import type { NetworkAclSpec, PolicyFile, RouteTargetSpec, SecurityGroupSpec, Transaction } from '../index.js';
+import type { NetworkAclSpec, PolicyFile, SecurityGroupSpec, Transaction } from '../index.js';
 import { directionOf, entryOf } from './commands/acls.js';
 import { publicIpOf } from './commands/instance.js';
 import { addNatGateway, targetOf } from './commands/routing.js';
 import { addSubnet, checkSubnet } from './commands/subnet.js';
+import { transitTargetOf } from './commands/transit.js';
 import { settingsOf } from './commands/vpc.js';
 import { UsageError } from './failure.js';
 import type { Line } from './lines.js';
@@ -133,9 +134,9 @@ function doing(vpcs: readonly string[], step: (tx: Transaction) => void): Prepar
   };
 }
 
-function targetIn(text: string): RouteTargetSpec {
+function targetIn<T>(text: string, read: (text: string) => T): T {
   try {
-    return targetOf(text);
+    return read(text);
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
     throw new UsageError(`"target" is to be a target of a route`, error.message);
@@ -202,7 +203,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
     { vpc: 'text', destination: 'text', target: 'text' },
     { table: 'text' },
     ({ vpc, table = 'main', destination, target }) => {
-      const route = { destination, target: targetIn(target) };
+      const route = { destination, target: targetIn(target, targetOf) };
       return doing([vpc], (tx) => tx.addRoute(vpc, table, route));
     },
   ),
@@ -232,6 +233,36 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'disassociate-address': verb({ name: 'text' }, {}, ({ name }) =>
     deleting([], (tx) => tx.disassociateElasticIp(name)),
+  ),
+  'create-transit-gateway': verb({ name: 'text' }, {}, ({ name }) => doing([], (tx) => tx.addTransitGateway(name))),
+  'delete-transit-gateway': verb({ name: 'text' }, { force: 'flag' }, ({ name, force = false }) =>
+    deleting([], (tx) => tx.deleteTransitGateway(name, { force })),
+  ),
+  'attach-vpc': verb({ transitGateway: 'text', vpc: 'text' }, { routeTable: 'text', propagateTo: 'texts' }, (given) =>
+    doing([given.vpc], (tx) => tx.attachVpc(given)),
+  ),
+  'detach-vpc': verb({ transitGateway: 'text', vpc: 'text' }, {}, ({ transitGateway, vpc }) =>
+    deleting([vpc], (tx) => tx.detachVpc(transitGateway, vpc)),
+  ),
+  'create-transit-gateway-route-table': verb({ transitGateway: 'text', name: 'text' }, {}, ({ transitGateway, name }) =>
+    doing([], (tx) => tx.addTransitRouteTable(transitGateway, name)),
+  ),
+  'delete-transit-gateway-route-table': verb({ transitGateway: 'text', name: 'text' }, {}, ({ transitGateway, name }) =>
+    deleting([], (tx) => tx.deleteTransitRouteTable(transitGateway, name)),
+  ),
+  'create-transit-gateway-route': verb(
+    { transitGateway: 'text', destination: 'text', target: 'text' },
+    { table: 'text' },
+    ({ transitGateway, table = 'default', destination, target }) => {
+      const route = { destination, target: targetIn(target, transitTargetOf) };
+      return doing([], (tx) => tx.addTransitRoute(transitGateway, table, route));
+    },
+  ),
+  'delete-transit-gateway-route': verb(
+    { transitGateway: 'text', destination: 'text' },
+    { table: 'text' },
+    ({ transitGateway, table = 'default', destination }) =>
+      deleting([], (tx) => tx.deleteTransitRoute(transitGateway, table, destination)),
   ),
   'unpeer-vpcs': verb({ vpc1: 'text', vpc2: 'text' }, {}, ({ vpc1, vpc2 }) =>
     deleting([vpc1, vpc2], (tx) => tx.unpeer(vpc1, vpc2)),

@@ -18,6 +18,7 @@ import { addPrograms } from './commands/programs.js';
 import { addRepairs } from './commands/repair.js';
 import { addRouting } from './commands/routing.js';
 import { addSubnets } from './commands/subnet.js';
+import { addTransit } from './commands/transit.js';
 import { addVpcs } from './commands/vpc.js';
 import { addWatch } from './commands/watch.js';
 import { UsageError } from './failure.js';
@@ -32,7 +33,7 @@ Exit status:
   2  wrong command line          7  privilege or program missing: see doctor
   3  a value breaks a rule       8  differences found (drift, plan --detailed-exitcode) or left (repair)
   4  no such thing               9  the state cannot be read or written
- 10  not reachable (analyze)
+ 10  not reachable (analyze)   11  a packet does otherwise than the rules say (analyze --probe)
   130, 143  interrupted: what had been done was undone
 
 Example:
@@ -78,6 +79,17 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
       'create-network-acl-entry',
       'delete-network-acl-entry',
       'associate-network-acl',
+    ],
+    [
+      addTransit,
+      'create-transit-gateway',
+      'delete-transit-gateway',
+      'attach-vpc',
+      'detach-vpc',
+      'create-transit-gateway-route-table',
+      'delete-transit-gateway-route-table',
+      'create-transit-gateway-route',
+      'delete-transit-gateway-route',
     ],
     [addGroups, 'put-security-group', 'delete-security-group'],
     [addPolicies, 'apply-policy', 'show-policy', 'clear-policy'],

@@ -15,6 +15,7 @@ import type {
   PolicySpec,
   RouteView,
   SubnetView,
+  TransitGatewayView,
   VpcView,
 } from '../index.js';
 import { type Colors, formatValue, oneLine, table } from './text.js';
@@ -24,14 +25,22 @@ export type AppView = AppRecord & { readonly running: boolean };
 const NOTHING = '-';
 
 /** `list`: a line an instance, and one for what has none; then the peerings. */
-export function listText({ vpcs, peerings }: InstallationView, c: Colors): string[] {
+export function listText({ vpcs, peerings, transitGateways }: InstallationView, c: Colors): string[] {
   if (vpcs.length === 0) return ['no VPCs'];
   const [head = '', ...rows] = table([
     ['VPC', 'BLOCKS', 'SUBNET', 'BLOCK', 'KIND', 'INSTANCE', 'ADDRESS', 'PUBLIC'],
     ...vpcs.flatMap(vpcRows),
   ]);
   const peered = peerings.length === 0 ? [] : ['', c.bold('PEERINGS'), ...peerings.map(peeringText)];
-  return [c.bold(head), ...rows, ...peered];
+  const transit = transitGateways.map(
+    ({ name, attachments }) => `${name}  ${attachments.map(({ vpc }) => vpc).join(', ') || 'no VPC attached'}`,
+  );
+  return [
+    c.bold(head),
+    ...rows,
+    ...peered,
+    ...(transit.length === 0 ? [] : ['', c.bold('TRANSIT GATEWAYS'), ...transit]),
+  ];
 }
 
 function vpcRows({ name, cidrs, subnets }: VpcView): string[][] {
@@ -73,7 +82,34 @@ export function installationText(view: InstallationView, apps: readonly AppView[
   const pool = `public addresses ${publicPool}, ${poolRouted ? 'routed to this host' : 'behind this host'}; uplink ${uplink}${found}`;
   const addresses = elasticIps.map(elasticText);
   if (view.vpcs.length === 0) return [pool, ...addresses, 'no VPCs'];
-  return [pool, ...addresses, ...view.vpcs.flatMap((vpc) => ['', ...vpcText(vpc, view.peerings, apps, c)])];
+  return [
+    pool,
+    ...addresses,
+    ...view.vpcs.flatMap((vpc) => ['', ...vpcText(vpc, view.peerings, apps, c)]),
+    ...view.transitGateways.flatMap((gateway) => ['', ...transitText(gateway, c)]),
+  ];
+}
+
+/** A transit gateway as a tree. */
+export function transitText({ name, namespace, attachments, routeTables }: TransitGatewayView, c: Colors): string[] {
+  return [
+    `${c.bold(`transit gateway ${name}`)}  ${c.dim(`namespace ${namespace}`)}`,
+    ...draw([
+      ...attachments.map(({ vpc, routeTable, propagateTo }) =>
+        leaf(
+          `attached vpc ${vpc}  follows ${routeTable}, ${propagateTo.length === 0 ? 'propagates to none' : `propagates to ${propagateTo.join(', ')}`}`,
+        ),
+      ),
+      ...routeTables.map(({ name: table, routes }) => ({
+        text: `route table ${table}`,
+        branches: routes.map(({ destination, target, blackhole, propagated }) =>
+          leaf(
+            `${destination} → ${target === 'blackhole' ? target : `vpc ${target.vpc}`}${blackhole && target !== 'blackhole' ? ', which is not attached: black hole' : ''}${propagated ? '  propagated' : ''}`,
+          ),
+        ),
+      })),
+    ]),
+  ];
 }
 
 function elasticText({ name, address, association }: ElasticIpView): string {
@@ -123,7 +159,9 @@ export function routeText({ destination, target, blackhole }: RouteView): string
       ? target.replace('-', ' ')
       : 'natGateway' in target
         ? `nat gateway ${target.natGateway}`
-        : `peer ${target.peering}`;
+        : 'peering' in target
+          ? `peer ${target.peering}`
+          : `transit gateway ${target.transitGateway}`;
   return `${destination} → ${where}${blackhole && target !== 'blackhole' ? ', which is gone: black hole' : ''}`;
 }
 
@@ -148,6 +186,7 @@ function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[],
         text: [
           `instance ${instance.name}  ${instance.ip}`,
           ...(instance.publicIp === null ? [] : [`public ${instance.publicIp}${elasticOf(instance)}`]),
+          ...instance.publish.map(({ hostPort, port, protocol }) => `host port ${hostPort}/${protocol} → ${port}`),
           `groups ${instance.securityGroups.join(', ')}`,
           c.dim(`namespace ${instance.namespace}`),
         ].join('  '),
@@ -168,7 +207,10 @@ export function appText({ port, command, pid, running }: AppView): string {
 
 function groupRuleText(rule: IngressRuleSpec & EgressRuleSpec, side: 'from' | 'to'): string {
   const party = rule[side] ?? 'any';
-  const whom = typeof party === 'string' ? party : `security group ${party.group}`;
+  const whom =
+    typeof party === 'string'
+      ? party
+      : `security group ${party.group}${party.vpc === undefined ? '' : ` of vpc ${party.vpc}`}`;
   return `${matchText(rule)} ${side} ${whom}${note(rule.description)}`;
 }
 

@@ -147,6 +147,16 @@ export class Session {
     this.reportChange(result, dryRun, dryRun ? undefined : done(result, library));
   }
 
+  /** A change that deletes something: `done`, or `nothing` where there was none. */
+  async remove(
+    edit: (tx: Transaction) => boolean,
+    options: { readonly dryRun?: boolean | undefined; readonly cut?: boolean | undefined },
+    done: string,
+    nothing: string,
+  ): Promise<void> {
+    await this.change(edit, options, ({ value }) => ({ text: [value ? done : nothing], json: { deleted: value } }));
+  }
+
   /** Reports a change, or what it would be. */
   reportChange(plan: PlanView, dryRun: boolean, done?: { text: readonly string[]; json?: object }): void {
     const { changes, kernel } = plan;

@@ -13,7 +13,7 @@ import { HOST_LINK } from '../lower/names.js';
 import { namespaceWords } from '../lower/words.js';
 import { peeringsOf } from '../model/lookup.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
-import { EDGE_ID, INSTALLATION_SCOPE, ids, scopesOf } from '../model/resources.js';
+import { EDGE_ID, INSTALLATION_SCOPE, ids, type Resource, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
 import { type Change, isBirth } from '../objects/change.js';
@@ -115,7 +115,7 @@ export class Engine {
       ...edits.flatMap((one) => [...scopesOfEdit(one), ...scopesRead(draft, one)]),
       ...[...draft.touched].flatMap((id) => {
         const resource = draft.get(id);
-        return resource === undefined ? [] : scopesOf(resource);
+        return resource === undefined ? [] : [...scopesOf(resource), ...peersNamed(draft, resource)];
       }),
     ]);
     const lowered = this.#lower(draft, edits);
@@ -491,7 +491,27 @@ function scopesRead(draft: Draft, { before, after }: Edit): string[] {
   if (resource?.kind === 'installation') return findKind(draft, 'vpc', 'kind:vpc').map(({ name }) => name);
   const vpcs = resource?.kind === 'vpc' ? [resource.name] : resource?.kind === 'peering' ? resource.vpcs : [];
   const near = vpcs.flatMap((name) => peeringsOf(draft, name).flatMap((peering) => peering.vpcs));
-  return near.flatMap((name) => peeringsOf(draft, name).flatMap((peering) => peering.vpcs));
+  return [
+    ...near.flatMap((name) => peeringsOf(draft, name).flatMap((peering) => peering.vpcs)),
+    ...[before, after].flatMap((one) => (one === undefined ? [] : peersNamed(draft, one))),
+  ];
+}
+
+/** The VPCs whose groups the rules of a group, or of a profile's groups, name: their members are read. */
+function peersNamed(draft: Draft, resource: Resource): string[] {
+  switch (resource.kind) {
+    case 'profile':
+      return resource.groups.flatMap((name) => {
+        const group = draft.get(ids.group(resource.vpc, name));
+        return group === undefined ? [] : peersNamed(draft, group);
+      });
+    case 'group':
+      return [...resource.ingress, ...resource.egress].flatMap(({ party }) =>
+        party.type === 'group' && party.vpc !== undefined ? [party.vpc] : [],
+      );
+    default:
+      return [];
+  }
 }
 
 function aborted(): VpcctlError {

@@ -6,14 +6,14 @@ import { diff } from '../plan/diff.js';
 import { plan } from '../plan/plan.js';
 
 /** Names that only ours have; a name alone proves nothing. */
-const OUR_NAME = /^(?:vpc-edge|vpc\.[a-z0-9-]+(?:\.[a-z0-9-]+)?)$/;
+const OUR_NAME = /^(?:vpc-edge|vpc-tgw\.[a-z0-9-]+|vpc\.[a-z0-9-]+(?:\.[a-z0-9-]+|\.nat\.[a-z0-9-]+)?)$/;
 
 /** A workload's: its root makes rulesets of his own, and nobody else is to read those. */
-const WORKLOAD_NAME = /^vpc\.[^.]+\./;
+const WORKLOAD_NAME = /^vpc\.[^.]+\.[^.]+$/;
 
 /**
  * The namespace that a row proves ours: the one that a link's owner mark speaks of (the router's end of a pair speaks for a workload that stripped its
- * own), and a router or edge that has our table. What a workload has of nftables is not read.
+ * own), and a router, gateway or edge that has our table. What a workload has of nftables is not read.
  */
 function provenBy(row: KernelObject): string | undefined {
   if (row.kind === 'nft-table' && row.table === NFT_TABLE) return row.ns;

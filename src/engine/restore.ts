@@ -53,7 +53,18 @@ function partsOf(store: Store): Part[] {
     ...findKind(store, 'vpc', 'kind:vpc').map(
       (vpc): Part => ({
         what: describe(vpc),
-        includes: (resource) => resource.kind !== 'peering' && scopesOf(resource).includes(vpc.name),
+        includes: (resource) =>
+          resource.kind !== 'peering' &&
+          resource.kind !== 'transit-attachment' &&
+          scopesOf(resource).includes(vpc.name),
+      }),
+    ),
+    ...findKind(store, 'transit-gateway', 'kind:transit-gateway').map(
+      ({ kind, name }): Part => ({
+        what: describe({ kind, name }),
+        includes: (resource) =>
+          (resource.kind === 'transit-gateway' && resource.name === name) ||
+          ('transitGateway' in resource && resource.transitGateway === name),
       }),
     ),
     ...findKind(store, 'peering', 'kind:peering').map(

@@ -1,5 +1,5 @@
 /** What a user is shown of the model: plain data, stable names, for tables and for `--json`. */
-import { EDGE_NS, natNs, routerNs, workloadNs } from '../lower/names.js';
+import { EDGE_NS, natNs, routerNs, transitNs, workloadNs } from '../lower/names.js';
 import { formatEntry } from '../model/acls.js';
 import { holderOf } from '../model/elastic.js';
 import {
@@ -22,17 +22,27 @@ import {
   type RouteTable,
   type SecurityGroup,
   type Subnet,
+  type TransitGateway,
   tableOf,
   type Vpc,
 } from '../model/resources.js';
 import { formatRoute, isBlackhole, natGatewaysOf } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
+import {
+  attachmentsOf,
+  formatTransitTarget,
+  isTransitBlackhole,
+  propagated,
+  transitTablesOf,
+} from '../model/transit.js';
 import type {
   EgressRuleSpec,
   IngressRuleSpec,
   NetworkAclEntrySpec,
   PolicySpec,
+  PublicationSpec,
   RouteTargetSpec,
+  TransitTargetSpec,
 } from '../spec/types.js';
 
 /** An instance and its addresses. */
@@ -43,6 +53,8 @@ export interface InstanceView {
   readonly publicIp: string | null;
   /** Name of the elastic address that `publicIp` is. */
   readonly elasticIp: string | null;
+  /** Ports of the host that lead to it. */
+  readonly publish: readonly Required<PublicationSpec>[];
   /** Below /run/netns. */
   readonly namespace: string;
   readonly securityGroups: readonly string[];
@@ -117,6 +129,27 @@ export interface ElasticIpView {
   readonly association: { readonly vpc: string; readonly instance?: string; readonly natGateway?: string } | null;
 }
 
+/** A transit gateway with its route tables and the VPCs that are attached to it. */
+export interface TransitGatewayView {
+  readonly name: string;
+  readonly namespace: string;
+  readonly attachments: readonly {
+    readonly vpc: string;
+    readonly routeTable: string;
+    readonly propagateTo: readonly string[];
+  }[];
+  readonly routeTables: readonly {
+    readonly name: string;
+    readonly routes: readonly {
+      readonly destination: string;
+      readonly target: TransitTargetSpec;
+      /** What it leads to is not attached any more: packets are dropped. */
+      readonly blackhole: boolean;
+      readonly propagated: boolean;
+    }[];
+  }[];
+}
+
 /** Two VPCs that reach each other. */
 export interface PeeringView {
   readonly vpcs: readonly [string, string];
@@ -151,6 +184,7 @@ export interface InstallationView {
   readonly edge: { readonly namespace: string; readonly uplink: string | null } | null;
   readonly elasticIps: readonly ElasticIpView[];
   readonly vpcs: readonly VpcView[];
+  readonly transitGateways: readonly TransitGatewayView[];
   readonly peerings: readonly PeeringView[];
 }
 
@@ -161,6 +195,11 @@ export function viewInstance(instance: Instance): InstanceView {
     ip: instance.ip,
     publicIp: instance.publicIp ?? null,
     elasticIp: instance.elasticIp ?? null,
+    publish: (instance.publish ?? []).map(({ protocol, hostPort, port }) => ({
+      hostPort,
+      port,
+      protocol: protocol === 6 ? 'tcp' : 'udp',
+    })),
     namespace: workloadNs(instance.vpc, instance.name),
     securityGroups: instance.groups,
   };
@@ -222,6 +261,34 @@ function viewElasticIp(reader: Reader, { name, address }: ElasticIp): ElasticIpV
   return { name, address, association: { vpc: holder.vpc, ...whose } };
 }
 
+function viewTransitGateway(reader: Reader, { name }: TransitGateway): TransitGatewayView {
+  const attachments = attachmentsOf(reader, name);
+  return {
+    name,
+    namespace: transitNs(name),
+    attachments: attachments.map(({ vpc, routeTable, propagateTo }) => ({ vpc, routeTable, propagateTo })),
+    routeTables: transitTablesOf(reader, name).map((table) => ({
+      name: table.name,
+      routes: [
+        ...attachments.flatMap((attachment) =>
+          propagated(reader, attachment, table).map((destination) => ({
+            destination,
+            target: { vpc: attachment.vpc },
+            blackhole: false,
+            propagated: true,
+          })),
+        ),
+        ...table.routes.map(({ destination, target }) => ({
+          destination,
+          target: formatTransitTarget(target),
+          blackhole: isTransitBlackhole(reader, name, target),
+          propagated: false,
+        })),
+      ],
+    })),
+  };
+}
+
 function viewGroup(group: SecurityGroup): SecurityGroupView {
   return {
     name: group.name,
@@ -264,6 +331,9 @@ export function viewInstallation(reader: Reader): InstallationView {
     edge: edge === undefined ? null : { namespace: EDGE_NS, uplink: edge.uplink ?? null },
     elasticIps: findKind(reader, 'elastic-ip', 'kind:elastic-ip').map((one) => viewElasticIp(reader, one)),
     vpcs: findKind(reader, 'vpc', 'kind:vpc').map((vpc) => viewVpc(reader, vpc)),
+    transitGateways: findKind(reader, 'transit-gateway', 'kind:transit-gateway').map((gateway) =>
+      viewTransitGateway(reader, gateway),
+    ),
     peerings: findKind(reader, 'peering', 'kind:peering').map(viewPeering),
   };
 }

@@ -12,17 +12,25 @@ import * as elastic from '../model/elastic.js';
 import * as lookup from '../model/lookup.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind, getKind } from '../model/reader.js';
-import { describe, INSTALLATION_ID, type Instance, ids, type Resource } from '../model/resources.js';
+import { describe, type Instance, ids, type Resource } from '../model/resources.js';
 import type { AddNatGateway } from '../model/routing.js';
 import * as routing from '../model/routing.js';
 import { formatRoute } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
-import { applySpec, destroySpec, exportSpec } from '../model/spec.js';
+import { applySpec, destroyAll, destroySpec, exportSpec } from '../model/spec.js';
+import type { AttachVpc } from '../model/transit.js';
+import * as transit from '../model/transit.js';
 import * as verbs from '../model/verbs.js';
 import { quote } from '../net/quote.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
 import { countChanges } from '../plan/plan.js';
-import { validateNetworkAcl, validateNetworkAclEntry, validateRoute, validateSpec } from '../spec/schema.js';
+import {
+  validateNetworkAcl,
+  validateNetworkAclEntry,
+  validateRoute,
+  validateSpec,
+  validateTransitRoute,
+} from '../spec/schema.js';
 import type {
   NetworkAclEntrySpec,
   NetworkAclSpec,
@@ -32,6 +40,7 @@ import type {
   SecurityGroupSpec,
   SettingsSpec,
   Spec,
+  TransitRouteSpec,
 } from '../spec/types.js';
 import {
   type DeployApp,
@@ -50,6 +59,7 @@ import { Engine, type EngineEvent, type EngineOptions, type HeldView, type Prepa
 import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
 import { keepReady, poolOf } from './pool.js';
+import type { ProbeOptions, ProbeResult } from './probe.js';
 import { explain, look, type RepairResult, runRepair, selectVpc } from './repair.js';
 import { type RestoreEvent, type RestoreOptions, type RestoreResult, runRestore } from './restore.js';
 import { type AppRecord, closedError, Store, stateDirectory } from './store.js';
@@ -176,6 +186,20 @@ export interface Transaction {
   /** Gives an instance an elastic address for its public one; it is taken from the instance that has it. */
   associateElasticIp(name: string, vpc: string, instance: string): void;
   disassociateElasticIp(name: string): boolean;
+  /** Makes a transit gateway with its route table `default`. */
+  addTransitGateway(name: string): void;
+  /** CONFLICT while VPCs are attached, unless `force`. */
+  deleteTransitGateway(name: string, options?: { force?: boolean }): boolean;
+  /** Attaches a VPC to a transit gateway, or changes which of its route tables the attachment is for. */
+  attachVpc(args: AttachVpc): void;
+  /** Routes that lead through the attachment become black holes. */
+  detachVpc(transitGateway: string, vpc: string): boolean;
+  addTransitRouteTable(transitGateway: string, name: string): void;
+  /** CONFLICT for `default`, and while an attachment uses it. */
+  deleteTransitRouteTable(transitGateway: string, name: string): boolean;
+  /** Adds a static route, or gives the one to that destination another target. */
+  addTransitRoute(transitGateway: string, table: string, route: TransitRouteSpec): void;
+  deleteTransitRoute(transitGateway: string, table: string, destination: string): boolean;
   /** `routes`: `auto` (default): every route table of both leads to the other; `manual`: those that say so. */
   peer(first: string, second: string, allowCidrs?: readonly string[], routes?: 'auto' | 'manual'): void;
   unpeer(first: string, second: string): boolean;
@@ -223,6 +247,15 @@ function transactionOn(draft: Draft): Transaction {
     releaseElasticIp: (name) => elastic.releaseElasticIp(draft, name),
     associateElasticIp: (name, vpc, instance) => void elastic.associateElasticIp(draft, name, vpc, instance),
     disassociateElasticIp: (name) => elastic.disassociateElasticIp(draft, name),
+    addTransitGateway: (name) => void transit.addTransitGateway(draft, name),
+    deleteTransitGateway: (name, options) => transit.deleteTransitGateway(draft, name, options?.force),
+    attachVpc: (args) => void transit.attachVpc(draft, args),
+    detachVpc: (gateway, vpc) => transit.detachVpc(draft, gateway, vpc),
+    addTransitRouteTable: (gateway, name) => void transit.addTransitTable(draft, gateway, name),
+    deleteTransitRouteTable: (gateway, name) => transit.deleteTransitTable(draft, gateway, name),
+    addTransitRoute: (gateway, table, route) =>
+      void transit.addTransitRoute(draft, gateway, table, validateTransitRoute(route)),
+    deleteTransitRoute: (gateway, table, destination) => transit.deleteTransitRoute(draft, gateway, table, destination),
     peer: (first, second, allowCidrs, routes) => void verbs.peer(draft, first, second, allowCidrs, routes),
     unpeer: (first, second) => verbs.unpeer(draft, first, second),
     applyPolicy: (vpc, subnet, policy) => void verbs.applyPolicy(draft, vpc, subnet, policy),
@@ -233,7 +266,19 @@ function transactionOn(draft: Draft): Transaction {
 }
 
 /** What names a resource, and derived or bookkeeping properties: a plan does not show them. */
-const UNSHOWN = new Set(['kind', 'name', 'vpc', 'vpcs', 'cursor', 'profile', 'hostRoute', 'mtu', 'number', 'implied']);
+const UNSHOWN = new Set([
+  'kind',
+  'name',
+  'vpc',
+  'vpcs',
+  'cursor',
+  'profile',
+  'hostRoute',
+  'mtu',
+  'number',
+  'implied',
+  'transitGateway',
+]);
 /** Resources that follow from others. */
 const UNSHOWN_KINDS = new Set<Resource['kind']>(['profile']);
 
@@ -252,6 +297,14 @@ function asWritten(resource: Resource): object {
       };
     case 'network-acl':
       return { ...resource, ingress: resource.ingress.map(formatEntry), egress: resource.egress.map(formatEntry) };
+    case 'transit-route-table':
+      return {
+        ...resource,
+        routes: resource.routes.map(({ target, ...route }) => ({
+          ...route,
+          target: transit.formatTransitTarget(target),
+        })),
+      };
     case 'route-table':
       return { ...resource, routes: resource.routes.map(formatRoute) };
     default:
@@ -456,14 +509,11 @@ export class Vpcctl {
     return this.#transact((draft) => applySpec(draft, checked), options);
   }
 
-  /** Deletes the VPCs of the spec; without one, every VPC of the installation and its settings. */
+  /** Deletes the VPCs of the spec, and what else of it nothing uses then; without one, all of the installation and its settings. */
   async destroy(spec?: Spec, options: RunOptions = {}): Promise<TransactionResult<void>> {
     return this.#transact((draft) => {
-      if (spec !== undefined) destroySpec(draft, spec);
-      else {
-        for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) verbs.deleteVpc(draft, vpc.name, true);
-        if (draft.get(INSTALLATION_ID) !== undefined) draft.remove(INSTALLATION_ID);
-      }
+      if (spec === undefined) destroyAll(draft);
+      else destroySpec(draft, spec);
     }, options);
   }
 
@@ -577,6 +627,19 @@ export class Vpcctl {
   /** Who reaches whom: {@link analyze} of every two instances, the internet and the host. Errors as there. */
   matrix(query: MatrixQuery = {}): Matrix {
     return this.#store.reading(() => matrix(this.#store, query));
+  }
+
+  /**
+   * Sends what {@link analyze} is asked about, and sees whether it arrives and its answer comes back: with a listener at the destination, unless a program has
+   * the port, which answers then. Errors as of `analyze`; besides USAGE for what cannot be sent (from outside, by another protocol than tcp, udp, icmp),
+   * NOT_FOUND for an instance whose namespace is gone, KERNEL for what the kernel refuses. Nothing of it stays.
+   */
+  async probe(query: Query, options: ProbeOptions = {}): Promise<ProbeResult> {
+    return this.#working(async () => {
+      await this.#bringBack(options.signal === undefined ? {} : { signal: options.signal });
+      const { runProbe } = await import('./probe.js');
+      return runProbe(this.#store, query, options);
+    });
   }
 
   /** The policy of a subnet; null when it has none. */

@@ -248,14 +248,23 @@ export function loadNative(): Native {
  * ends when that is closed instead.
  */
 export function launcherPath(): string {
+  return programPath('vpcctl-launch', 'launcher');
+}
+
+/** Path of the prober, `vpcctl-probe`: see prober.ts. */
+export function proberPath(): string {
+  return programPath('vpcctl-probe', 'prober');
+}
+
+function programPath(name: string, what: string): string {
   for (const candidate of [
-    // In node-gyp-build's order, so that addon and launcher are of one build.
-    join(root, 'build', 'Release', 'vpcctl-launch'),
-    join(root, 'prebuilds', `linux-${process.arch}`, 'vpcctl-launch'),
+    // In node-gyp-build's order, so that addon and programs are of one build.
+    join(root, 'build', 'Release', name),
+    join(root, 'prebuilds', `linux-${process.arch}`, name),
   ]) {
     if (existsSync(candidate)) return candidate;
   }
-  throw new VpcctlError('ENVIRONMENT', 'the launcher vpcctl-launch is missing', {
+  throw new VpcctlError('ENVIRONMENT', `the ${what} ${name} is missing`, {
     hint: 'run `npm rebuild vpcctl` (needs a C++ compiler, make and python3)',
   });
 }

@@ -14,7 +14,7 @@ import {
   ROUTE_PROTOCOL,
   type VethRow,
 } from '../objects/kernel-object.js';
-import { isStrict } from './relink.js';
+import { strictnessOf } from './relink.js';
 
 export interface NamespaceDump {
   /** `''` is the host's: only what is marked ours is read from it. */
@@ -141,9 +141,9 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
     if (host && (route.index === undefined || !ownIndices.has(route.index))) continue;
     if (route.protocol !== BY_KERNEL && route.family === 4) rows.push(routeRow(ns, route, names));
   }
-  for (const { family, priority, from, table, protocol } of dump.rules) {
+  for (const { family, priority, from, iif, table, protocol } of dump.rules) {
     if (host || family !== 4 || protocol === BY_KERNEL) continue;
-    rows.push({ kind: 'rule', ns, priority, from, table, ...madeBy(protocol) });
+    rows.push({ kind: 'rule', ns, priority, from, ...(iif === undefined ? {} : { iif }), table, ...madeBy(protocol) });
   }
   for (const neigh of dump.neighs) {
     const link = names.get(neigh.index);
@@ -195,7 +195,7 @@ function linkRow(
     type: 'veth',
     ...peerOf({ ns, link }, ends),
     ...(master === undefined ? {} : { master }),
-    ...(isStrict(conf) ? { strict: true } : {}),
+    ...strictnessOf(conf),
     ...(conf.proxyArp === 1 && delays.get(link.index) === 0 ? { answers: true } : {}),
   };
 }

@@ -21,16 +21,26 @@ function vethOf(row: LinkRow): Partial<VethRow> {
 
 /** What makes a link strict ({@link VethRow}), and what undoes that. */
 const STRICT: LinkConf = { rpFilter: 1, sendRedirects: 0, arpIgnore: 0, arpAccept: 0 };
+const LOOSE: LinkConf = { ...STRICT, rpFilter: 0 };
 const LAX: LinkConf = { rpFilter: 0, sendRedirects: 1 };
 
-export function isStrict(conf: LinkConf): boolean {
-  return Object.entries(STRICT).every(([key, value]) => conf[key as keyof LinkConf] === value);
+const CONFS = new Map<VethRow['strict'], LinkConf>([
+  [true, STRICT],
+  ['loosely', LOOSE],
+  [undefined, LAX],
+]);
+
+/** How strict a link with these settings is. */
+export function strictnessOf(conf: LinkConf): Pick<VethRow, 'strict'> {
+  const is = (wanted: LinkConf): boolean =>
+    Object.entries(wanted).every(([key, value]) => conf[key as keyof LinkConf] === value);
+  return is(STRICT) ? { strict: true } : is(LOOSE) ? { strict: 'loosely' } : {};
 }
 
 /** The settings in which a link differs from another. */
 export function confOf(is: Partial<VethRow>, was: Partial<VethRow>): { readonly conf?: LinkConf } {
   const conf: LinkConf = {
-    ...(is.strict === was.strict ? {} : is.strict === true ? STRICT : LAX),
+    ...(is.strict === was.strict ? {} : CONFS.get(is.strict)),
     ...(is.answers === was.answers ? {} : { proxyArp: is.answers === true ? 1 : 0 }),
   };
   return Object.keys(conf).length === 0 ? {} : { conf };

@@ -10,7 +10,7 @@
 import { fromNumber } from '../net/cidr.js';
 import type { NftChainRow, NftFamily, NftRow, NftSetRow } from '../objects/kernel-object.js';
 import { NFT_TABLE } from '../objects/kernel-object.js';
-import { EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, PORTS, ROUTER_LINKS, TRANSIT, UPLINK } from './names.js';
+import { EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, PORTS, ROUTER_LINKS, TRANSIT, TRANSIT_LINKS, UPLINK } from './names.js';
 
 type Expr = Readonly<Record<string, unknown>>;
 
@@ -208,6 +208,9 @@ export const SETS = {
   pool: 'pool',
   uplink: 'uplink',
   masquerade: 'masquerade',
+  /** host: protocol . port → public address, and → port of an instance */
+  published: 'published',
+  publishedPort: 'published_port',
 } as const;
 
 export function routerRuleset(ns: string): NftRow[] {
@@ -250,11 +253,15 @@ export function routerRuleset(ns: string): NftRow[] {
           [to(PORTS), setFromMap(meta('mark'), ip('daddr'), SETS.profile)],
           [from(UPLINK), jump('from_uplink')],
           [from(PEER_LINKS), jump('from_peer')],
+          // Where a packet comes from was checked in the router it comes from, and by rp_filter that answers go back there.
+          [from(TRANSIT_LINKS), match('!=', meta('oifname'), PORTS), counter, drop],
+          [to(TRANSIT_LINKS), match('!=', meta('iifname'), PORTS), counter, drop],
           [to(UPLINK), jump('to_uplink')],
           [to(PEER_LINKS), jump('to_peer')],
           [from(PORTS), jump('egress')],
           [to(UPLINK), accept],
           [to(PEER_LINKS), accept],
+          [to(TRANSIT_LINKS), accept],
           [eq(meta('oifname'), `@${SETS.through}`), accept],
           [to(PORTS), goto('ingress')],
           [counter, drop],
@@ -327,6 +334,16 @@ export function natRuleset(ns: string, address: string): NftRow[] {
   });
 }
 
+/** A transit gateway: routes decide, and nothing is for itself. */
+export function transitRuleset(ns: string): NftRow[] {
+  return table({
+    ns,
+    family: 'inet',
+    sets: [],
+    chains: { input: { base: filter('input', 'drop'), rules: [[counter, drop]] } },
+  });
+}
+
 export function edgeRuleset(ns: string): NftRow[] {
   const pool = `@${SETS.pool}`;
   const fromHost = [from(EDGE_HOST_LINK), to(ROUTER_LINKS)];
@@ -353,6 +370,17 @@ export function edgeRuleset(ns: string): NftRow[] {
   });
 }
 
+/** RTN_LOCAL. */
+const LOCAL = eq({ fib: { result: 'type', flags: ['daddr'] } }, 2);
+const SERVICE = concat(meta('l4proto'), dport);
+const PUBLISHED: Expr = {
+  dnat: {
+    family: 'ip',
+    addr: { map: { key: SERVICE, data: `@${SETS.published}` } },
+    port: { map: { key: SERVICE, data: `@${SETS.publishedPort}` } },
+  },
+};
+
 /** The host's one table: it speaks of our one link only, accepts nothing that others refuse, and drops only what is ours. */
 export function hostRuleset(ns: string): NftRow[] {
   return table({
@@ -362,6 +390,8 @@ export function hostRuleset(ns: string): NftRow[] {
       { set: SETS.pool, type: ['ipv4_addr'], interval: true },
       { set: SETS.masquerade, type: ['ipv4_addr'], interval: true },
       { set: SETS.uplink, type: ['ifname'] },
+      { set: SETS.published, type: ['inet_proto', 'inet_service'], data: 'ipv4_addr' },
+      { set: SETS.publishedPort, type: ['inet_proto', 'inet_service'], data: 'inet_service' },
     ],
     chains: {
       input: {
@@ -380,6 +410,12 @@ export function hostRuleset(ns: string): NftRow[] {
           [to(HOST_LINK), eq(meta('iifname'), `@${SETS.uplink}`), eq(ip('daddr'), `@${SETS.pool}`), accept],
           [to(HOST_LINK), counter, drop],
         ],
+      },
+      publish: { base: nat('prerouting', -100), rules: [[eq(meta('iifname'), `@${SETS.uplink}`), LOCAL, PUBLISHED]] },
+      // What the host itself asks of its own addresses; from the loopback's, nothing leaves.
+      publish_own: {
+        base: nat('output', -100),
+        rules: [[match('!=', ip('daddr'), { prefix: { addr: '127.0.0.0', len: 8 } }), LOCAL, PUBLISHED]],
       },
       postrouting: {
         base: nat('postrouting', 100),

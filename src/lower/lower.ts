@@ -19,10 +19,14 @@ import {
   type RouteTable,
   type RouteTarget,
   type Subnet,
+  type TransitAttachment,
+  type TransitGateway,
+  type TransitRouteTable,
   tableOf,
   type Vpc,
 } from '../model/resources.js';
 import { ANYWHERE, isBlackhole } from '../model/routing.js';
+import { isTransitBlackhole, propagated, transitTablesOf } from '../model/transit.js';
 import { type Cidr, hostCidr, type Ipv4, prefixLength, rangeOf } from '../net/cidr.js';
 import {
   type KernelObject,
@@ -34,11 +38,23 @@ import {
   type NftValue,
   type RouteRow,
   type SysctlRow,
+  type VethRow,
 } from '../objects/kernel-object.js';
 import { lowerNetworkAcl } from './acl.js';
-import { aclMark, edgeRuleset, hostRuleset, IPV4, natRuleset, routerRuleset, SETS } from './firewall.js';
 import {
+  aclMark,
+  edgeRuleset,
+  hostRuleset,
+  IPV4,
+  natRuleset,
+  routerRuleset,
+  SETS,
+  transitRuleset,
+} from './firewall.js';
+import {
+  ATTACHMENT_RULE_PRIORITY,
   alias,
+  attachmentLink,
   blockValue,
   EDGE_HOST_LINK,
   EDGE_NS,
@@ -52,6 +68,8 @@ import {
   routerNs,
   SUBNET_RULE_PRIORITY,
   TRANSIT,
+  transitLink,
+  transitNs,
   UPLINK,
   VPC_RULE_PRIORITY,
   WORKLOAD_LINK,
@@ -68,6 +86,12 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
     case 'group':
     case 'elastic-ip':
       return [];
+    case 'transit-gateway':
+      return lowerTransitGateway(resource);
+    case 'transit-attachment':
+      return lowerAttachment(reader, resource);
+    case 'transit-route-table':
+      return lowerTransitTable(reader, resource);
     case 'edge':
       return lowerEdge(resource);
     case 'vpc':
@@ -104,6 +128,8 @@ export function namespacesOf(resource: Resource): string[] {
       return [workloadNs(resource.vpc, resource.name)];
     case 'nat-gateway':
       return [natNs(resource.vpc, resource.name)];
+    case 'transit-gateway':
+      return [transitNs(resource.name)];
     default:
       return [];
   }
@@ -128,22 +154,27 @@ function sysctl(ns: string, key: string, value: string | number, optional = fals
   return { kind: 'sysctl', ns, key: `net/${key}`, value: String(value), ...(optional ? { optional } : {}) };
 }
 
-interface End {
+interface End extends Pick<VethRow, 'strict'> {
   readonly ns: string;
   readonly name: string;
   readonly mac: string;
 }
 
-/** Between the host, the edge and routers. */
+/**
+ * Between the host, the edge, routers and transit gateways. What comes from another router had its source checked there, and may be answered by another way
+ * than it came: of a link without addresses, rp_filter 2 takes no more than 1 (fib_validate_source: no_addr), so it is 0.
+ */
 function vethPair(a: End, b: End, mtu: number, mark: string): [KernelObject, KernelObject] {
   const row = (own: End, other: End): KernelObject => ({
     kind: 'link',
-    ...own,
+    ns: own.ns,
+    name: own.name,
+    mac: own.mac,
     type: 'veth',
     mtu,
     alias: alias(mark),
     peer: { ns: other.ns, name: other.name },
-    ...(own.ns === HOST_NS ? {} : { strict: true }),
+    ...(own.strict === undefined ? {} : { strict: own.strict }),
   });
   return [row(a, b), row(b, a)];
 }
@@ -155,7 +186,7 @@ function vethPair(a: End, b: End, mtu: number, mark: string): [KernelObject, Ker
 function routerSysctls(ns: string): KernelObject[] {
   return [
     sysctl(ns, 'ipv4/ip_forward', 1),
-    sysctl(ns, 'ipv4/conf/all/rp_filter', 1),
+    sysctl(ns, 'ipv4/conf/all/rp_filter', 0),
     sysctl(ns, 'ipv4/conf/all/send_redirects', 0),
     // Gateways' addresses are the loopback's: also they are answered for on every link.
     sysctl(ns, 'ipv4/conf/all/arp_ignore', 0),
@@ -170,7 +201,7 @@ function lowerEdge(edge: Edge): KernelObject[] {
     ...routerSysctls(EDGE_NS),
     ...vethPair(
       { ns: HOST_NS, name: HOST_LINK, mac: MAC.host },
-      { ns: EDGE_NS, name: EDGE_HOST_LINK, mac: MAC.edge },
+      { ns: EDGE_NS, name: EDGE_HOST_LINK, mac: MAC.edge, strict: true },
       edge.mtu,
       'edge',
     ),
@@ -231,8 +262,8 @@ function lowerGateway({ vpc, mtu }: InternetGateway): KernelObject[] {
   const link = routerLink(vpc);
   return [
     ...vethPair(
-      { ns, name: UPLINK, mac: MAC.uplink },
-      { ns: EDGE_NS, name: link, mac: MAC.edgeToRouter },
+      { ns, name: UPLINK, mac: MAC.uplink, strict: true },
+      { ns: EDGE_NS, name: link, mac: MAC.edgeToRouter, strict: true },
       mtu,
       `igw/${vpc}`,
     ),
@@ -302,7 +333,18 @@ function lowerInside(router: string, port: string, subnet: Subnet): KernelObject
 }
 
 function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
-  return lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {});
+  const { publicIp, publish = [] } = instance;
+  return [
+    ...lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {}),
+    ...publish.flatMap(({ protocol, hostPort, port }) =>
+      publicIp === undefined
+        ? []
+        : [
+            element(HOST_NS, SETS.published, [protocol, hostPort], publicIp),
+            element(HOST_NS, SETS.publishedPort, [protocol, hostPort], port),
+          ],
+    ),
+  ];
 }
 
 /**
@@ -406,7 +448,7 @@ function routeRow(ns: string, table: number, destination: Cidr, hop: Hop): Route
 
 const hopBy = (link: string, via: string): Hop => ({ type: 'unicast', via, link, onlink: true });
 
-/** Undefined: to a peer that is there. */
+/** Undefined: to a peer or transit gateway that is there. */
 function hopOf(reader: Reader, vpc: string, target: RouteTarget): Hop | undefined {
   if (isBlackhole(reader, vpc, target)) return { type: 'blackhole' };
   switch (target.type) {
@@ -419,6 +461,62 @@ function hopOf(reader: Reader, vpc: string, target: RouteTarget): Hop | undefine
     default:
       return undefined;
   }
+}
+
+/** Forwards between its attachments. It has no address, so nothing is for itself. */
+function lowerTransitGateway({ name }: TransitGateway): KernelObject[] {
+  const ns = transitNs(name);
+  return [{ kind: 'netns', ns }, ...routerSysctls(ns), ...transitRuleset(ns)];
+}
+
+/** Its static routes that lead nowhere; the others go with a link, and are the attachments'. */
+function lowerTransitTable(reader: Reader, table: TransitRouteTable): KernelObject[] {
+  const ns = transitNs(table.transitGateway);
+  return [
+    ...table.routes
+      .filter(({ target }) => isTransitBlackhole(reader, table.transitGateway, target))
+      .map(({ destination }) => routeRow(ns, table.number, destination, { type: 'blackhole' })),
+    { kind: 'route', ns, table: table.number, dst: 'default', type: 'unreachable', metric: LAST_METRIC },
+  ];
+}
+
+function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelObject[] {
+  const { transitGateway, vpc: name, routeTable } = attachment;
+  const vpc = getKind(reader, 'vpc', ids.vpc(name));
+  const tables = transitTablesOf(reader, transitGateway);
+  const followed = tables.find((table) => table.name === routeTable);
+  if (vpc === undefined || followed === undefined)
+    throw new Error(`${describe(attachment)} has no vpc or no route table`);
+  const ns = transitNs(transitGateway);
+  const router = routerNs(name);
+  const [link, port] = [transitLink(transitGateway), attachmentLink(name)];
+  const hop = hopBy(port, TRANSIT.router);
+  return [
+    ...vethPair(
+      { ns: router, name: link, mac: MAC.attached, strict: 'loosely' },
+      { ns, name: port, mac: MAC.gateway, strict: 'loosely' },
+      vpc.mtu,
+      `transit/${transitGateway}/${name}`,
+    ),
+    { kind: 'neigh', ns: router, link, ip: TRANSIT.gateway, mac: MAC.gateway },
+    { kind: 'neigh', ns, link: port, ip: TRANSIT.router, mac: MAC.attached },
+    { kind: 'rule', ns, priority: ATTACHMENT_RULE_PRIORITY, from: 'all', iif: port, table: followed.number },
+    ...tables.flatMap((table) =>
+      [
+        ...table.routes.flatMap(({ destination, target }) =>
+          target.type === 'vpc' && target.vpc === name ? [destination] : [],
+        ),
+        ...propagated(reader, attachment, table),
+      ].map((destination) => routeRow(ns, table.number, destination, hop)),
+    ),
+    ...routeTablesOf(reader, name).flatMap(({ number, routes }) =>
+      routes.flatMap(({ destination, target }) =>
+        target.type === 'transit-gateway' && target.transitGateway === transitGateway
+          ? [routeRow(router, number, destination, hopBy(link, TRANSIT.gateway))]
+          : [],
+      ),
+    ),
+  ];
 }
 
 /** In all route tables of a VPC: the routes that name this peer, and unless others do, those to its blocks. */
@@ -462,8 +560,8 @@ function lowerPeering(reader: Reader, peering: Peering): KernelObject[] {
   if (a === undefined || b === undefined) throw new Error('a peering has two sides');
   return [
     ...vethPair(
-      { ns: a.ns, name: a.link, mac: a.mac },
-      { ns: b.ns, name: b.link, mac: b.mac },
+      { ns: a.ns, name: a.link, mac: a.mac, strict: 'loosely' },
+      { ns: b.ns, name: b.link, mac: b.mac, strict: 'loosely' },
       Math.min(a.vpc.mtu, b.vpc.mtu),
       `peering/${peering.vpcs.join('/')}`,
     ),

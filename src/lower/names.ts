@@ -8,6 +8,7 @@ import { OWNER_MARK } from '../objects/kernel-object.js';
 export const EDGE_NS = 'vpc-edge';
 export const routerNs = (vpc: string): string => `vpc.${vpc}`;
 export const workloadNs = (vpc: string, instance: string): string => `vpc.${vpc}.${instance}`;
+export const transitNs = (gateway: string): string => `vpc-tgw.${gateway}`;
 /** Names of instances have no dot either. */
 export const natNs = (vpc: string, nat: string): string => `vpc.${vpc}.nat.${nat}`;
 export const isNamespaceOf = (vpc: string, ns: string): boolean =>
@@ -22,12 +23,16 @@ export const EDGE_HOST_LINK = 'host';
 export const PORTS = 'eni*';
 export const PEER_LINKS = 'peer-*';
 export const ROUTER_LINKS = 'r-*';
+export const TRANSIT_LINKS = 'tgw-*';
 
 /** The edge's link to a VPC's router. */
 export const routerLink = (vpc: string): string => linkName('r-', vpc);
 export const isRouterLink = (link: string | undefined): boolean => link?.startsWith('r-') === true;
 /** A router's link to a peer. */
 export const peerLink = (other: string): string => linkName('peer-', other);
+/** A router's link to a transit gateway, and that gateway's to the router. */
+export const transitLink = (gateway: string): string => linkName('tgw-', gateway);
+export const attachmentLink = (vpc: string): string => linkName('v-', vpc);
 /** The router's end of a workload's link. */
 export const portLink = (ip: Ipv4): string => `eni${toNumber(ip).toString(16).padStart(8, '0')}`;
 export const isPortLink = (link: string | undefined): boolean => link?.startsWith('eni') === true;
@@ -43,6 +48,8 @@ export const TRANSIT = {
   router: '169.254.128.5' as Ipv4,
   /** Next hop from a router to its peer. Nobody owns it. */
   peer: '169.254.128.6' as Ipv4,
+  /** Next hop from a router to a transit gateway. Nobody owns it. */
+  gateway: '169.254.128.7' as Ipv4,
   prefix: 30,
   block: '169.254.128.0/30' as Cidr,
 } as const;
@@ -58,6 +65,9 @@ export const MAC = {
   uplink: '06:76:70:63:00:05',
   /** The two ends of a peering, in the order of the VPCs' names. */
   peer: ['06:76:70:63:00:06', '06:76:70:63:00:07'],
+  /** Router's end and gateway's end of an attachment. */
+  attached: '06:76:70:63:00:08',
+  gateway: '06:76:70:63:00:09',
   workload: macOf,
 } as const;
 
@@ -67,6 +77,8 @@ export const LAST_METRIC = 1000;
 export const SUBNET_RULE_PRIORITY = 33000;
 /** Of the route table `main`: behind the rules of subnets that follow another one. */
 export const VPC_RULE_PRIORITY = 33100;
+/** Of a transit gateway's attachments. */
+export const ATTACHMENT_RULE_PRIORITY = 1000;
 
 /** Owner mark in the alias of a link. */
 export const alias = (what: string): string => `${OWNER_MARK}${what}`;

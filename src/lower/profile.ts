@@ -4,7 +4,7 @@ import { otherVpc, peeredCidrs, peeringsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import { type GroupRule, ids, type Profile, type SecurityGroup } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
-import { type Cidr, fromNumber, hostCidr, rangeOf } from '../net/cidr.js';
+import { type Cidr, fromNumber, hostCidr, type Ipv4, rangeOf } from '../net/cidr.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue } from '../objects/kernel-object.js';
 import {
   ALL_ADDRESSES,
@@ -143,7 +143,8 @@ function admit(reader: Reader, group: SecurityGroup, rule: GroupRule, { boxes, g
       groups.push({ group: group.name, protocol, port });
       return;
     case 'group':
-      groups.push({ group: party.group, protocol, port });
+      if (party.vpc === undefined) groups.push({ group: party.group, protocol, port });
+      else for (const ip of peerMembers(reader, group.vpc, party.vpc, party.group)) box(hostCidr(ip));
       return;
     case 'vpc':
       for (const cidr of getKind(reader, 'vpc', ids.vpc(group.vpc))?.cidrs ?? []) box(cidr);
@@ -157,6 +158,15 @@ function admit(reader: Reader, group: SecurityGroup, rule: GroupRule, { boxes, g
     default:
       assertNever(party);
   }
+}
+
+/**
+ * The addresses of a peer's group: marks are known within one VPC only. Without a peering, the rule is stale and holds for nobody (VPC Peering Guide,
+ * "Update your security groups to reference peer security groups").
+ */
+function peerMembers(reader: Reader, vpc: string, peer: string, group: string): Ipv4[] {
+  if (reader.get(ids.peering(vpc, peer)) === undefined) return [];
+  return findKind(reader, 'instance', `member:${peer}/${group}`).map(({ ip }) => ip);
 }
 
 /** A rule that names a group holds for every profile with that group in it. */

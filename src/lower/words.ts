@@ -8,7 +8,7 @@ import { ICMP } from '../net/ports.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
 import type { Gate } from './firewall.js';
 import { ACL_SETS, BLOCK_SETS, SETS } from './firewall.js';
-import { blockValue, EDGE_NS, routerNs } from './names.js';
+import { blockValue, EDGE_NS, routerNs, transitNs } from './names.js';
 import { lowerProfile } from './profile.js';
 
 /** `whose`: the resource; `what`: which part of it. */
@@ -36,6 +36,7 @@ function partWords(owner: Resource, row: KernelObject): string {
     case 'route':
       return routeWords(owner, row.ns, row.dst);
     case 'rule':
+      if (owner.kind === 'transit-attachment') return 'the rule that leads its packets to their route table';
       return owner.kind === 'subnet'
         ? 'the rule that leads it to its route table'
         : `the rule that leads ${row.from} to it`;
@@ -59,13 +60,17 @@ function partWords(owner: Resource, row: KernelObject): string {
 function placeOf(ns: string): string {
   if (ns === '') return ' on the host';
   if (ns === EDGE_NS) return ' in the edge';
+  if (isTransit(ns)) return ` in ${namespaceWords(ns)}`;
   const [, vpc = '', instance] = ns.split('.');
   return instance === undefined ? ` in the router of ${vpc}` : '';
 }
 
+const isTransit = (ns: string): boolean => ns.startsWith(transitNs(''));
+
 /** Whose a namespace of ours is: `edge`, `vpc a` (its router), `instance a/web-1`. The resource itself need not be there any more. */
 export function namespaceWords(ns: string): string {
   if (ns === EDGE_NS) return 'edge';
+  if (isTransit(ns)) return `transit gateway ${ns.slice(transitNs('').length)}`;
   const [, vpc = '', instance, nat] = ns.split('.');
   if (nat !== undefined) return `nat gateway ${vpc}/${nat}`;
   return instance === undefined ? `vpc ${vpc}` : `instance ${vpc}/${instance}`;
@@ -77,6 +82,7 @@ function linkWords(owner: Resource, ns: string, name: string): string {
     case 'nat-gateway':
       return ns === routerNs(owner.vpc) ? 'its port at the router' : 'its link';
     case 'peering':
+    case 'transit-attachment':
       return `the link${placeOf(ns)}`;
     default:
       return `the link ${name}${placeOf(ns)}`;
@@ -132,6 +138,9 @@ function elementWords(owner: Resource, row: NftElementRow): string {
     case SETS.publicIn:
     case SETS.publicOut:
       return 'the translation of its public address';
+    case SETS.published:
+    case SETS.publishedPort:
+      return `the way from port ${second} of the host to it`;
     case SETS.through:
       return 'the leave to pass on what is not for it';
     case SETS.aclOn:
@@ -239,7 +248,8 @@ export function foreignWords(reader: Reader, row: KernelObject): RowWords {
     const acl = networkAclsOf(reader, vpc).find((one) => one.number === number);
     if (acl !== undefined) return { whose: describe(acl), what: aclRule(row) };
   }
-  const whose = row.ns === '' ? 'host' : row.ns === EDGE_NS ? 'edge' : `vpc ${vpc}`;
+  const whose =
+    row.ns === '' ? 'host' : row.ns === EDGE_NS || isTransit(row.ns) ? namespaceWords(row.ns) : `vpc ${vpc}`;
   return { whose, what: foreignPart(row) };
 }
 

@@ -94,6 +94,11 @@ export function disassociateElasticIp(draft: Draft, name: string): boolean {
   return true;
 }
 
-function withoutAddress({ publicIp: _address, elasticIp: _name, ...instance }: Instance): Instance {
-  return instance;
+function withoutAddress(instance: Instance): Instance {
+  const { publicIp: _address, elasticIp: _name, ...rest } = instance;
+  if (rest.publish === undefined) return rest;
+  throw conflict(
+    `${describe(instance)} is published on the host, for which it needs a public address`,
+    'publish nothing of it first',
+  );
 }

@@ -4,7 +4,7 @@
  */
 import type { Cidr, Ipv4 } from '../net/cidr.js';
 import type { IcmpMessages } from '../net/ports.js';
-import type { PolicySpec } from '../spec/types.js';
+import type { PolicySpec, QuotasSpec } from '../spec/types.js';
 
 /** What the machine vpcctl runs on is known by to instances: the address of the party `host`. Link-local (RFC 3927), so never routed by anyone else. */
 export const HOST_ADDRESS = '169.254.128.1' as Ipv4;
@@ -13,7 +13,8 @@ export const HOST_ADDRESS = '169.254.128.1' as Ipv4;
 export type Party =
   | { readonly type: 'any' | 'self' | 'vpc' | 'peers' | 'host' }
   | { readonly type: 'cidr'; readonly cidr: Cidr }
-  | { readonly type: 'group'; readonly group: string };
+  /** `vpc`: of that peer; absent: of the group's own VPC. */
+  | { readonly type: 'group'; readonly group: string; readonly vpc?: string };
 
 /** One allow rule, normalised. */
 export interface GroupRule {
@@ -32,6 +33,7 @@ export interface Installation {
   readonly poolRouted: boolean;
   /** As the user said it: a link, `auto` or `none`. */
   readonly uplink: string;
+  readonly quotas?: QuotasSpec;
 }
 
 /** The border between every VPC and the host; exists while some VPC has an internet gateway. */
@@ -90,6 +92,14 @@ export interface SecurityGroup {
   readonly egress: readonly GroupRule[];
 }
 
+/** A port of the host that leads to an instance. */
+export interface Publication {
+  /** 6 (tcp) or 17 (udp). */
+  readonly protocol: number;
+  readonly hostPort: number;
+  readonly port: number;
+}
+
 export interface Instance {
   readonly kind: 'instance';
   readonly vpc: string;
@@ -99,6 +109,8 @@ export interface Instance {
   readonly publicIp?: Ipv4;
   /** Name of the elastic address that `publicIp` is. */
   readonly elasticIp?: string;
+  /** By protocol, then port of the host. */
+  readonly publish?: readonly Publication[];
   /** Sorted names of groups. */
   readonly groups: readonly string[];
   /** Number of its {@link Profile}; 0 until settled. */
@@ -124,7 +136,8 @@ export interface Profile {
 export type RouteTarget =
   | { readonly type: 'internet-gateway' | 'blackhole' }
   | { readonly type: 'nat-gateway'; readonly natGateway: string }
-  | { readonly type: 'peering'; readonly peering: string };
+  | { readonly type: 'peering'; readonly peering: string }
+  | { readonly type: 'transit-gateway'; readonly transitGateway: string };
 
 export interface Route {
   readonly destination: Cidr;
@@ -186,6 +199,36 @@ export interface NatGateway {
   readonly profile: number;
 }
 
+/** A router between VPCs that are attached to it. */
+export interface TransitGateway {
+  readonly kind: 'transit-gateway';
+  readonly name: string;
+}
+
+/** A VPC's attachment to a transit gateway. */
+export interface TransitAttachment {
+  readonly kind: 'transit-attachment';
+  readonly transitGateway: string;
+  readonly vpc: string;
+  /** The route table that packets from the VPC follow: the one that it is associated with. */
+  readonly routeTable: string;
+  /** Sorted names of the route tables that have routes to the VPC's blocks by themselves. */
+  readonly propagateTo: readonly string[];
+}
+
+export type TransitTarget = { readonly type: 'vpc'; readonly vpc: string } | { readonly type: 'blackhole' };
+
+/** A route table of a transit gateway. */
+export interface TransitRouteTable {
+  readonly kind: 'transit-route-table';
+  readonly transitGateway: string;
+  readonly name: string;
+  /** As {@link RouteTable.number}. */
+  readonly number: number;
+  /** The static ones, in the order of their destinations: they go before propagated ones. */
+  readonly routes: readonly { readonly destination: Cidr; readonly target: TransitTarget }[];
+}
+
 /** A public address that stays when what has it goes. */
 export interface ElasticIp {
   readonly kind: 'elastic-ip';
@@ -215,6 +258,9 @@ export type Resource =
   | NetworkAcl
   | NatGateway
   | ElasticIp
+  | TransitGateway
+  | TransitAttachment
+  | TransitRouteTable
   | Peering;
 
 export type ResourceKind = Resource['kind'];
@@ -234,6 +280,9 @@ export const ids = {
   networkAcl: (vpc: string, acl: string) => `network-acl/${vpc}/${acl}`,
   natGateway: (vpc: string, nat: string) => `nat-gateway/${vpc}/${nat}`,
   elasticIp: (name: string) => `elastic-ip/${name}`,
+  transitGateway: (name: string) => `transit-gateway/${name}`,
+  transitAttachment: (gateway: string, vpc: string) => `transit-attachment/${gateway}/${vpc}`,
+  transitRouteTable: (gateway: string, table: string) => `transit-route-table/${gateway}/${table}`,
   peering: (a: string, b: string) => `peering/${a < b ? a : b}/${a < b ? b : a}`,
 } as const;
 
@@ -263,6 +312,12 @@ export function idOf(resource: Resource): string {
       return ids.natGateway(resource.vpc, resource.name);
     case 'elastic-ip':
       return ids.elasticIp(resource.name);
+    case 'transit-gateway':
+      return ids.transitGateway(resource.name);
+    case 'transit-attachment':
+      return ids.transitAttachment(resource.transitGateway, resource.vpc);
+    case 'transit-route-table':
+      return ids.transitRouteTable(resource.transitGateway, resource.name);
     case 'peering':
       return ids.peering(...resource.vpcs);
   }
@@ -287,7 +342,11 @@ export function scopesOf(resource: Resource): readonly string[] {
     case 'installation':
     case 'edge':
     case 'elastic-ip':
+    case 'transit-gateway':
+    case 'transit-route-table':
       return [INSTALLATION_SCOPE];
+    case 'transit-attachment':
+      return [INSTALLATION_SCOPE, resource.vpc];
     case 'igw':
       return [INSTALLATION_SCOPE, resource.vpc];
     case 'subnet':
@@ -314,7 +373,12 @@ export function terms(resource: Resource): readonly string[] {
     case 'edge':
     case 'igw':
     case 'elastic-ip':
+    case 'transit-gateway':
       return [own, ...claims(resource)];
+    case 'transit-attachment':
+      return [own, `attachments:${resource.transitGateway}`, `attachments-of:${resource.vpc}`];
+    case 'transit-route-table':
+      return [own, `transit-tables:${resource.transitGateway}`];
     case 'vpc':
       return resource.origin === undefined ? [own] : [own, `origin:${resource.origin}`];
     case 'subnet':
@@ -375,6 +439,7 @@ function targetTerms(vpc: string, target: RouteTarget): string[] {
       return [`routes-nat:${vpc}/${target.natGateway}`];
     case 'peering':
       return [`routes-peer:${vpc}/${target.peering}`];
+    case 'transit-gateway':
     case 'blackhole':
       return [];
   }
@@ -385,6 +450,7 @@ function partyTerms({ vpc, name }: SecurityGroup, party: Party): string[] {
     case 'self':
       return [`refers:${vpc}/${name}`];
     case 'group':
+      if (party.vpc !== undefined) return [`refers-peer:${party.vpc}/${party.group}`, `refers-peer-of:${vpc}`];
       return [`refers:${vpc}/${party.group}`];
     case 'vpc':
       return [`refers-vpc:${vpc}`];
@@ -403,8 +469,14 @@ export function claims(resource: Resource): readonly string[] {
     case 'instance':
     case 'nat-gateway': {
       const { vpc, ip, publicIp, elasticIp } = resource;
-      if (elasticIp !== undefined) return [`ip:${vpc}/${ip}`, `elastic:${elasticIp}`];
-      return [`ip:${vpc}/${ip}`, ...(publicIp === undefined ? [] : [`public-ip:${publicIp}`])];
+      const own =
+        elasticIp !== undefined ? [`elastic:${elasticIp}`] : publicIp !== undefined ? [`public-ip:${publicIp}`] : [];
+      const published = (resource.kind === 'instance' ? resource.publish : undefined) ?? [];
+      return [
+        `ip:${vpc}/${ip}`,
+        ...own,
+        ...published.map(({ protocol, hostPort }) => `host-port:${protocol}/${hostPort}`),
+      ];
     }
     default:
       return [];
@@ -436,6 +508,12 @@ export function describe(resource: Resource): string {
       return `nat gateway ${resource.vpc}/${resource.name}`;
     case 'elastic-ip':
       return `elastic ip ${resource.name}`;
+    case 'transit-gateway':
+      return `transit gateway ${resource.name}`;
+    case 'transit-attachment':
+      return `attachment of vpc ${resource.vpc} to transit gateway ${resource.transitGateway}`;
+    case 'transit-route-table':
+      return `route table ${resource.name} of transit gateway ${resource.transitGateway}`;
     case 'profile':
       if (resource.open === true) return `rules of NAT gateways of ${resource.vpc}`;
       return `rules of ${resource.vpc}/{${resource.groups.join(', ')}}${resource.policySubnet === undefined ? '' : ` with the policy of ${resource.policySubnet}`}`;

@@ -19,6 +19,7 @@ import {
   requireVpc,
   routeTablesOf,
 } from './lookup.js';
+import { checkQuota } from './quotas.js';
 import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
 import {
   describe,
@@ -55,6 +56,7 @@ export function addRouteTable(draft: Draft, vpc: string, name: string): RouteTab
 
 /** The user has spoken of it: from now on it stays. */
 function put(draft: Draft, { implied: _was, ...table }: RouteTable): RouteTable {
+  checkQuota(draft, 'routesPerRouteTable', describe(table), table.routes.length);
   draft.put(table);
   return table;
 }
@@ -89,6 +91,9 @@ export function deleteRouteTable(draft: Draft, vpc: string, name: string): boole
 function parseTarget(spec: RouteTargetSpec): RouteTarget {
   if (typeof spec === 'string') return { type: spec };
   if ('natGateway' in spec) return { type: 'nat-gateway', natGateway: parseName(spec.natGateway, 'nat gateway') };
+  if ('transitGateway' in spec) {
+    return { type: 'transit-gateway', transitGateway: parseName(spec.transitGateway, 'transit gateway') };
+  }
   return { type: 'peering', peering: parseName(spec.peering, 'vpc') };
 }
 
@@ -99,6 +104,8 @@ export function formatTarget(target: RouteTarget): RouteTargetSpec {
       return { natGateway: target.natGateway };
     case 'peering':
       return { peering: target.peering };
+    case 'transit-gateway':
+      return { transitGateway: target.transitGateway };
     default:
       return target.type;
   }
@@ -120,11 +127,19 @@ export function isBlackhole(reader: Reader, vpc: string, target: RouteTarget): b
       return reader.get(ids.natGateway(vpc, target.natGateway)) === undefined;
     case 'peering':
       return reader.get(ids.peering(vpc, target.peering)) === undefined;
+    case 'transit-gateway':
+      return reader.get(ids.transitAttachment(target.transitGateway, vpc)) === undefined;
   }
 }
 
 function checkTarget(draft: Draft, vpc: string, target: RouteTarget): void {
   if (target.type === 'nat-gateway') requireNatGateway(draft, vpc, target.natGateway);
+  if (target.type === 'transit-gateway' && isBlackhole(draft, vpc, target)) {
+    throw notFound(
+      `an attachment of vpc ${vpc} to transit gateway ${target.transitGateway}`,
+      findKind(draft, 'transit-attachment', `attachments-of:${vpc}`).map((known) => known.transitGateway),
+    );
+  }
   if (target.type === 'peering' && isBlackhole(draft, vpc, target)) {
     throw notFound(
       `a peering of vpc ${vpc} with ${target.peering}`,

@@ -9,9 +9,10 @@ import type {
   PartySpec,
   PolicyRuleSpec,
   PolicySpec,
+  PublicationSpec,
   SecurityGroupSpec,
 } from '../spec/types.js';
-import type { GroupRule, Party, SecurityGroup } from './resources.js';
+import type { GroupRule, Party, Publication, SecurityGroup } from './resources.js';
 
 export const DEFAULT_GROUP = 'default';
 
@@ -29,7 +30,10 @@ const KEYWORDS = ['any', 'self', 'vpc', 'peers', 'host'] as const;
 
 function parseParty(party: PartySpec | undefined, direction: 'ingress' | 'egress'): Party {
   if (party === undefined) return { type: 'any' };
-  if (typeof party !== 'string') return { type: 'group', group: parseName(party.group, 'security group') };
+  if (typeof party !== 'string') {
+    const group = parseName(party.group, 'security group');
+    return { type: 'group', group, ...(party.vpc === undefined ? {} : { vpc: parseName(party.vpc, 'vpc') }) };
+  }
   const keyword = KEYWORDS.find((word) => word === party);
   if (keyword === 'host' && direction === 'egress') {
     throw invalid('an egress rule cannot name the host: its own services are not reachable from a workload', {
@@ -76,7 +80,7 @@ function formatParty(party: Party): PartySpec | undefined {
     case 'cidr':
       return party.cidr;
     case 'group':
-      return { group: party.group };
+      return { group: party.group, ...(party.vpc === undefined ? {} : { vpc: party.vpc }) };
     default:
       return party.type;
   }
@@ -117,6 +121,15 @@ export function formatRule(rule: GroupRule, direction: 'from' | 'to'): IngressRu
     ...formatMatch(rule),
     ...(party === undefined ? {} : { [direction]: party }),
     ...(rule.description === undefined ? {} : { description: rule.description }),
+  };
+}
+
+/** A published port as a user writes it. */
+export function formatPublication({ protocol, hostPort, port }: Publication): PublicationSpec {
+  return {
+    hostPort,
+    ...(port === hostPort ? {} : { port }),
+    ...(protocol === 6 ? {} : { protocol: 'udp' }),
   };
 }
 

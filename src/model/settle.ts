@@ -274,6 +274,7 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
           : []),
         ...peerings.map(idOf),
         ...routeTablesOf(draft, resource.name).map(idOf),
+        ...gatewaysOf(draft, resource.name).flatMap((gateway) => draft.find(`attachments:${gateway}`).map(idOf)),
         ...peerings.flatMap((peering) => routeTablesOf(draft, otherVpc(peering, resource.name)).map(idOf)),
         ...profilesOfGroups(draft, `refers-vpc:${resource.name}`),
         ...peerings.flatMap((peering) => profilesOfGroups(draft, `refers-peers:${otherVpc(peering, resource.name)}`)),
@@ -282,12 +283,14 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     case 'peering':
       return resource.vpcs.flatMap((vpc) => [
         ...profilesOfGroups(draft, `refers-peers:${vpc}`),
+        ...profilesOfGroups(draft, `refers-peer-of:${vpc}`),
         ...routeTablesOf(draft, vpc).map(idOf),
       ]);
     case 'route-table':
       return [
-        // Routes to peers are the peerings'.
+        // Routes to peers are the peerings', those to transit gateways the attachments'.
         ...peeringsOf(draft, resource.vpc).map(idOf),
+        ...draft.find(`attachments-of:${resource.vpc}`).map(idOf),
         ...(before !== undefined && after !== undefined
           ? []
           : draft.find(`table:${resource.vpc}/${resource.name}`).map(idOf)),
@@ -295,6 +298,21 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     case 'network-acl':
       if (before?.kind === 'network-acl' && after?.kind === 'network-acl' && before.number === after.number) return [];
       return draft.find(`acl:${resource.vpc}/${resource.name}`).map(idOf);
+    case 'instance': {
+      // Groups of peers that speak of its groups know its address.
+      const groups = [before, after].flatMap((one) => (one?.kind === 'instance' ? one.groups : []));
+      if (before?.kind === 'instance' && after?.kind === 'instance' && isSame(before.groups, after.groups)) return [];
+      return [...new Set(groups)].flatMap((group) => profilesOfGroups(draft, `refers-peer:${resource.vpc}/${group}`));
+    }
+    case 'transit-attachment':
+      return [
+        ...routeTablesOf(draft, resource.vpc).map(idOf),
+        ...[`attachments:${resource.transitGateway}`, `transit-tables:${resource.transitGateway}`].flatMap((term) =>
+          draft.find(term).map(idOf),
+        ),
+      ];
+    case 'transit-route-table':
+      return draft.find(`attachments:${resource.transitGateway}`).map(idOf);
     case 'nat-gateway':
       return draft.find(`routes-nat:${resource.vpc}/${resource.name}`).map(idOf);
     case 'group':
@@ -327,6 +345,11 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
 
 function aclOf(resource: Resource | undefined): string | undefined {
   return resource?.kind === 'subnet' ? resource.networkAcl : undefined;
+}
+
+/** The transit gateways that a VPC is attached to. */
+function gatewaysOf(draft: Draft, vpc: string): string[] {
+  return findKind(draft, 'transit-attachment', `attachments-of:${vpc}`).map(({ transitGateway }) => transitGateway);
 }
 
 /** Ids of the profiles that contain a group with this term. */

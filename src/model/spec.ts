@@ -13,13 +13,19 @@ import type {
   SecurityGroupSpec,
   Spec,
   SubnetSpec,
+  TransitAttachmentSpec,
+  TransitGatewaySpec,
+  TransitRouteTableSpec,
   VpcSpec,
 } from '../spec/types.js';
 import { associateNetworkAcl, deleteNetworkAcl, formatEntry, putNetworkAcl } from './acls.js';
-import { allocateElasticIp } from './elastic.js';
+import { allocateElasticIp, holderOf, releaseElasticIp } from './elastic.js';
 import { DEFAULT_POOL, installationOf, networkAclsOf, peeringsOf, routeTablesOf, subnetsOf } from './lookup.js';
 import { type Draft, findKind, type Reader } from './reader.js';
 import {
+  type GroupRule,
+  INSTALLATION_ID,
+  ids,
   MAIN_ROUTE_TABLE,
   type NatGateway,
   type NetworkAcl,
@@ -39,7 +45,21 @@ import {
   natGatewaysOf,
   setRoutes,
 } from './routing.js';
-import { DEFAULT_GROUP, DEFAULT_GROUP_RULES, formatRule } from './rules.js';
+import { DEFAULT_GROUP, DEFAULT_GROUP_RULES, formatPublication, formatRule } from './rules.js';
+import {
+  addTransitGateway,
+  addTransitTable,
+  attachmentsOf,
+  attachVpc,
+  DEFAULT_TRANSIT_TABLE,
+  deleteTransitGateway,
+  deleteTransitTable,
+  detachVpc,
+  formatTransitTarget,
+  isTransitBlackhole,
+  setTransitRoutes,
+  transitTablesOf,
+} from './transit.js';
 import {
   type AddInstance,
   addInstance,
@@ -77,6 +97,7 @@ export function applySpec(draft: Draft, spec: Spec): void {
   if (spec.settings !== undefined) at(['settings'], () => configure(draft, spec.settings ?? {}));
   const names = Object.keys(spec.vpcs);
   removePeerings(draft, spec);
+  leaveTransit(draft, spec);
   if (spec.name !== undefined) {
     for (const vpc of findKind(draft, 'vpc', `origin:${spec.name}`)) {
       if (!names.includes(vpc.name)) deleteVpc(draft, vpc.name, true);
@@ -89,7 +110,44 @@ export function applySpec(draft: Draft, spec: Spec): void {
   for (const [index, { vpcs, allowCidrs, routes }] of (spec.peerings ?? []).entries()) {
     at(['peerings', index], () => peer(draft, ...vpcs, allowCidrs, routes));
   }
+  for (const name of names) at(['vpcs', name, 'securityGroups'], () => checkGroupReferences(draft, name));
+  for (const [name, gateway] of Object.entries(spec.transitGateways ?? {})) applyTransit(draft, name, gateway, spec);
   for (const [name, vpc] of Object.entries(spec.vpcs)) applyRoutes(draft, name, vpc);
+}
+
+/** A transit gateway becomes what the spec says; attachments of VPCs that the spec does not list stay. */
+function applyTransit(draft: Draft, name: string, gateway: TransitGatewaySpec, { vpcs }: Spec): void {
+  const path = ['transitGateways', name];
+  const { attachments = {}, routeTables = {} } = gateway;
+  at(path, () => addTransitGateway(draft, name));
+  for (const { vpc } of attachmentsOf(draft, name)) {
+    if (vpc in vpcs && !(vpc in attachments)) detachVpc(draft, name, vpc);
+  }
+  for (const table of Object.keys(routeTables)) {
+    at([...path, 'routeTables', table], () => addTransitTable(draft, name, table));
+  }
+  for (const [vpc, attachment] of Object.entries(attachments)) {
+    const { routeTable = DEFAULT_TRANSIT_TABLE, propagateTo = [DEFAULT_TRANSIT_TABLE] } = attachment;
+    at([...path, 'attachments', vpc], () => attachVpc(draft, { transitGateway: name, vpc, routeTable, propagateTo }));
+  }
+  for (const table of transitTablesOf(draft, name)) {
+    const wanted = routeTables[table.name];
+    if (wanted === undefined && table.name !== DEFAULT_TRANSIT_TABLE) {
+      at([...path, 'routeTables'], () => deleteTransitTable(draft, name, table.name));
+    } else {
+      at([...path, 'routeTables', table.name], () => setTransitRoutes(draft, name, table.name, wanted?.routes ?? []));
+    }
+  }
+}
+
+/** Of transit gateways that the spec does not list: its VPCs are detached, and one that is then of no use goes. */
+function leaveTransit(draft: Draft, spec: Spec): void {
+  for (const { name } of findKind(draft, 'transit-gateway', 'kind:transit-gateway')) {
+    const attachments = attachmentsOf(draft, name);
+    if (name in (spec.transitGateways ?? {}) || attachments.length === 0) continue;
+    for (const { vpc } of attachments) if (vpc in spec.vpcs) detachVpc(draft, name, vpc);
+    if (attachmentsOf(draft, name).length === 0) deleteTransitGateway(draft, name);
+  }
 }
 
 /** Once everything is there that a route may lead to. */
@@ -155,12 +213,16 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     at([...path, 'natGateways', nat], () => addNatGateway(draft, { vpc: name, name: nat, ...wanted }));
   }
   removeGroups(draft, name, spec);
-  at([...path, 'securityGroups'], () => checkGroupReferences(draft, name));
 }
 
 /** What a spec leaves out is the default, not what was before. */
 function explicit(spec: InstanceSpec): Pick<AddInstance, keyof InstanceSpec> {
-  return { ...spec, securityGroups: spec.securityGroups ?? [DEFAULT_GROUP], elasticIp: spec.elasticIp ?? null };
+  return {
+    ...spec,
+    securityGroups: spec.securityGroups ?? [DEFAULT_GROUP],
+    elasticIp: spec.elasticIp ?? null,
+    publish: spec.publish ?? [],
+  };
 }
 
 function removeGroups(draft: Draft, vpc: string, spec: VpcSpec): void {
@@ -192,9 +254,23 @@ function applySubnet(draft: Draft, vpc: string, name: string, spec: SubnetSpec):
   else applyPolicy(draft, vpc, name, spec.policy);
 }
 
-/** Removes every VPC of the spec. */
+/** Removes every VPC of the spec, and those of its transit gateways and elastic addresses that nothing else uses. */
 export function destroySpec(draft: Draft, spec: Spec): void {
   for (const name of Object.keys(spec.vpcs)) deleteVpc(draft, name, true);
+  for (const name of Object.keys(spec.transitGateways ?? {})) {
+    if (attachmentsOf(draft, name).length === 0) deleteTransitGateway(draft, name);
+  }
+  for (const name of Object.keys(spec.elasticIps ?? {})) {
+    if (holderOf(draft, name) === undefined) releaseElasticIp(draft, name);
+  }
+}
+
+/** Removes everything, the settings too. */
+export function destroyAll(draft: Draft): void {
+  for (const { name } of findKind(draft, 'vpc', 'kind:vpc')) deleteVpc(draft, name, true);
+  for (const { name } of findKind(draft, 'transit-gateway', 'kind:transit-gateway')) deleteTransitGateway(draft, name);
+  for (const { name } of findKind(draft, 'elastic-ip', 'kind:elastic-ip')) releaseElasticIp(draft, name);
+  draft.remove(INSTALLATION_ID);
 }
 
 // --- model → spec ----------------------------------------------------------------------------------------------------
@@ -210,6 +286,11 @@ export function exportSpec(reader: Reader): Spec {
       ...(peering.manualRoutes === true ? { routes: 'manual' } : {}),
     }),
   );
+  const transit = record(
+    findKind(reader, 'transit-gateway', 'kind:transit-gateway').map(
+      ({ name }) => [name, exportTransit(reader, name)] as const,
+    ),
+  );
   const elasticIps = record(
     findKind(reader, 'elastic-ip', 'kind:elastic-ip').map(({ name, address }) => [name, { address }] as const),
   );
@@ -217,11 +298,13 @@ export function exportSpec(reader: Reader): Spec {
     ...(settings.publicPool === DEFAULT_POOL ? {} : { publicPool: settings.publicPool }),
     ...(settings.poolRouted ? { poolRouted: true } : {}),
     ...(settings.uplink === 'auto' ? {} : { uplink: settings.uplink }),
+    ...(settings.quotas === undefined ? {} : { quotas: settings.quotas }),
   };
   return {
     ...(Object.keys(own).length === 0 ? {} : { settings: own }),
     ...(elasticIps === undefined ? {} : { elasticIps }),
     vpcs: Object.fromEntries(vpcs.map((vpc) => [vpc.name, exportVpc(reader, vpc)])),
+    ...(transit === undefined ? {} : { transitGateways: transit }),
     ...(peerings.length === 0 ? {} : { peerings }),
   };
 }
@@ -236,7 +319,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
   const groups = record(
     findKind(reader, 'group', `groups:${vpc.name}`)
       .filter((group) => group.name !== DEFAULT_GROUP || group.description !== undefined || !isDefault(group))
-      .map((group) => [group.name, exportGroup(group)] as const),
+      .map((group) => [group.name, exportGroup(reader, group)] as const),
   );
   const instances = record(
     findKind(reader, 'instance', `instances:${vpc.name}`).map((instance): readonly [string, InstanceSpec] => [
@@ -247,6 +330,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
         ...(instance.elasticIp === undefined
           ? { publicIp: instance.publicIp ?? false }
           : { elasticIp: instance.elasticIp }),
+        ...(instance.publish === undefined ? {} : { publish: instance.publish.map(formatPublication) }),
         ...(instance.groups.join() === DEFAULT_GROUP ? {} : { securityGroups: instance.groups }),
       },
     ]),
@@ -283,6 +367,37 @@ function forSubnets(
         : { ...rest, publicIp },
     ]),
   );
+}
+
+function exportTransit(reader: Reader, gateway: string): TransitGatewaySpec {
+  const tables = record(
+    transitTablesOf(reader, gateway)
+      .filter(({ name, routes }) => name !== DEFAULT_TRANSIT_TABLE || routes.length > 0)
+      .map(({ name, routes }): readonly [string, TransitRouteTableSpec] => [
+        name,
+        routes.length === 0
+          ? {}
+          : {
+              routes: routes.map(({ destination, target }) => ({
+                destination,
+                target: isTransitBlackhole(reader, gateway, target) ? 'blackhole' : formatTransitTarget(target),
+              })),
+            },
+      ]),
+  );
+  const attachments = record(
+    attachmentsOf(reader, gateway).map(({ vpc, routeTable, propagateTo }): readonly [string, TransitAttachmentSpec] => [
+      vpc,
+      {
+        ...(routeTable === DEFAULT_TRANSIT_TABLE ? {} : { routeTable }),
+        ...(propagateTo.join() === DEFAULT_TRANSIT_TABLE ? {} : { propagateTo }),
+      },
+    ]),
+  );
+  return {
+    ...(tables === undefined ? {} : { routeTables: tables }),
+    ...(attachments === undefined ? {} : { attachments }),
+  };
 }
 
 /** A route whose target is gone is a black hole, and comes back as one. */
@@ -330,11 +445,14 @@ function isDefault(group: SecurityGroup): boolean {
   );
 }
 
-function exportGroup(group: SecurityGroup): SecurityGroupSpec {
-  const ingress: IngressRuleSpec[] = group.ingress.map((rule) => formatRule(rule, 'from'));
+/** Rules that name a group of a peer that is gone are stale: they hold for nobody, and nothing could be applied that has them. */
+function exportGroup(reader: Reader, { vpc, description, ingress, egress }: SecurityGroup): SecurityGroupSpec {
+  const known = ({ party }: GroupRule): boolean =>
+    party.type !== 'group' || reader.get(ids.group(party.vpc ?? vpc, party.group)) !== undefined;
+  const from: IngressRuleSpec[] = ingress.filter(known).map((rule) => formatRule(rule, 'from'));
   return {
-    ...(group.description === undefined ? {} : { description: group.description }),
-    ingress,
-    egress: group.egress.map((rule) => formatRule(rule, 'to')),
+    ...(description === undefined ? {} : { description }),
+    ingress: from,
+    egress: egress.filter(known).map((rule) => formatRule(rule, 'to')),
   };
 }

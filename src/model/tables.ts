@@ -6,8 +6,7 @@ import { MAIN_ROUTE_TABLE, PUBLIC_ROUTE_TABLE, type RouteTable } from './resourc
 
 /** A route table without routes. */
 export function newTable(reader: Reader, vpc: string, name: string): RouteTable {
-  const taken = new Set(routeTablesOf(reader, vpc).map(({ number }) => number));
-  return { kind: 'route-table', vpc, name, number: numberOf(name, taken), routes: [] };
+  return { kind: 'route-table', vpc, name, number: numberOf(name, routeTablesOf(reader, vpc)), routes: [] };
 }
 
 const WELL_KNOWN: ReadonlyMap<string, number> = new Map([
@@ -16,11 +15,11 @@ const WELL_KNOWN: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** Others' begin at 1000: 253 to 255 are the kernel's. */
-function numberOf(name: string, taken: ReadonlySet<number>): number {
+export function numberOf(name: string, others: readonly { readonly number: number }[]): number {
   const known = WELL_KNOWN.get(name);
   if (known !== undefined) return known;
   for (let salt = 0; ; salt += 1) {
     const number = 1000 + ((hash32(salt === 0 ? name : `${name};${salt}`) >>> 1) % 2_000_000_000);
-    if (!taken.has(number)) return number;
+    if (!others.some((other) => other.number === number)) return number;
   }
 }

@@ -20,7 +20,7 @@ import {
   sizeOf,
 } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
-import type { PolicyFile, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
+import type { PolicyFile, PublicationSpec, QuotasSpec, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
 import { addressOf, allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
 import { freeElasticIp } from './elastic.js';
 import {
@@ -34,6 +34,7 @@ import {
   requireVpc,
   subnetsOf,
 } from './lookup.js';
+import { checkQuota } from './quotas.js';
 import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
   describe,
@@ -43,6 +44,8 @@ import {
   ids,
   MAIN_ROUTE_TABLE,
   type Peering,
+  type Publication,
+  type Resource,
   type SecurityGroup,
   type Subnet,
   type Vpc,
@@ -67,6 +70,7 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
     publicPool: pool,
     poolRouted: settings.poolRouted ?? before.poolRouted,
     uplink: settings.uplink ?? before.uplink,
+    ...withQuotas(settings.quotas ?? before.quotas),
   };
   if (!/^[^\s/]{1,15}$/.test(after.uplink)) {
     throw invalid(`${JSON.stringify(after.uplink)} cannot be the name of a link`, {
@@ -95,6 +99,10 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
     }
   }
   draft.put(after);
+}
+
+function withQuotas(quotas: QuotasSpec | undefined): Pick<Installation, 'quotas'> {
+  return quotas === undefined || Object.keys(quotas).length === 0 ? {} : { quotas };
 }
 
 // --- vpc -------------------------------------------------------------------------------------------------------------
@@ -201,6 +209,7 @@ export function addVpcBlock(draft: Draft, name: string, cidr: Cidr): Vpc {
       }
     }
   }
+  checkQuota(draft, 'blocksPerVpc', `vpc ${name}`, vpc.cidrs.length + 1);
   const after = { ...vpc, cidrs: [...vpc.cidrs, cidr] };
   draft.put(after);
   return after;
@@ -219,7 +228,7 @@ export function retainVpcBlocks(draft: Draft, name: string, keep: readonly Cidr[
   draft.put({ ...vpc, cidrs: vpc.cidrs.filter((cidr) => !dropped.includes(cidr)) });
 }
 
-/** Deletes a VPC and all in it; false when there is none. CONFLICT while it is peered, unless `force`, which unpeers. */
+/** Deletes a VPC and all in it; false when there is none. CONFLICT while it is peered or attached to a transit gateway, unless `force`, which ends that. */
 export function deleteVpc(draft: Draft, name: string, force = false): boolean {
   const vpc = getKind(draft, 'vpc', ids.vpc(parseName(name, 'vpc')));
   if (vpc === undefined) return false;
@@ -227,6 +236,10 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
   if (peerings.length > 0 && !force) {
     const others = peerings.map((peering) => otherVpc(peering, name)).join(', ');
     throw conflict(`vpc ${name} is peered with ${others}`, 'unpeer-vpcs first, or use --force');
+  }
+  const attachments = draft.find(`attachments-of:${name}`);
+  if (attachments.length > 0 && !force) {
+    throw conflict(`there is the ${describe(attachments[0] as Resource)}`, 'detach-vpc first, or use --force');
   }
   for (const term of [
     `instances:${name}`,
@@ -236,6 +249,7 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
     `route-tables:${name}`,
     `network-acls:${name}`,
     `nat-gateways:${name}`,
+    `attachments-of:${name}`,
     `peerings:${name}`,
   ]) {
     for (const resource of draft.find(term)) draft.remove(idOf(resource));
@@ -277,7 +291,8 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     }
     vpc = addVpcBlock(draft, vpc.name, cidr);
   }
-  for (const sibling of subnetsOf(draft, vpc.name)) {
+  const siblings = subnetsOf(draft, vpc.name);
+  for (const sibling of siblings) {
     if (sibling.name !== name && overlaps(sibling.cidr, cidr)) {
       throw invalid(`${what}: ${cidr} overlaps ${sibling.cidr} of subnet ${sibling.name}`, {
         hint: 'choose a free block',
@@ -307,6 +322,7 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     ...(existing?.policy === undefined ? {} : { policy: existing.policy }),
   };
   refuseReserved(draft, subnet);
+  if (existing === undefined) checkQuota(draft, 'subnetsPerVpc', `vpc ${vpc.name}`, siblings.length + 1);
   draft.put(subnet);
   if (existing !== undefined && existing.public !== subnet.public) readdress(draft, subnet);
   return subnet;
@@ -330,7 +346,13 @@ function refuseReserved(draft: Draft, subnet: Subnet): void {
 function readdress(draft: Draft, subnet: Subnet): void {
   for (const instance of findKind(draft, 'instance', `subnet:${subnet.vpc}/${subnet.name}`)) {
     if (instance.elasticIp !== undefined) continue;
-    const { publicIp: _dropped, ...rest } = instance;
+    const { publicIp: _dropped, publish, ...rest } = instance;
+    if (!subnet.public && publish !== undefined) {
+      throw conflict(
+        `${describe(instance)} is published on the host, for which it needs a public address`,
+        'publish nothing of it first',
+      );
+    }
     const pool = installationOf(draft).publicPool;
     draft.put(subnet.public ? { ...rest, publicIp: allocatePublic(draft, pool, idOf(instance)) } : rest);
   }
@@ -408,6 +430,8 @@ export interface AddInstance {
   readonly publicIp?: boolean | string;
   /** Name of the elastic address that is to be its public one; null: none. Default: as it was. */
   readonly elasticIp?: string | null;
+  /** Ports of the host that lead to it. Default: as it was. */
+  readonly publish?: readonly PublicationSpec[];
   readonly securityGroups?: readonly string[];
 }
 
@@ -439,7 +463,14 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
       hint: `name one, or leave it out for \`${DEFAULT_GROUP}\``,
     });
   for (const group of groups) requireGroup(draft, subnet.vpc, group);
+  checkQuota(draft, 'securityGroupsPerInstance', `instance ${subnet.vpc}/${name}`, groups.length);
   const address = chooseAddress(draft, subnet, id, args, existing);
+  const publish = args.publish === undefined ? existing?.publish : parsePublish(draft, id, args.publish);
+  if (publish !== undefined && publish.length > 0 && address.publicIp === undefined) {
+    throw invalid(`instance ${subnet.vpc}/${name} has no public address: no port of the host can lead to it`, {
+      hint: 'give it one, or publish nothing of it',
+    });
+  }
   const instance: Instance = {
     kind: 'instance',
     vpc: subnet.vpc,
@@ -447,6 +478,7 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
     subnet: subnet.name,
     ip: ip ?? addressOf(returning, draft, subnet) ?? allocate(draft, subnet),
     ...address,
+    ...(publish === undefined || publish.length === 0 ? {} : { publish }),
     groups,
     profile: existing?.profile ?? 0,
   };
@@ -458,6 +490,29 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
   }
   draft.put(instance);
   return instance;
+}
+
+function parsePublish(draft: Draft, id: string, specs: readonly PublicationSpec[]): Publication[] {
+  const wanted = specs.map(
+    ({ hostPort, port = hostPort, protocol = 'tcp' }): Publication => ({
+      protocol: protocol === 'tcp' ? 6 : 17,
+      hostPort,
+      port,
+    }),
+  );
+  const sorted = wanted.sort((a, b) => a.protocol - b.protocol || a.hostPort - b.hostPort);
+  for (const [at, { protocol, hostPort }] of sorted.entries()) {
+    const word = `${protocol === 6 ? 'tcp' : 'udp'} port ${hostPort} of the host`;
+    const next = sorted[at + 1];
+    if (next?.protocol === protocol && next.hostPort === hostPort) {
+      throw invalid(`${word} is published twice`, { hint: 'leave one out' });
+    }
+    const [holder] = draft.find(`host-port:${protocol}/${hostPort}`);
+    if (holder !== undefined && idOf(holder) !== id) {
+      throw conflict(`${word} leads to ${describe(holder)}`, 'choose another');
+    }
+  }
+  return sorted;
 }
 
 /** The elastic address that is asked for or was there, or else a public one of its own. */
@@ -524,6 +579,8 @@ export function requireGroup(reader: Reader, vpc: string, name: string): Securit
 export function putGroup(draft: Draft, vpc: string, name: string, spec: SecurityGroupSpec): SecurityGroup {
   requireVpc(draft, vpc);
   const group = parseGroup(vpc, name, spec);
+  const most = Math.max(group.ingress.length, group.egress.length);
+  checkQuota(draft, 'securityGroupRules', `security group ${vpc}/${name}`, most);
   draft.put(group);
   return group;
 }
@@ -536,12 +593,13 @@ export function checkGroupReferences(reader: Reader, vpc: string): void {
 /** NOT_FOUND when a rule of the group names a group that is not there. */
 export function checkReferences(reader: Reader, { vpc, name, ingress, egress }: SecurityGroup): void {
   for (const { party } of [...ingress, ...egress]) {
-    if (party.type === 'group' && reader.get(ids.group(vpc, party.group)) === undefined) {
-      throw notFound(
-        `security group ${party.group}, which a rule of ${vpc}/${name} names,`,
-        findKind(reader, 'group', `groups:${vpc}`).map((known) => known.name),
-      );
-    }
+    if (party.type !== 'group') continue;
+    const home = party.vpc ?? vpc;
+    if (reader.get(ids.group(home, party.group)) !== undefined) continue;
+    throw notFound(
+      `security group ${party.vpc === undefined ? '' : `${home}/`}${party.group}, which a rule of ${vpc}/${name} names,`,
+      findKind(reader, 'group', `groups:${home}`).map((known) => known.name),
+    );
   }
 }
 

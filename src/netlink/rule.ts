@@ -38,6 +38,8 @@ export interface RuleParams {
   readonly priority: number;
   /** A CIDR, or `all`. */
   readonly from: string;
+  /** Name of the link that packets come by. Default: any. It need not be there yet. */
+  readonly iif?: string;
   readonly table: number;
   /** Of a rule from `all`. Default 4. */
   readonly family?: Family;
@@ -102,6 +104,7 @@ function ruleMessage(batch: Batch, type: number, flags: number, rule: RuleParams
     batch.u32(0); // flags
     batch.attrU32(FRA_PRIORITY, rule.priority);
     if (from !== undefined) batch.attrBytes(FRA_SRC, from.bytes);
+    if (rule.iif !== undefined) batch.attrText(FRA_IIFNAME, rule.iif);
     batch.attrU32(FRA_TABLE, rule.table);
     batch.attrU8(FRA_PROTOCOL, rule.protocol ?? OWN_PROTOCOL);
   });

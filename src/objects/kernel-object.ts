@@ -35,9 +35,9 @@ export interface VethRow {
   /**
    * A packet is taken from it only if the route back to its source leads to it; nobody on it is told of a better way, nor heard who calls himself a
    * neighbour unasked; who asks for any address of the namespace is answered (its own rp_filter is 1; send_redirects, arp_accept and arp_ignore are 0).
-   * Absent: as links are born in that namespace.
+   * `loosely`: packets of any source are taken (its rp_filter is 0). Absent: as links are born in that namespace.
    */
-  readonly strict?: true;
+  readonly strict?: true | 'loosely';
   /** ARP for others is answered on it, at once (its own proxy_arp is 1, proxy_delay 0). */
   readonly answers?: true;
   /** Bridge or the like that somebody made this end a port of. Only observed. */
@@ -110,7 +110,10 @@ export interface RuleRow {
   readonly kind: 'rule';
   readonly ns: NsName;
   readonly priority: number;
+  /** A block, or `all`. */
   readonly from: string;
+  /** Only packets that come by this link. */
+  readonly iif?: string;
   readonly table: number;
   /** Of a rule that is not ours: who made it. Only observed. */
   readonly protocol?: number;
@@ -218,7 +221,7 @@ export function rowKey(row: KernelObject): string {
     case 'route':
       return `route|${row.ns}|${row.table}|${row.dst}${row.metric === undefined ? '' : `|${row.metric}`}`;
     case 'rule':
-      return `rule|${row.ns}|${row.priority}|${row.from}`;
+      return `rule|${row.ns}|${row.priority}|${row.from}${row.iif === undefined ? '' : `|${row.iif}`}`;
     case 'neigh':
       return `neigh|${row.ns}|${row.link}|${row.ip}`;
     case 'sysctl':

@@ -11,7 +11,15 @@ import { parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import { quote } from '../net/quote.js';
 import { closest } from './suggest.js';
 import { formatPath, type Path } from './tree.js';
-import type { NetworkAclEntrySpec, NetworkAclSpec, PolicyFile, RouteSpec, SecurityGroupSpec, Spec } from './types.js';
+import type {
+  NetworkAclEntrySpec,
+  NetworkAclSpec,
+  PolicyFile,
+  RouteSpec,
+  SecurityGroupSpec,
+  Spec,
+  TransitRouteSpec,
+} from './types.js';
 
 /** Something wrong with a value, and where in it. */
 export interface Issue {
@@ -218,6 +226,15 @@ const icmpNumber = v.pipe(
   v.metadata({ type: 'integer', minimum: -1, maximum: 255 }),
 );
 
+const portNumber = v.pipe(
+  v.number(expected('a port: a number of 1 to 65535')),
+  v.check(
+    (value) => Number.isInteger(value) && value >= 1 && value <= 65535,
+    ({ input }) => `expected a port: a number of 1 to 65535, found ${describe(input)}`,
+  ),
+  v.metadata({ type: 'integer', minimum: 1, maximum: 65535 }),
+);
+
 interface PortRule {
   readonly protocol?: string | number;
   readonly port?: string | number;
@@ -274,14 +291,17 @@ const party = v.union(
         anyOf: [{ enum: PARTIES }, { pattern: `^${ADDRESS}(?:/${PREFIX})?$` }],
       }),
     ),
-    map('a map', { group: described(name('security group'), 'Name of a security group of this VPC: its members.') }),
+    map('a map', {
+      group: described(name('security group'), 'Name of a security group of this VPC, or of the peer: its members.'),
+      vpc: v.exactOptional(described(name('VPC'), 'Name of the peered VPC whose group it is. Default: this VPC.')),
+    }),
   ],
   expected('an address, a block, a word or a map with a group'),
 );
 
 const PARTY_WORDS =
   'An IPv4 address or block; self (members of this group); vpc (its blocks); peers (what its peerings admit); ' +
-  'host (the machine vpcctl runs on); any (default); or { group: NAME }.';
+  'host (the machine vpcctl runs on); any (default); { group: NAME }; or { group: NAME, vpc: PEER }.';
 
 const groupRule = {
   protocol: v.exactOptional(described(protocol, 'tcp, udp, icmp, any (default) or a number.', { default: 'any' })),
@@ -384,8 +404,11 @@ const routeTarget = v.union(
     v.picklist(['internet-gateway', 'blackhole']),
     map('a map', { natGateway: described(name('nat gateway'), 'Name of a NAT gateway of this VPC.') }),
     map('a map', { peering: described(name('VPC'), 'Name of a VPC that this one is peered with.') }),
+    map('a map', {
+      transitGateway: described(name('transit gateway'), 'Name of a transit gateway that this VPC is attached to.'),
+    }),
   ],
-  expected('internet-gateway, blackhole, { natGateway: NAME } or { peering: VPC }'),
+  expected('internet-gateway, blackhole, { natGateway: NAME }, { peering: VPC } or { transitGateway: NAME }'),
 );
 
 const route = map('a route (a map)', {
@@ -394,7 +417,7 @@ const route = map('a route (a map)', {
   }),
   target: described(
     routeTarget,
-    'internet-gateway; blackhole; { natGateway: NAME }; or { peering: VPC }, with a peer.',
+    'internet-gateway; blackhole; { natGateway: NAME }; { peering: VPC }, with a peer; or { transitGateway: NAME }.',
   ),
 });
 
@@ -477,6 +500,19 @@ const instance = map('an instance (a map)', {
     ),
   ),
   elasticIp: v.exactOptional(described(name('elastic IP'), 'The elastic address that is its public one.')),
+  publish: v.exactOptional(
+    described(
+      list(
+        'publications',
+        map('a publication (a map)', {
+          hostPort: described(portNumber, 'Port of the host.'),
+          port: v.exactOptional(described(portNumber, 'Port of the instance. Default: the same.')),
+          protocol: v.exactOptional(described(oneOf(['tcp', 'udp']), 'tcp (default) or udp.', { default: 'tcp' })),
+        }),
+      ),
+      'Ports of the host that lead to it. It needs a public address, and its groups are to admit who comes.',
+    ),
+  ),
   securityGroups: v.exactOptional(
     described(list('security group names', name('security group')), 'Security groups of the VPC. Default: default.', {
       default: ['default'],
@@ -529,11 +565,76 @@ const peering = map('a peering (a map)', {
   ),
 });
 
+const transitRoute = map('a route (a map)', {
+  destination: described(cidr, 'Where to: an IPv4 block. The longest prefix decides.'),
+  target: described(
+    v.union(
+      [v.picklist(['blackhole']), map('a map', { vpc: described(name('VPC'), 'Name of an attached VPC.') })],
+      expected('blackhole or { vpc: NAME }'),
+    ),
+    'blackhole, or { vpc: NAME }: the attachment of that VPC.',
+  ),
+});
+
+const transitGateway = map('a transit gateway (a map)', {
+  routeTables: v.exactOptional(
+    described(
+      named(
+        'route table',
+        map('a route table (a map)', {
+          routes: v.exactOptional(
+            described(list('routes', transitRoute), 'Static routes: they go before propagated ones to the same block.'),
+          ),
+        }),
+      ),
+      'Route tables by name; default is always there.',
+    ),
+  ),
+  attachments: v.exactOptional(
+    described(
+      named(
+        'VPC',
+        map('an attachment (a map)', {
+          routeTable: v.exactOptional(
+            described(name('route table'), "The gateway's route table that packets from the VPC follow.", {
+              default: 'default',
+            }),
+          ),
+          propagateTo: v.exactOptional(
+            described(
+              list('route table names', name('route table')),
+              "The gateway's route tables that get routes to the VPC's blocks by themselves.",
+              { default: ['default'] },
+            ),
+          ),
+        }),
+      ),
+      'Attachments by name of the VPC. The route tables of the VPC are to lead to the gateway.',
+    ),
+  ),
+});
+
 function readLinkName(value: string): void {
   // The kernel's own rule, dev_valid_name().
   const fits =
     value !== '' && Buffer.byteLength(value) <= 15 && value !== '.' && value !== '..' && !/[/:\s]/.test(value);
   if (!fits) throw invalid(`${quote(value)} is no link name: expected 1 to 15 characters without "/", ":" and spaces`);
+}
+
+function quota(words: string) {
+  return v.exactOptional(
+    described(
+      v.pipe(
+        v.number(expected('a number of 1 or more')),
+        v.check(
+          (value) => Number.isSafeInteger(value) && value >= 1,
+          ({ input }) => `expected a number of 1 or more, found ${describe(input)}`,
+        ),
+        v.metadata({ type: 'integer', minimum: 1 }),
+      ),
+      words,
+    ),
+  );
 }
 
 const settings = map('settings (a map)', {
@@ -552,6 +653,18 @@ const settings = map('settings (a map)', {
       text('a link name, auto or none (text)', readLinkName),
       "Link to the internet; auto (default): the default route's; none: public means reachable from this host only.",
       { default: 'auto', minLength: 1, maxLength: 15 },
+    ),
+  ),
+  quotas: v.exactOptional(
+    described(
+      map('quotas (a map)', {
+        securityGroupRules: quota('Rules of a security group in one direction. AWS: 60.'),
+        securityGroupsPerInstance: quota('Security groups of an instance. AWS: 5.'),
+        routesPerRouteTable: quota('Routes of a route table, besides automatic ones. AWS: 500.'),
+        subnetsPerVpc: quota('Subnets of a VPC. AWS: 200.'),
+        blocksPerVpc: quota('Blocks of a VPC. AWS: 5.'),
+      }),
+      'Limits for what is added or changed from now on. Default: none.',
     ),
   ),
 });
@@ -577,6 +690,9 @@ const spec = v.pipe(
       ),
     ),
     vpcs: described(named('VPC', vpc), 'VPCs by name.'),
+    transitGateways: v.exactOptional(
+      described(named('transit gateway', transitGateway), 'Routers between VPCs, by name.'),
+    ),
     peerings: v.exactOptional(described(list('peerings', peering), 'Pairs of VPCs that reach each other.')),
   }),
   v.title('vpcctl spec'),
@@ -664,6 +780,11 @@ export function validateNetworkAcl(value: unknown): NetworkAclSpec {
 /** The value as one rule of a network ACL, likewise. */
 export function validateNetworkAclEntry(value: unknown): NetworkAclEntrySpec {
   return validated(check<NetworkAclEntrySpec>(aclEntry, value, []));
+}
+
+/** The value as a route of a transit gateway, likewise. */
+export function validateTransitRoute(value: unknown): TransitRouteSpec {
+  return validated(check<TransitRouteSpec>(transitRoute, value, []));
 }
 
 function validated<T>(result: CheckResult<T>): T {

@@ -14,6 +14,7 @@ export interface Spec {
   /** Public addresses that stay when what has them goes, by name. One that is not listed is kept. */
   readonly elasticIps?: Readonly<Record<string, ElasticIpSpec>>;
   readonly vpcs: Readonly<Record<string, VpcSpec>>;
+  readonly transitGateways?: Readonly<Record<string, TransitGatewaySpec>>;
   readonly peerings?: readonly PeeringSpec[];
 }
 
@@ -28,6 +29,22 @@ export interface SettingsSpec {
    * host only.
    */
   readonly uplink?: string;
+  /** As given they replace those before. Default: no limits. */
+  readonly quotas?: QuotasSpec;
+}
+
+/** Limits that are checked when something is added or changed; what has none has no limit. */
+export interface QuotasSpec {
+  /** Of one group in one direction. AWS: 60. */
+  readonly securityGroupRules?: number;
+  /** AWS: 5. */
+  readonly securityGroupsPerInstance?: number;
+  /** Besides automatic ones. AWS: 500. */
+  readonly routesPerRouteTable?: number;
+  /** AWS: 200. */
+  readonly subnetsPerVpc?: number;
+  /** AWS: 5. */
+  readonly blocksPerVpc?: number;
 }
 
 /** An elastic address. */
@@ -62,12 +79,13 @@ export interface RouteSpec {
   readonly target: RouteTargetSpec;
 }
 
-/** Where a route leads: the VPC's internet gateway, nowhere, one of its NAT gateways, or the VPC of that name, a peer. */
+/** Where a route leads: the VPC's internet gateway, nowhere, one of its NAT gateways, a peer, or a transit gateway that the VPC is attached to. */
 export type RouteTargetSpec =
   | 'internet-gateway'
   | 'blackhole'
   | { readonly natGateway: string }
-  | { readonly peering: string };
+  | { readonly peering: string }
+  | { readonly transitGateway: string };
 
 /** A NAT gateway: what is routed to it leaves with its address. */
 export interface NatGatewaySpec {
@@ -136,8 +154,19 @@ export interface InstanceSpec {
   readonly publicIp?: boolean | string;
   /** Name of the elastic address that is its public one. */
   readonly elasticIp?: string;
+  /** Ports of the host that lead to it, by its public address. */
+  readonly publish?: readonly PublicationSpec[];
   /** Names of security groups of the VPC. Default: [`default`]. */
   readonly securityGroups?: readonly string[];
+}
+
+/** A port of the host, on its own addresses but the loopback's, that leads to an instance. The instance's groups are to admit who comes. */
+export interface PublicationSpec {
+  readonly hostPort: number;
+  /** Of the instance. Default: the same. */
+  readonly port?: number;
+  /** Default `tcp`. */
+  readonly protocol?: 'tcp' | 'udp';
 }
 
 /** Stateful, allow only. A group without `ingress` admits nothing; without `egress` it lets everything out. */
@@ -153,9 +182,9 @@ export type ProtocolSpec = 'tcp' | 'udp' | 'icmp' | 'any' | number;
 /**
  * Source of an ingress rule, or destination of an egress rule: an IPv4 CIDR or address; `self` (members of this group);
  * `vpc` (the VPC's blocks); `peers` (what its peerings admit); `host` (the machine vpcctl runs on); `any`; or `{ group }`,
- * the members of another group of this VPC.
+ * the members of another group of this VPC, or with `vpc` of a peer.
  */
-export type PartySpec = string | { readonly group: string };
+export type PartySpec = string | { readonly group: string; readonly vpc?: string };
 
 /** Who may come in. */
 export interface IngressRuleSpec {
@@ -203,6 +232,35 @@ export interface PeeringSpec {
   readonly allowCidrs?: readonly string[];
   /** `auto` (default): every route table of both leads to the other. `manual`: those that say so. */
   readonly routes?: 'auto' | 'manual';
+}
+
+/** A transit gateway: a router between the VPCs that are attached to it. */
+export interface TransitGatewaySpec {
+  /** Besides `default`, which is always there. */
+  readonly routeTables?: Readonly<Record<string, TransitRouteTableSpec>>;
+  /** By name of the VPC. */
+  readonly attachments?: Readonly<Record<string, TransitAttachmentSpec>>;
+}
+
+export interface TransitRouteTableSpec {
+  /** Static routes: they go before propagated ones to the same block. */
+  readonly routes?: readonly TransitRouteSpec[];
+}
+
+export interface TransitRouteSpec {
+  readonly destination: string;
+  readonly target: TransitTargetSpec;
+}
+
+/** The attachment of a VPC, or nowhere. */
+export type TransitTargetSpec = 'blackhole' | { readonly vpc: string };
+
+/** How a VPC is attached. */
+export interface TransitAttachmentSpec {
+  /** The gateway's route table that packets from the VPC follow. Default `default`. */
+  readonly routeTable?: string;
+  /** The gateway's route tables that get routes to the VPC's blocks by themselves. Default: [`default`]. */
+  readonly propagateTo?: readonly string[];
 }
 
 /** A policy file of the exercise: one policy per subnet, named by its CIDR or name. */

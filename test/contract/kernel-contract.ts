@@ -432,6 +432,7 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
           { ...first, answers: true },
           { ...first, answers: true, strict: true },
           { ...first, strict: true },
+          { ...first, strict: 'loosely' },
           first,
         ] as VethRow[]) {
           await given([{ op: 'update', row, old }]);

@@ -267,7 +267,7 @@ describe('the ordinary form', { sequential: true }, () => {
 
   test('8: peer-vpcs peers them, and they are listed so', async () => {
     await here.vpcctl('peer-vpcs', '--vpc1', 'a', '--vpc2', 'b');
-    expect((await here.list()).peerings).toEqual([{ vpcs: ['a', 'b'], allowCidrs: null }]);
+    expect((await here.list()).peerings).toEqual([{ vpcs: ['a', 'b'], allowCidrs: null, routes: 'auto' }]);
     expect((await here.vpcctl('list')).stdout).toMatch(/\na - b\s/);
   });
 

@@ -40,7 +40,7 @@ test('analyze tells the way, and ends with 10 where there is none', async () => 
   expect(refused.json).toMatchObject({
     reachable: false,
     refusals: [
-      { component: { kind: 'route', id: 'subnet/bank/database' } },
+      { component: { kind: 'route-table', id: 'route-table/bank/main' } },
       { component: { kind: 'internet-gateway' } },
     ],
   });

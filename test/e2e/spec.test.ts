@@ -299,6 +299,7 @@ describe('a file that changes', { sequential: true }, () => {
       'create instance a/web-3',
       'delete instance a/web-2',
       'delete instance b/app',
+      'delete route table b/main',
       'delete security group b/default',
       'delete subnet b/app',
       'delete vpc b',

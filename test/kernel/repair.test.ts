@@ -192,13 +192,16 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
   'addresses, routes, rules and neighbours are deleted': [
     async () => {
       await ipDo(['addr', 'del', `${ips['a/x']}/24`, 'dev', 'eth0'], 'vpc.a.x');
-      await ipDo(['route', 'del', '10.2.0.0/16'], A);
+      await ipDo(['route', 'del', '10.2.0.0/16', 'table', '101'], A);
       await ipDo(['rule', 'del', 'priority', '33000'], A);
       await ipDo(['neigh', 'del', ips['a/y'] ?? '', 'dev', port('a/y')], A);
       await ipDo(['route', 'del', `${ips['a/y']}/32`], A);
       await ipDo(['addr', 'del', '10.1.1.1/32', 'dev', 'lo'], A);
       await ipDo(
-        ['route', 'replace', '10.1.0.0/16', 'via', '169.254.128.6', 'dev', 'peer-a', 'onlink', 'proto', 'static'],
+        [
+          ...['route', 'replace', '10.1.0.0/16', 'table', '100'],
+          ...['via', '169.254.128.6', 'dev', 'peer-a', 'onlink', 'proto', 'static'],
+        ],
         'vpc.b',
       );
     },
@@ -209,10 +212,10 @@ const BROKEN: Readonly<Record<string, readonly [() => Promise<unknown>, readonly
       'instance a/x: the neighbour entry for 10.1.1.1 is missing from the kernel',
       'instance a/y: the neighbour entry for 10.1.1.5 in the router of a is missing from the kernel',
       'instance a/x: its default route is missing from the kernel',
-      'instance a/y: the route to it in the router of a is missing from the kernel',
       'peering a - b: route to peer b (10.2.0.0/16) is missing from the kernel',
+      'instance a/y: the route to it in the router of a is missing from the kernel',
       'peering a - b: route to peer a (10.1.0.0/16) was made by somebody else',
-      'subnet a/web: the rule that leads it to the internet is missing from the kernel',
+      'subnet a/web: the rule that leads it to its route table is missing from the kernel',
     ],
   ],
   'settings are changed': [

@@ -1,7 +1,7 @@
 /** `analyze`, `matrix`: who reaches whom by the rules, without a packet. */
 import type { Command } from 'commander';
-import type { MatrixQuery, Query } from '../../index.js';
-import { analysisText, matrixText } from '../analysis-text.js';
+import type { Analysis, MatrixQuery, Query } from '../../index.js';
+import { analysisText, matrixText, type Probed, probeText } from '../analysis-text.js';
 import { writeText } from '../files.js';
 import type { Library } from '../host.js';
 import { readFilled, readList, readPort } from '../options.js';
@@ -9,6 +9,8 @@ import type { Session } from '../session.js';
 
 /** Exit status: not reachable. */
 export const UNREACHABLE = 10;
+/** Exit status: a real packet did otherwise. */
+export const DISAGREES = 11;
 
 interface Traffic {
   readonly protocol?: string;
@@ -27,6 +29,13 @@ function withTraffic(command: Command): Command {
 
 function trafficOf({ protocol, port }: Traffic): Pick<Query, 'protocol' | 'port'> {
   return { ...(protocol === undefined ? {} : { protocol }), ...(port === undefined ? {} : { port }) };
+}
+
+async function probe(session: Session, library: Library, query: Query, analysis: Analysis): Promise<Probed> {
+  const { agreement } = await import('../../index.js');
+  const result = await library.probe(query, { signal: session.signal });
+  const { query: _same, ...told } = result;
+  return { agrees: agreement(analysis, result), ...told };
 }
 
 /** What `analyze` takes, one a line: nothing is worked out, so that a shell can ask. */
@@ -48,10 +57,12 @@ export function addAnalysis(program: Command, session: Session): void {
       .argument('<source>', 'VPC/INSTANCE, internet, internet:ADDRESS or host')
       .argument('<destination>', 'the same, VPC/INSTANCE@public, or an address'),
   )
+    .option('--probe', `send a real packet too; exit with ${DISAGREES} when it does otherwise than the rules say`)
     .addHelpText(
       'after',
       `
-By the recorded rules alone: nothing is sent, and the kernel is not asked (see drift).
+By the recorded rules alone: nothing is sent, and the kernel is not asked (see drift). With --probe a packet is sent from
+an instance or the host, and a listener awaits it at the destination, unless a program has the port; nothing of it stays.
 
   VPC/INSTANCE         by its private address; from the internet by its public one
   VPC/INSTANCE@public  by its public address
@@ -61,19 +72,24 @@ By the recorded rules alone: nothing is sent, and the kernel is not asked (see d
 Examples:
   vpcctl analyze a/web a/db --port 5432
   vpcctl analyze internet a/web --port 443
-  vpcctl analyze a/web 8.8.8.8 --protocol udp --port 53`,
+  vpcctl analyze a/web 8.8.8.8 --protocol udp --port 53
+  vpcctl analyze a/web b/db --port 5432 --probe`,
     )
-    .action(async (source: string, destination: string, options: Traffic) => {
+    .action(async (source: string, destination: string, options: Traffic & { probe?: boolean }) => {
       const library = await session.open();
-      const analysis = library.analyze({ source, destination, ...trafficOf(options) });
+      const query = { source, destination, ...trafficOf(options) };
+      const analysis = library.analyze(query);
+      const probed = options.probe === true ? await probe(session, library, query, analysis) : undefined;
       session.print({
-        json: analysis,
+        json: probed === undefined ? analysis : { ...analysis, probe: probed },
         text: () => {
           const lines = analysisText(analysis, session.colors);
-          return session.quiet ? lines.slice(0, 1) : lines;
+          const told = session.quiet ? lines.slice(0, 1) : lines;
+          return probed === undefined ? told : [...told, ...probeText(probed, analysis, session)];
         },
       });
-      if (!analysis.reachable) session.exitCode = UNREACHABLE;
+      if (probed?.agrees === false) session.exitCode = DISAGREES;
+      else if (!analysis.reachable) session.exitCode = UNREACHABLE;
     });
 
   withTraffic(

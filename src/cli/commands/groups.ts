@@ -63,17 +63,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: DeleteGroupOptions) => {
       const { vpc, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteSecurityGroup(vpc, name),
         options,
-        ({ value }) => ({
-          text: [
-            value
-              ? `deleted security group ${vpc}/${name}`
-              : `no security group ${name} in VPC ${vpc}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted security group ${vpc}/${name}`,
+        `no security group ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
 }

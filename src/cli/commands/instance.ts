@@ -1,5 +1,6 @@
 /** `add-instance`, `delete-instance`. */
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { PublicationSpec } from '../../index.js';
 import { type DryRun, dryRunOption, readList } from '../options.js';
 import type { Session } from '../session.js';
 import { verbOf } from './vpc.js';
@@ -10,6 +11,7 @@ interface AddInstanceOptions extends DryRun {
   readonly name: string;
   readonly ip?: string;
   readonly publicIp?: string;
+  readonly publish?: readonly PublicationSpec[];
   readonly securityGroup?: readonly string[];
 }
 
@@ -24,6 +26,23 @@ export function publicIpOf(text: string): boolean | string {
   return text === 'none' ? false : text;
 }
 
+/** `8080:80`, `53/udp`: port of the host, then of the instance where that is another. */
+function readPublication(text: string, before: readonly PublicationSpec[] = []): readonly PublicationSpec[] {
+  const [, hostPort, port, protocol] = /^([0-9]{1,5})(?::([0-9]{1,5}))?(?:\/(tcp|udp))?$/.exec(text) ?? [];
+  const valid = (one: string | undefined): boolean => one === undefined || (Number(one) >= 1 && Number(one) <= 65535);
+  if (hostPort === undefined || !valid(hostPort) || !valid(port)) {
+    throw new InvalidArgumentError('Expected HOSTPORT[:PORT][/tcp|/udp].');
+  }
+  return [
+    ...before,
+    {
+      hostPort: Number(hostPort),
+      ...(port === undefined ? {} : { port: Number(port) }),
+      ...(protocol === 'udp' ? { protocol } : {}),
+    },
+  ];
+}
+
 export function addInstances(program: Command, session: Session): void {
   program
     .command('add-instance')
@@ -33,6 +52,11 @@ export function addInstances(program: Command, session: Session): void {
     .requiredOption('--name <name>', 'its name, the only one in the VPC')
     .option('--ip <address>', 'its address (default: the next free one)')
     .option('--public-ip <address>', 'its public address, auto or none (default: as the subnet)')
+    .option(
+      '--publish <ports...>',
+      'ports of the host that lead to it: HOSTPORT[:PORT][/udp] (default: none, or as it was)',
+      readPublication,
+    )
     .option('--security-group <name...>', 'its security groups (default: default)', readList)
     .addOption(dryRunOption())
     .addHelpText(
@@ -42,7 +66,7 @@ Example:
   vpcctl add-instance --vpc a --subnet web --name web-2 --security-group web default`,
     )
     .action(async (options: AddInstanceOptions) => {
-      const { vpc, subnet, name, ip, publicIp, securityGroup } = options;
+      const { vpc, subnet, name, ip, publicIp, publish, securityGroup } = options;
       await session.change(
         (tx) =>
           tx.addInstance({
@@ -51,6 +75,7 @@ Example:
             name,
             ...(ip === undefined ? {} : { ip }),
             ...(publicIp === undefined ? {} : { publicIp: publicIpOf(publicIp) }),
+            ...(publish === undefined ? {} : { publish }),
             ...(securityGroup === undefined ? {} : { securityGroups: securityGroup }),
           }),
         options,
@@ -74,13 +99,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: DeleteInstanceOptions) => {
       const { vpc, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteInstance(vpc, name),
         options,
-        ({ value }) => ({
-          text: [value ? `deleted instance ${vpc}/${name}` : `no instance ${name} in VPC ${vpc}: nothing to delete`],
-          json: { deleted: value },
-        }),
+        `deleted instance ${vpc}/${name}`,
+        `no instance ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
 }

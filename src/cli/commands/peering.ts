@@ -56,13 +56,11 @@ Examples:
     .addOption(dryRunOption())
     .action(async (options: PeerOptions) => {
       const { vpc1, vpc2 } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.unpeer(vpc1, vpc2),
         options,
-        ({ value }) => ({
-          text: [value ? `unpeered ${vpc1} from ${vpc2}` : `${vpc1} and ${vpc2} are not peered: nothing to delete`],
-          json: { deleted: value },
-        }),
+        `unpeered ${vpc1} from ${vpc2}`,
+        `${vpc1} and ${vpc2} are not peered: nothing to delete`,
       );
     });
 }

@@ -110,17 +110,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: ClearPolicyOptions) => {
       const { vpc, subnet } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.clearPolicy(vpc, subnet),
         options,
-        ({ value }) => ({
-          text: [
-            value
-              ? `cleared the policy of subnet ${vpc}/${subnet}`
-              : `subnet ${vpc}/${subnet} has no policy: nothing to clear`,
-          ],
-          json: { deleted: value },
-        }),
+        `cleared the policy of subnet ${vpc}/${subnet}`,
+        `subnet ${vpc}/${subnet} has no policy: nothing to clear`,
       );
     });
 }

@@ -6,14 +6,15 @@ import { routeText } from '../render.js';
 import type { Session } from '../session.js';
 import { verbOf } from './vpc.js';
 
-const TARGETS = 'internet-gateway, blackhole, nat:NAME or peer:VPC';
+const TARGETS = 'internet-gateway, blackhole, nat:NAME, peer:VPC or tgw:NAME';
 
-/** What a target's words mean: `nat:NAME` a NAT gateway, `peer:VPC` a peer. */
+/** What a target's words mean: `nat:NAME` a NAT gateway, `peer:VPC` a peer, `tgw:NAME` a transit gateway. */
 export function targetOf(text: string): RouteTargetSpec {
   if (text === 'internet-gateway' || text === 'blackhole') return text;
-  const [, kind, name = ''] = /^(nat|peer):(.+)$/.exec(text) ?? [];
+  const [, kind, name = ''] = /^(nat|peer|tgw):(.+)$/.exec(text) ?? [];
   if (kind === 'nat') return { natGateway: name };
   if (kind === 'peer') return { peering: name };
+  if (kind === 'tgw') return { transitGateway: name };
   throw new InvalidArgumentError(`Expected ${TARGETS}.`);
 }
 
@@ -105,15 +106,11 @@ function addTables(program: Command, session: Session): void {
     .addOption(dryRunOption())
     .action(async (options: TableOptions) => {
       const { vpc, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteRouteTable(vpc, name),
         options,
-        ({ value }) => ({
-          text: [
-            value ? `deleted route table ${vpc}/${name}` : `no route table ${name} in VPC ${vpc}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted route table ${vpc}/${name}`,
+        `no route table ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
 
@@ -157,17 +154,11 @@ Examples:
     .addOption(dryRunOption())
     .action(async (options: RouteOptions) => {
       const { vpc, table, destination } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteRoute(vpc, table, destination),
         options,
-        ({ value }) => ({
-          text: [
-            value
-              ? `deleted the route to ${destination} of route table ${vpc}/${table}`
-              : `no route to ${destination} in route table ${vpc}/${table}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted the route to ${destination} of route table ${vpc}/${table}`,
+        `no route to ${destination} in route table ${vpc}/${table}: nothing to delete`,
       );
     });
 
@@ -242,15 +233,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: TableOptions) => {
       const { vpc, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteNatGateway(vpc, name),
         options,
-        ({ value }) => ({
-          text: [
-            value ? `deleted nat gateway ${vpc}/${name}` : `no nat gateway ${name} in VPC ${vpc}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted nat gateway ${vpc}/${name}`,
+        `no nat gateway ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
 }

@@ -112,13 +112,11 @@ Examples:
     .addOption(dryRunOption())
     .action(async (options: DeleteSubnetOptions) => {
       const { vpc, subnet, force = false } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteSubnet(vpc, subnet, { force }),
         options,
-        ({ value }) => ({
-          text: [value ? `deleted subnet ${vpc}/${subnet}` : `no subnet ${subnet} in VPC ${vpc}: nothing to delete`],
-          json: { deleted: value },
-        }),
+        `deleted subnet ${vpc}/${subnet}`,
+        `no subnet ${subnet} in VPC ${vpc}: nothing to delete`,
       );
     });
 }

@@ -92,13 +92,11 @@ Examples:
     .addOption(dryRunOption())
     .action(async (options: DeleteVpcOptions) => {
       const { name, force = false } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteVpc(name, { force }),
         options,
-        ({ value }) => ({
-          text: [value ? `deleted vpc ${name}` : `no VPC named ${name}: nothing to delete`],
-          json: { deleted: value },
-        }),
+        `deleted vpc ${name}`,
+        `no VPC named ${name}: nothing to delete`,
       );
     });
 
@@ -123,7 +121,7 @@ export async function destroyAll(session: Session, { dryRun = false, yes }: DryR
   const question = `Delete ${count(names.length, 'VPC')} and all that is in them?`;
   if (!(await session.confirm(question, yes, planText(plan, session.colors)))) return;
   const result = await library.destroy(undefined, { signal: session.signal });
-  const what = names.length === 0 ? 'the settings' : names.map((name) => `vpc ${name}`).join(', ');
+  const what = names.length === 0 ? 'what was left' : names.map((name) => `vpc ${name}`).join(', ');
   session.reportChange(result, false, { text: [`deleted ${what}`], json: { deleted: names } });
 }
 

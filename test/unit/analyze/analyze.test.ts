@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { addNatGateway, setRoutes } from '../../../src/model/routing.js';
 import { addInstance, configure, peer, putGroup, unpeer } from '../../../src/model/verbs.js';
 import { refusal } from '../model/support.js';
 import { ask, group, kinds, OUTSIDE, policy, refusals, setting } from './support.js';
@@ -352,4 +353,46 @@ test.each([
 ])('port %j of %j: %s, %s', (port, protocol, code, words) => {
   const refused = refusal(() => ask(setting(), 'a/web', 'a/db', port, protocol));
   expect(refused).toMatchObject({ code, line: expect.stringContaining(words) });
+});
+
+describe('through a NAT gateway', () => {
+  const throughNat = (subnet: string) =>
+    setting(
+      (draft) => addNatGateway(draft, { vpc: 'a', name: 'nat', subnet }),
+      (draft) => setRoutes(draft, 'a', 'main', [{ destination: '0.0.0.0/0', target: { natGateway: 'nat' } }]),
+    );
+
+  test('who has no public address gets out, and its answers back', () => {
+    const analysis = ask(throughNat('web'), 'a/db', `internet:${OUTSIDE}`, 443);
+    expect(refusals(analysis)).toEqual([]);
+    expect(kinds(analysis)).toEqual([
+      'instance',
+      'security-groups',
+      'route-table',
+      'nat-gateway',
+      'route-table',
+      'internet-gateway',
+      'border',
+      'internet',
+    ]);
+    expect(analysis.return.at(-1)?.packet).toEqual({ source: OUTSIDE, destination: '10.1.2.10' });
+  });
+
+  test('a peer is reached with its private address', () => {
+    const made = setting(
+      group('b', { ingress: [{ from: '10.1.1.0/24' }] }),
+      (draft) => addNatGateway(draft, { vpc: 'a', name: 'nat', subnet: 'web' }),
+      (draft) => setRoutes(draft, 'a', 'main', [{ destination: '10.2.0.0/16', target: { natGateway: 'nat' } }]),
+    );
+    const analysis = ask(made, 'a/db', 'b/app', 80);
+    expect(refusals(analysis)).toEqual([]);
+    expect(kinds(analysis)).toContain('peering');
+    expect(analysis.forward.at(-1)?.packet).toEqual({ source: '10.1.1.4', destination: '10.2.1.10' });
+  });
+
+  test('that stands where its own routes lead back to it, nothing gets', () => {
+    expect(refusals(ask(throughNat('db'), 'a/db', `internet:${OUTSIDE}`, 443))).toEqual([
+      'nat gateway a/nat: the routes of its own subnet a/db lead back to it',
+    ]);
+  });
 });

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { chart, quantity } from '../../../bench/lib/chart.mjs';
+import { chart } from '../../../bench/lib/chart.mjs';
 import { hold } from '../../../bench/lib/guard.mjs';
 import { grown, network, parseRising, parseSize } from '../../../bench/lib/network.mjs';
 import { median, quantile, summarize } from '../../../bench/lib/stats.mjs';
 import { suiteNamed, suiteNames } from '../../../bench/lib/suites.mjs';
+import { quantity } from '../../../bench/lib/svg.mjs';
 
 const suites = new Map([['s', { ratios: ({ measured }: { measured: object }) => measured }]]);
 

@@ -6,6 +6,7 @@ import { analyze } from '../../../src/analyze/analyze.js';
 import { matrix } from '../../../src/analyze/matrix.js';
 import type { Library } from '../../../src/cli/host.js';
 import { matrixSvg } from '../../../src/cli/matrix-svg.js';
+import type { ProbeResult } from '../../../src/index.js';
 import { group, setting } from '../analyze/support.js';
 import { VPC_A, VPC_B, vpcctl } from './support.js';
 
@@ -17,6 +18,76 @@ const library: Partial<Library> = {
 
 const temp = mkdtempSync(join(tmpdir(), 'vpcctl-analyze-'));
 afterAll(() => rmSync(temp, { recursive: true, force: true }));
+
+describe('analyze --probe', () => {
+  const probed = (told: Partial<ProbeResult>): Partial<Library> => ({
+    ...library,
+    probe: async (query) =>
+      Promise.resolve({
+        query: analyze(reader, query).query,
+        reached: true,
+        answered: true,
+        answeredBy: 'listener',
+        portTaken: false,
+        seenSource: '10.1.1.10',
+        verdict: 'answered',
+        reason: 'a listener put there answered',
+        rttMs: 0.25,
+        ...told,
+      }),
+  });
+  const SILENCE = {
+    reached: false,
+    answered: false,
+    answeredBy: null,
+    seenSource: null,
+    verdict: 'timeout',
+    reason: 'no answer came',
+    rttMs: null,
+  } as const;
+  const run = async (told: Partial<ProbeResult>, destination: string, ...more: string[]) =>
+    vpcctl(['analyze', 'a/web', destination, '--port', '80', '--probe', ...more], { library: probed(told) });
+
+  test('that agrees ends as without', async () => {
+    const { exitCode, stdout } = await run({}, 'a/db', '--quiet');
+    expect([exitCode, stdout]).toEqual([
+      0,
+      `reachable: a/web (10.1.1.10) to a/db (10.1.2.10), tcp 80
+probed: a listener put there answered after 0.3 ms; it was seen to come from 10.1.1.10
+`,
+    ]);
+    const refused = await run(SILENCE, 'b/app');
+    expect(refused.exitCode).toBe(10);
+    expect(refused.stdout).toMatch(/\n\nprobed: no answer came\n$/);
+  });
+
+  test('that does not says both, and ends with 11', async () => {
+    const dropped = await run(SILENCE, 'a/db', '--quiet');
+    expect(dropped.exitCode).toBe(11);
+    expect(dropped.stdout).toMatch(
+      /probed: no answer came\ndisagrees: the rules say reachable, and something else stops it; see vpcctl drift and vpcctl doctor\n$/,
+    );
+    const passed = await run({}, 'b/app', '--quiet');
+    expect(passed.exitCode).toBe(11);
+    expect(passed.stdout).toContain('disagrees: the rules say not reachable, and something lets it pass');
+    const { exitCode, stdout } = await run(SILENCE, 'a/db', '--json');
+    expect(exitCode).toBe(11);
+    expect(JSON.parse(stdout)).toMatchObject({
+      reachable: true,
+      probe: { ...SILENCE, agrees: false, portTaken: false },
+    });
+  });
+
+  test('that nobody can judge says so', async () => {
+    const silent = await run({ ...SILENCE, reached: null }, 'internet', '--quiet');
+    expect([silent.exitCode, silent.stdout]).toEqual([
+      0,
+      expect.stringContaining('whether that is as the rules say cannot be told from here\n'),
+    ]);
+    const kept = await run({ ...SILENCE, reached: true, portTaken: true }, 'a/db', '--quiet');
+    expect(kept.exitCode).toBe(0);
+  });
+});
 
 describe('analyze', () => {
   test('tells the verdict and the way', async () => {

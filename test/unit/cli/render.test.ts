@@ -21,6 +21,7 @@ const VIEW: InstallationView = {
   edge: { namespace: 'vpc-edge', uplink: 'eth0' },
   elasticIps: [],
   vpcs: [VPC_A, VPC_B],
+  transitGateways: [],
   peerings: [{ vpcs: ['a', 'b'], allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'], routes: 'auto' }],
 };
 

@@ -66,6 +66,7 @@ function transacting(plan: PlanView, answers: Readonly<Record<string, unknown>> 
       edge: null,
       elasticIps: [],
       vpcs: [VPC_A, VPC_B],
+      transitGateways: [],
       peerings: [{ vpcs: ['a', 'b'], allowCidrs: null, routes: 'auto' }],
     }),
   };

@@ -121,6 +121,7 @@ export const VPC_A: VpcView = {
           ip: '10.1.1.4',
           publicIp: '198.51.100.7',
           elasticIp: null,
+          publish: [],
           namespace: 'vpc.a.web',
           securityGroups: ['default', 'site'],
         },

@@ -78,8 +78,8 @@ function dumps(rows: readonly KernelObject[]): NamespaceDump[] {
           const common = { index: index(ns, name), name, loopback: false, mac, mtu, up: true, alias, group: 0 };
           const set = (value: true | undefined): number => (value === true ? 1 : 0);
           const conf = {
-            rpFilter: set(row.strict),
-            sendRedirects: 1 - set(row.strict),
+            rpFilter: row.strict === true ? 1 : 0,
+            sendRedirects: row.strict === undefined ? 1 : 0,
             proxyArp: set(row.answers),
             arpIgnore: 0,
             arpAccept: 0,
@@ -303,6 +303,7 @@ describe('observedRows', () => {
       ]).find(({ kind }) => kind === 'link');
     expect(seen({}, 0)).toEqual({ ...portRow, strict: true, answers: true });
     expect(seen({ rpFilter: 2 }, 0)).toEqual({ ...portRow, answers: true });
+    expect(seen({ rpFilter: 0 }, 0)).toEqual({ ...portRow, strict: 'loosely', answers: true });
     for (const lax of [{ sendRedirects: 1 }, { arpAccept: 1 }, { arpIgnore: 1 }]) {
       expect(seen(lax, 0)).toEqual({ ...portRow, answers: true });
     }

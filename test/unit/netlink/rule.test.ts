@@ -32,6 +32,17 @@ describe.runIf(littleEndianHost)('bytes', () => {
     ]);
   });
 
+  it('addRule, of a link', () => {
+    expectBytes(build((batch) => addRule(batch, { priority: 7, from: 'all', iif: 'v-a', table: 9 })).data, [
+      ['3c000000 2000 0506 01000000 00000000', 'nlmsghdr RTM_NEWRULE REQUEST|ACK|EXCL|CREATE seq 1'],
+      ['02 00 00 00 09 00 00 01 00000000', 'struct fib_rule_hdr: AF_INET, table 9, FR_ACT_TO_TBL'],
+      ['0800 0600 07000000', 'FRA_PRIORITY 7'],
+      ['0700 0300 762d61 00', 'FRA_IIFNAME v-a, padding'],
+      ['0800 0f00 09000000', 'FRA_TABLE 9'],
+      ['0500 1500 c9 000000', 'FRA_PROTOCOL 201, padding'],
+    ]);
+  });
+
   it('deleteRule, IPv6 from all', () => {
     expectBytes(
       build((batch) => deleteRule(batch, { priority: 5, from: 'all', family: 6, table: 254, protocol: 9 })).data,

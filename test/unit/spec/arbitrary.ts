@@ -129,6 +129,17 @@ const instance = some<InstanceSpec>(
     ip: address,
     publicIp: fc.oneof(fc.boolean(), address),
     elasticIp: name,
+    publish: fc.array(
+      some(
+        {
+          hostPort: fc.integer({ min: 1, max: 65535 }),
+          port: fc.integer({ min: 1, max: 65535 }),
+          protocol: fc.constantFrom('tcp' as const, 'udp' as const),
+        },
+        ['hostPort'],
+      ),
+      { maxLength: 2 },
+    ),
     securityGroups: fc.array(name, { maxLength: 3 }),
   },
   ['subnet'],
@@ -147,6 +158,7 @@ const routeTable = some<RouteTableSpec>({
           fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
           some({ natGateway: name }, ['natGateway']),
           some({ peering: name }, ['peering']),
+          some({ transitGateway: name }, ['transitGateway']),
         ),
       },
       { noNullPrototype: true },
@@ -198,9 +210,29 @@ export const anySpec = some(
       publicPool: cidr,
       poolRouted: fc.boolean(),
       uplink: fc.constantFrom('auto', 'none', 'eth0', 'true', '0'),
+      quotas: some({ securityGroupRules: fc.nat(99).map((n) => n + 1), subnetsPerVpc: fc.nat(99).map((n) => n + 1) }),
     }),
     elasticIps: named(some({ address })),
     vpcs: named(vpc),
+    transitGateways: named(
+      some({
+        routeTables: named(
+          some({
+            routes: fc.array(
+              some(
+                {
+                  destination: cidr,
+                  target: fc.oneof(fc.constant('blackhole' as const), some({ vpc: name }, ['vpc'])),
+                },
+                ['destination', 'target'],
+              ),
+              { maxLength: 2 },
+            ),
+          }),
+        ),
+        attachments: named(some({ routeTable: name, propagateTo: fc.array(name, { maxLength: 2 }) })),
+      }),
+    ),
     peerings: fc.array(
       some(
         {

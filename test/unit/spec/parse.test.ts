@@ -39,7 +39,14 @@ describe('examples', () => {
   const files = readdirSync(EXAMPLES).filter((file) => !file.endsWith('.mjs'));
 
   it('are the ones we know', () => {
-    expect(files.sort()).toEqual(['bank.yaml', 'hub.yaml', 'peered.yaml', 'policy-web.json', 'three-tiers.yaml']);
+    expect(files.sort()).toEqual([
+      'bank.yaml',
+      'hub.yaml',
+      'peered.yaml',
+      'policy-web.json',
+      'three-tiers.yaml',
+      'transit.yaml',
+    ]);
   });
 
   it.each(files.filter((file) => file.endsWith('.yaml')))('%s parses, and the JSON Schema agrees', async (file) => {
@@ -170,7 +177,7 @@ describe('problems of the schema', () => {
     [
       'vpcs: {}\n<<: {name: a}',
       [
-        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, vpcs, peerings; merge keys are not read: an alias stands for a whole value',
+        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, vpcs, transitGateways, peerings; merge keys are not read: an alias stands for a whole value',
       ],
     ],
     [
@@ -501,7 +508,8 @@ describe('validateSpec', () => {
             path: 'vpcs.a.cidr',
           },
           {
-            message: 'unknown key "nmae": expected name, settings, elasticIps, vpcs, peerings; did you mean "name"?',
+            message:
+              'unknown key "nmae": expected name, settings, elasticIps, vpcs, transitGateways, peerings; did you mean "name"?',
             path: 'nmae',
           },
         ],
