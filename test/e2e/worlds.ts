@@ -3,8 +3,6 @@ import type {
   EgressRuleSpec,
   IngressRuleSpec,
   InstanceSpec,
-  NetworkAclEntrySpec,
-  NetworkAclSpec,
   PartySpec,
   PeeringSpec,
   PolicyRuleSpec,
@@ -168,25 +166,6 @@ function policy(chance: Chance, blocks: readonly string[]): PolicySpec {
   };
 }
 
-/** Whole ranges of ephemeral ports or none of them: with a part, the answer would depend on the port that a client happens to have. */
-function aclEntry(chance: Chance, number: number, blocks: readonly string[]): NetworkAclEntrySpec {
-  const made = chance.of(0.2)
-    ? ({ protocol: 'icmp', icmpType: chance.pick([0, 8]) } as const)
-    : chance.of(0.25)
-      ? ({ protocol: chance.pick(['tcp', 'udp'] as const), port: '1024-65535' } as const)
-      : traffic(chance);
-  const action = chance.of(0.7) ? ('allow' as const) : ('deny' as const);
-  return { number, action, ...made, cidr: chance.of(0.6) ? '0.0.0.0/0' : chance.pick(blocks) };
-}
-
-function acl(chance: Chance, blocks: readonly string[]): NetworkAclSpec {
-  const entries = (): NetworkAclEntrySpec[] => [
-    ...chance.list(0, 3, () => undefined).map((_none, at) => aclEntry(chance, 10 * at + chance.int(1, 9), blocks)),
-    ...(chance.of(0.6) ? [{ number: 100, action: 'allow' as const, cidr: '0.0.0.0/0' }] : []),
-  ];
-  return { ingress: entries(), egress: entries() };
-}
-
 function peering(chance: Chance, first: string, second: string, vpcs: Spec['vpcs']): PeeringSpec {
   const side = (name: string): string[] => {
     const { cidr, subnets = {} } = vpcs[name] as VpcSpec;
@@ -199,8 +178,6 @@ function peering(chance: Chance, first: string, second: string, vpcs: Spec['vpcs
     ...(chance.of(0.25) ? { routes: 'manual' as const } : {}),
   };
 }
-
-const ACL = 'acl';
 
 /** Names of the NAT gateway and of the route table that some VPCs have besides `main`. */
 const NAT = 'nat';
@@ -343,11 +320,7 @@ export function randomSpec(chance: Chance): Spec {
     const homes = Object.entries(vpc.subnets ?? {}).map(
       ([subnet, spec]) => [subnet, chance.of(0.25) ? { ...spec, policy: policy(chance, blocks) } : spec] as const,
     );
-    const networkAcls = chance.of(0.4) ? { [ACL]: acl(chance, blocks) } : {};
-    const borders = homes.map(
-      ([subnet, spec]) => [subnet, ACL in networkAcls && chance.of(0.6) ? { ...spec, networkAcl: ACL } : spec] as const,
-    );
-    vpcs[name] = { ...vpc, subnets: Object.fromEntries(borders), networkAcls, securityGroups, instances: {} };
+    vpcs[name] = { ...vpc, subnets: Object.fromEntries(homes), securityGroups, instances: {} };
   }
   const count = chance.int(5, 9);
   for (let number = 1; number <= count; number++) {
@@ -413,8 +386,6 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'route',
       'route',
       'transit',
-      'acl',
-      'acl',
     ] as const)
   ) {
     case 'rule': {
@@ -455,16 +426,6 @@ export function changed(chance: Chance, spec: Spec): Spec {
         allowed(name, target),
       );
       return put({ ...vpc, routeTables: replaced(vpc.routeTables, which, { routes: made }) });
-    }
-    case 'acl': {
-      if (vpc.networkAcls?.[ACL] === undefined || chance.of(0.3)) {
-        const which = chance.pick(Object.keys(vpc.subnets ?? {}));
-        const { networkAcl, ...rest } = (vpc.subnets?.[which] ?? {}) as SubnetSpec;
-        const made = networkAcl === undefined ? { ...rest, networkAcl: ACL } : rest;
-        const networkAcls = { [ACL]: acl(chance, blocks), ...vpc.networkAcls };
-        return put({ ...vpc, networkAcls, subnets: replaced(vpc.subnets, which, made) });
-      }
-      return put({ ...vpc, networkAcls: { [ACL]: acl(chance, blocks) } });
     }
     case 'transit': {
       if (spec.transitGateways?.[TRANSIT] === undefined) return spec;
@@ -537,18 +498,6 @@ function smallerVpcs(vpc: VpcSpec): VpcSpec[] {
     found.push({ ...vpc, routeTables: replaced(tables, name, undefined) });
     for (const at of all.keys()) {
       found.push({ ...vpc, routeTables: replaced(tables, name, { routes: without(all, at) }) });
-    }
-  }
-  for (const [name, { networkAcl, ...rest }] of Object.entries(homes)) {
-    if (networkAcl !== undefined) found.push({ ...vpc, subnets: replaced<SubnetSpec>(homes, name, rest) });
-  }
-  for (const [name, rules] of Object.entries(vpc.networkAcls ?? {})) {
-    for (const direction of ['ingress', 'egress'] as const) {
-      const list = rules[direction] ?? [];
-      for (const at of list.keys()) {
-        const made = { ...rules, [direction]: without(list, at) };
-        found.push({ ...vpc, networkAcls: replaced(vpc.networkAcls, name, made) });
-      }
     }
   }
   for (const [name, { routeTable, ...rest }] of Object.entries(homes)) {
