@@ -660,6 +660,7 @@ const settings = map('settings (a map)', {
       map('quotas (a map)', {
         securityGroupRules: quota('Rules of a security group in one direction. AWS: 60.'),
         securityGroupsPerInstance: quota('Security groups of an instance. AWS: 5.'),
+        networkAclRules: quota('Rules of a network ACL in one direction. AWS: 20.'),
         routesPerRouteTable: quota('Routes of a route table, besides automatic ones. AWS: 500.'),
         subnetsPerVpc: quota('Subnets of a VPC. AWS: 200.'),
         blocksPerVpc: quota('Blocks of a VPC. AWS: 5.'),

@@ -39,6 +39,8 @@ export interface QuotasSpec {
   readonly securityGroupRules?: number;
   /** AWS: 5. */
   readonly securityGroupsPerInstance?: number;
+  /** Of one network ACL in one direction. AWS: 20. */
+  readonly networkAclRules?: number;
   /** Besides automatic ones. AWS: 500. */
   readonly routesPerRouteTable?: number;
   /** AWS: 200. */
