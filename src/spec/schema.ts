@@ -303,11 +303,21 @@ const PARTY_WORDS =
   'An IPv4 address or block; self (members of this group); vpc (its blocks); peers (what its peerings admit); ' +
   'host (the machine vpcctl runs on); any (default); { group: NAME }; or { group: NAME, vpc: PEER }.';
 
+const icmpEntries = {
+  icmpType: v.exactOptional(
+    described(icmpNumber, 'A type of ICMP; -1 (default): all. Only with icmp.', { default: -1 }),
+  ),
+  icmpCode: v.exactOptional(
+    described(icmpNumber, 'A code of that type; -1 (default): all. Only with an icmpType.', { default: -1 }),
+  ),
+};
+
 const groupRule = {
   protocol: v.exactOptional(described(protocol, 'tcp, udp, icmp, any (default) or a number.', { default: 'any' })),
   port: v.exactOptional(
     described(port, 'A port, "from-to" or any (default). Only with tcp and udp.', { default: 'any' }),
   ),
+  ...icmpEntries,
 };
 
 const ingressRule = v.pipe(
@@ -464,8 +474,7 @@ const aclEntry = v.pipe(
         default: 'any',
       }),
     ),
-    icmpType: v.exactOptional(described(icmpNumber, 'A type of ICMP; -1 (default): all.', { default: -1 })),
-    icmpCode: v.exactOptional(described(icmpNumber, 'A code of that type; -1 (default): all.', { default: -1 })),
+    ...icmpEntries,
     cidr: described(addressOrCidr, 'Where packets into the subnet come from, or those out of it go to.', {
       examples: ['0.0.0.0/0'],
     }),

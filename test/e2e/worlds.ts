@@ -131,8 +131,9 @@ function party(chance: Chance, groups: readonly string[], blocks: readonly strin
   return kind;
 }
 
-function numbered(chance: Chance, made: Traffic): Pick<IngressRuleSpec, 'protocol' | 'port'> {
+function numbered(chance: Chance, made: Traffic): Pick<IngressRuleSpec, 'protocol' | 'port' | 'icmpType'> {
   if (made.protocol === 'any' && chance.of(0.2)) return { protocol: 47 };
+  if (made.protocol === 'icmp' && chance.of(0.4)) return { protocol: 'icmp', icmpType: chance.pick([0, 3, 8]) };
   return made;
 }
 
@@ -177,7 +178,6 @@ function aclEntries(chance: Chance, blocks: readonly string[]): NetworkAclEntryS
     return {
       ...made,
       action: chance.of(0.7) ? 'allow' : 'deny',
-      ...(made.protocol === 'icmp' && chance.of(0.5) ? { icmpType: chance.pick([0, 3, 8]) } : {}),
       cidr: chance.of(0.5) ? '0.0.0.0/0' : chance.pick(blocks),
     };
   };
