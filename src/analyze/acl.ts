@@ -1,10 +1,10 @@
 /** A network ACL at a subnet's border: the first rule that matches a packet decides, whatever was decided about others of its connection. */
 
 import type { AclEntry, NetworkAcl } from '../model/resources.js';
-import { formatMatch } from '../model/rules.js';
 import type { Ipv4 } from '../net/cidr.js';
 import { ICMP } from '../net/ports.js';
 import type { Direction, Lookup } from './lookup.js';
+import { ECHO_REPLY, ECHO_REQUEST, isMessage, type Message, matchText } from './match.js';
 import type { ResolvedQuery } from './types.js';
 
 interface Ports {
@@ -16,7 +16,7 @@ interface Ports {
 interface Traffic {
   readonly protocol: ResolvedQuery['protocol'];
   readonly ports: Ports | null;
-  readonly icmp: { readonly type: number; readonly code: number } | null;
+  readonly icmp: Message | null;
 }
 
 export interface AclJudgement {
@@ -24,10 +24,6 @@ export interface AclJudgement {
   readonly rule: string;
   readonly hint?: string;
 }
-
-/** ICMP, RFC 792: what is asked is an echo, and its answer the reply to that. */
-const ECHO_REQUEST = { type: 8, code: 0 };
-const ECHO_REPLY = { type: 0, code: 0 };
 
 /** What a NAT gateway and the clients of every system use between them (VPC User Guide, "Network ACLs", ephemeral ports). */
 const EPHEMERAL = '1024-65535';
@@ -76,7 +72,7 @@ function partsOf(entries: readonly AclEntry[], { protocol, ports, icmp }: Traffi
   let open: readonly (Ports | null)[] = [ports];
   for (const entry of entries) {
     if (entry.protocol !== undefined && entry.protocol !== protocol.number) continue;
-    if (entry.icmp !== undefined && !isOf(entry.icmp, icmp)) continue;
+    if (entry.icmp !== undefined && (icmp === null || !isMessage(entry.icmp, icmp))) continue;
     const rest: (Ports | null)[] = [];
     for (const part of open) {
       const [taken, ...left] = divide(part, entry.ports);
@@ -88,10 +84,6 @@ function partsOf(entries: readonly AclEntry[], { protocol, ports, icmp }: Traffi
   return [...parts, ...open.map((part) => ({ ports: part, by: undefined }))].sort(
     (a, b) => (a.ports?.from ?? 0) - (b.ports?.from ?? 0),
   );
-}
-
-function isOf(named: NonNullable<AclEntry['icmp']>, icmp: Traffic['icmp']): boolean {
-  return icmp !== null && named.type === icmp.type && (named.code === undefined || named.code === icmp.code);
 }
 
 /** What of the ports a rule takes, if any; then what it leaves. */
@@ -121,14 +113,7 @@ function trafficText({ protocol, ports, icmp }: Traffic): string {
 function rulesText(direction: Direction, parts: readonly Part[]): string {
   const side = direction === 'ingress' ? 'from' : 'to';
   const texts = [...new Set(parts.flatMap(({ by }) => by ?? []))].map((entry) => {
-    const { protocol = 'any', port, icmpType, icmpCode } = formatMatch(entry);
-    const match = [
-      protocol,
-      ...(port === undefined ? [] : [port]),
-      ...(icmpType === undefined ? [] : [`type ${icmpType}`]),
-      ...(icmpCode === undefined ? [] : [`code ${icmpCode}`]),
-    ].join(' ');
-    return `${direction} rule ${entry.number}: ${entry.allow ? 'allow' : 'deny'} ${match} ${side} ${entry.cidr}`;
+    return `${direction} rule ${entry.number}: ${entry.allow ? 'allow' : 'deny'} ${matchText(entry)} ${side} ${entry.cidr}`;
   });
   return texts.join('; ');
 }

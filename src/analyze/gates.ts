@@ -1,8 +1,9 @@
 /** The two stateful gates: the sender's egress and the receiver's ingress, by the subnet's policy where it has a list, else by the groups. */
 import { HOST_ADDRESS, type Instance, ids, type Party } from '../model/resources.js';
-import { formatRule, type PolicyRule } from '../model/rules.js';
+import type { PolicyRule } from '../model/rules.js';
 import type { Cidr, Ipv4 } from '../net/cidr.js';
 import { type Compiled, type Direction, type Lookup, speaksOf } from './lookup.js';
+import { matchText } from './match.js';
 import type { Component } from './types.js';
 
 export interface Asked {
@@ -74,16 +75,6 @@ function policyText(rule: PolicyRule, direction: Direction): string {
   const other = direction === 'ingress' ? rule.source : rule.destination;
   return `${matchText(rule)} ${side(direction)} ${other ?? 'any'}`;
 }
-
-function matchText({ protocol, ports }: Pick<PolicyRule, 'protocol' | 'ports'>): string {
-  const shown = formatRule(
-    { ...(protocol === undefined ? {} : { protocol }), ...(ports === undefined ? {} : { ports }), party: ANY },
-    'from',
-  );
-  return [shown.protocol ?? 'any', ...(shown.port === undefined ? [] : [shown.port])].join(' ');
-}
-
-const ANY: Party = { type: 'any' };
 
 // --- groups ----------------------------------------------------------------------------------------------------------
 

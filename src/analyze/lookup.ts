@@ -23,6 +23,8 @@ import {
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
 import { type Cidr, type Ipv4, prefixLength, rangeOf, toNumber } from '../net/cidr.js';
 
+import { ECHO_REQUEST, isMessage } from './match.js';
+
 export type Direction = 'ingress' | 'egress';
 
 /** A block, to be compared with. */
@@ -279,8 +281,13 @@ export class Lookup {
   }
 }
 
-/** Whether a rule's protocol and ports cover these. */
-export function speaksOf(rule: Pick<GroupRule, 'protocol' | 'ports'>, protocol: number, port: number | null): boolean {
+/** Whether a rule's protocol and ports cover these; of ICMP, an echo request. */
+export function speaksOf(
+  rule: Pick<GroupRule, 'protocol' | 'ports' | 'icmp'>,
+  protocol: number,
+  port: number | null,
+): boolean {
   if (rule.protocol !== undefined && rule.protocol !== protocol) return false;
+  if (rule.icmp !== undefined && !isMessage(rule.icmp, ECHO_REQUEST)) return false;
   return rule.ports === undefined || (port !== null && port >= rule.ports.from && port <= rule.ports.to);
 }

@@ -80,6 +80,7 @@ function doomedBy({ vpc, addresses, refused }: Cut, recorded: Recorded): (flow: 
       destination: original.destination,
       protocol: original.protocol,
       ...(original.destinationPort === undefined ? {} : { port: original.destinationPort }),
+      ...(original.icmp === undefined ? {} : { icmp: original.icmp }),
       answersFrom: reply.source,
       answersTo: reply.destination,
     });

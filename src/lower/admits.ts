@@ -15,6 +15,8 @@ export interface Connection {
   readonly protocol: number;
   /** Of the destination; only with protocols that have ports. */
   readonly port?: number;
+  /** Of its first packet; only with icmp. */
+  readonly icmp?: { readonly type: number; readonly code: number };
   /** Where answers come from and go to: the private destination and the public source, where they are translated. */
   readonly answersFrom: string;
   readonly answersTo: string;
@@ -61,7 +63,7 @@ export class Admission {
     return this.#elements.get(`${map} ${address}`)?.[0]?.data;
   }
 
-  #passes(gate: Gate, own: number, other: number, address: string, { protocol, port }: Connection): boolean {
+  #passes(gate: Gate, own: number, other: number, address: string, { protocol, port, icmp }: Connection): boolean {
     const block = (length: number) => [firstAddress(networkOf(address as Ipv4, length)), protocol, port];
     const asked: Readonly<Record<GateSet, readonly (string | number | undefined)[]>> = {
       all: [],
@@ -74,8 +76,10 @@ export class Admission {
       net16_port: block(16),
       net8_port: block(8),
       group_port: [other, protocol, port],
+      group_icmp: [other, icmp?.type, icmp?.code],
       net: [address, protocol],
       net_port: [address, protocol, port],
+      net_icmp: [address, icmp?.type, icmp?.code],
     };
     return Object.keys(GATE_SETS).some((set) => this.#holds(`${gate}_${set}`, [own, ...asked[set as GateSet]]));
   }

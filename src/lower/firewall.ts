@@ -82,7 +82,7 @@ export type Gate = 'in' | 'out';
 const BLOCK_PORT = ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'] as const;
 
 /**
- * The sets of one gate. Key: the own profile's mark, then what is asked of the other side. `net` and `net_port` hold boxes (intervals), and a new
+ * The sets of one gate. Key: the own profile's mark, then what is asked of the other side. `net`, `net_port` and `net_icmp` hold boxes (intervals), and a new
  * connection pays for each element of its profile there (6 ns); the others are hashed and cost the same at any size.
  */
 export const GATE_SETS = {
@@ -96,8 +96,10 @@ export const GATE_SETS = {
   net16_port: { type: BLOCK_PORT },
   net8_port: { type: BLOCK_PORT },
   group_port: { type: ['mark', 'mark', 'inet_proto', 'inet_service'], interval: true },
+  group_icmp: { type: ['mark', 'mark', 'icmp_type', 'icmp_code'], interval: true },
   net: { type: ['mark', 'ipv4_addr', 'inet_proto'], interval: true },
   net_port: { type: ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'], interval: true },
+  net_icmp: { type: ['mark', 'ipv4_addr', 'icmp_type', 'icmp_code'], interval: true },
 } as const satisfies Readonly<Record<string, { type: readonly string[]; interval?: boolean }>>;
 
 export type GateSet = keyof typeof GATE_SETS;
@@ -134,8 +136,10 @@ function gateRules(gate: Gate, own: Expr, other: Expr, address: Expr, verdict: E
     net16_port: block(16),
     net8_port: block(8),
     group_port: concat(own, other, proto, dport),
+    group_icmp: concat(own, other, icmp('type'), icmp('code')),
     net: concat(own, address, proto),
     net_port: concat(own, address, proto, dport),
+    net_icmp: concat(own, address, icmp('type'), icmp('code')),
   };
   return [...Object.entries(keys).map(([set, key]) => [eq(key, `@${gate}_${set}`), verdict]), [counter, drop]];
 }

@@ -5,6 +5,7 @@ import { findKind, getKind, type Reader } from '../model/reader.js';
 import { type GroupRule, ids, type Profile, type SecurityGroup } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
 import { type Cidr, fromNumber, hostCidr, type Ipv4, rangeOf } from '../net/cidr.js';
+import { ICMP } from '../net/ports.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue } from '../objects/kernel-object.js';
 import {
   ALL_ADDRESSES,
@@ -13,6 +14,8 @@ import {
   addressValue,
   type Box,
   firstMatch,
+  icmpRange,
+  icmpRectangles,
   isAll,
   type Range,
   rangeValue,
@@ -63,8 +66,9 @@ function simple(boxes: readonly Box[], add: Add): Box[] {
   const rest: Box[] = [];
   for (const box of boxes) {
     const { protocol, port } = box;
-    if (addBlock(box, add)) continue;
-    if (!isAll(box.address, ALL_ADDRESSES)) rest.push(box);
+    if (isMessages(box)) rest.push(box);
+    else if (addBlock(box, add)) continue;
+    else if (!isAll(box.address, ALL_ADDRESSES)) rest.push(box);
     else if (isAll(protocol, ALL_PROTOCOLS)) add('all', []);
     else if (protocol.from !== protocol.to) rest.push(box);
     else if (isAll(port, ALL_PORTS)) add('proto', [protocol.from]);
@@ -83,8 +87,17 @@ function addBlock({ address, protocol, port }: Box, add: Add): boolean {
   return true;
 }
 
+/** Whether it is of some messages of ICMP: `port` is their range. */
+function isMessages({ protocol, port }: Pick<Box, 'protocol' | 'port'>): boolean {
+  return protocol.from === ICMP.number && protocol.to === ICMP.number && !isAll(port, ALL_PORTS);
+}
+
 function addBox({ address, protocol, port }: Box, add: Add): void {
   const where = addressValue(address);
+  if (isMessages({ protocol, port })) {
+    for (const { type, code } of icmpRectangles(port)) add('net_icmp', [where, rangeValue(type), rangeValue(code)]);
+    return;
+  }
   if (isAll(port, ALL_PORTS)) add('net', [where, rangeValue(protocol)]);
   else add('net_port', [where, rangeValue(protocol), rangeValue(port)]);
 }
@@ -126,7 +139,7 @@ function groupRules(reader: Reader, profile: Profile, gate: Gate): Admitted {
 
 function admit(reader: Reader, group: SecurityGroup, rule: GroupRule, { boxes, groups }: Admitted): void {
   const protocol = protocols(rule.protocol);
-  const port = rule.ports ?? ALL_PORTS;
+  const port = rule.icmp === undefined ? (rule.ports ?? ALL_PORTS) : icmpRange(rule.icmp);
   const box = (cidr: Cidr | undefined) => boxes.push({ address: addresses(cidr), protocol, port });
   const { party } = rule;
   switch (party.type) {
@@ -186,7 +199,10 @@ function addGroups(reader: Reader, profile: Profile, rules: Admitted['groups'], 
     }
     for (const { protocol, port } of union(boxes)) {
       if (isAll(port, ALL_PORTS)) add('group_proto', [other, protocol.from]);
-      else add('group_port', [other, protocol.from, rangeValue(port)]);
+      else if (isMessages({ protocol, port })) {
+        for (const { type, code } of icmpRectangles(port))
+          add('group_icmp', [other, rangeValue(type), rangeValue(code)]);
+      } else add('group_port', [other, protocol.from, rangeValue(port)]);
     }
   }
 }

@@ -210,11 +210,11 @@ function gateRule(row: NftElementRow, other: string | undefined): string {
   const set = row.set.replace(/^(?:in|out)_/, '');
   const [, ...rest] = row.key;
   const party = set.startsWith('group') || set.startsWith('net') ? rest.shift() : undefined;
-  const [protocol, port] = rest;
+  const [protocol, ...port] = set.endsWith('_icmp') ? [ICMP.number, ...rest] : rest;
   const length = BLOCK_SETS.find((one) => one.set === set)?.length;
   const block = length === undefined ? party : blockValue(networkOf(party as Ipv4, length));
   const whom = other ?? String(block ?? '0.0.0.0/0');
-  return `rule ${protocolWord(protocol)}${port === undefined ? '' : `/${port}`} ${gateOf(row) === 'in' ? 'from' : 'to'} ${whom}`;
+  return `rule ${[protocolWord(protocol), ...port].join('/')} ${gateOf(row) === 'in' ? 'from' : 'to'} ${whom}`;
 }
 
 const ACL_ELEMENTS: ReadonlySet<string> = new Set(Object.keys(ACL_SETS).map((set) => `acl_${set}`));

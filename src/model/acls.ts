@@ -8,6 +8,7 @@ import { hash32, parseName } from '../net/name.js';
 import { ANY_PORT, parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import type { NetworkAclEntrySpec, NetworkAclSpec } from '../spec/types.js';
 import { conflict, networkAclsOf, notFound, requireSubnet, requireVpc } from './lookup.js';
+import { checkQuota } from './quotas.js';
 import { type Draft, getKind, type Reader } from './reader.js';
 import { type AclEntry, describe, ids, type NetworkAcl, type Subnet } from './resources.js';
 import { formatMatch } from './rules.js';
@@ -57,9 +58,14 @@ function numberOf(name: string, taken: ReadonlySet<number>): number {
 /** Creates a network ACL or replaces its rules. INVALID where two of one direction have the same number. */
 export function putNetworkAcl(draft: Draft, vpc: string, name: string, spec: NetworkAclSpec): NetworkAcl {
   const acl = addNetworkAcl(draft, vpc, name);
-  const put = { ...acl, ingress: parseEntries(spec, 'ingress'), egress: parseEntries(spec, 'egress') };
-  draft.put(put);
-  return put;
+  return put(draft, { ...acl, ingress: parseEntries(spec, 'ingress'), egress: parseEntries(spec, 'egress') });
+}
+
+function put(draft: Draft, acl: NetworkAcl): NetworkAcl {
+  const most = Math.max(acl.ingress.length, acl.egress.length);
+  checkQuota(draft, 'networkAclRules', describe(acl), most);
+  draft.put(acl);
+  return acl;
 }
 
 function parseEntries(spec: NetworkAclSpec, direction: AclDirection): AclEntry[] {
@@ -106,9 +112,7 @@ export function putEntry(
   const others = acl[direction].filter(({ number }) => number !== entry.number);
   const entries = inOrder([...others, entry]);
   if (isSame(entries, acl[direction])) return acl;
-  const put = { ...acl, [direction]: entries };
-  draft.put(put);
-  return put;
+  return put(draft, { ...acl, [direction]: entries });
 }
 
 /** Deletes a rule; false when there is none with that number. */

@@ -1,6 +1,7 @@
 /**
  * Limits that an operator sets, as the cloud has them for an account; without one, there is no limit. The cloud's own: Amazon VPC User Guide, "Amazon VPC
- * quotas": 60 rules a direction, 5 groups an instance, 500 routes a table, 200 subnets and 5 blocks a VPC.
+ * quotas": 60 rules of a group and 20 of a
+ * network ACL a direction, 5 groups an instance, 500 routes a table, 200 subnets and 5 blocks a VPC.
  */
 import { invalid } from '../errors.js';
 import type { QuotasSpec } from '../spec/types.js';
@@ -10,6 +11,7 @@ import type { Reader } from './reader.js';
 const WORDS: Readonly<Record<keyof QuotasSpec, string>> = {
   securityGroupRules: 'rules in one direction',
   securityGroupsPerInstance: 'security groups',
+  networkAclRules: 'rules in one direction',
   routesPerRouteTable: 'routes',
   subnetsPerVpc: 'subnets',
   blocksPerVpc: 'blocks',

@@ -22,6 +22,8 @@ export interface GroupRule {
   readonly protocol?: number;
   /** Inclusive; absent: all. Only with tcp and udp. */
   readonly ports?: { readonly from: number; readonly to: number };
+  /** Absent: all. Only with icmp. */
+  readonly icmp?: IcmpMessages;
   readonly party: Party;
   readonly description?: string;
 }

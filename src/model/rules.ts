@@ -2,7 +2,7 @@
 import { invalid } from '../errors.js';
 import { type Cidr, contains, parseIpOrCidr } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
-import { ANY_PORT, type IcmpMessages, parsePort, parseProtocol } from '../net/ports.js';
+import { ANY_PORT, type IcmpMessages, parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import type {
   EgressRuleSpec,
   IngressRuleSpec,
@@ -53,9 +53,11 @@ function parseParty(party: PartySpec | undefined, direction: 'ingress' | 'egress
 function parseRule(rule: IngressRuleSpec & EgressRuleSpec, direction: 'ingress' | 'egress'): GroupRule {
   const protocol = parseProtocol(rule.protocol);
   const ports = parsePort(rule.port, protocol);
+  const icmp = parseIcmp(rule.icmpType, rule.icmpCode, protocol);
   return {
     ...(protocol.number === 'any' ? {} : { protocol: protocol.number }),
     ...(ports === ANY_PORT ? {} : { ports: { from: ports.from, to: ports.to } }),
+    ...(icmp === undefined ? {} : { icmp }),
     party: parseParty(direction === 'ingress' ? rule.from : rule.to, direction),
     ...(rule.description === undefined ? {} : { description: rule.description }),
   };

@@ -303,11 +303,21 @@ const PARTY_WORDS =
   'An IPv4 address or block; self (members of this group); vpc (its blocks); peers (what its peerings admit); ' +
   'host (the machine vpcctl runs on); any (default); { group: NAME }; or { group: NAME, vpc: PEER }.';
 
+const icmpEntries = {
+  icmpType: v.exactOptional(
+    described(icmpNumber, 'A type of ICMP; -1 (default): all. Only with icmp.', { default: -1 }),
+  ),
+  icmpCode: v.exactOptional(
+    described(icmpNumber, 'A code of that type; -1 (default): all. Only with an icmpType.', { default: -1 }),
+  ),
+};
+
 const groupRule = {
   protocol: v.exactOptional(described(protocol, 'tcp, udp, icmp, any (default) or a number.', { default: 'any' })),
   port: v.exactOptional(
     described(port, 'A port, "from-to" or any (default). Only with tcp and udp.', { default: 'any' }),
   ),
+  ...icmpEntries,
 };
 
 const ingressRule = v.pipe(
@@ -464,8 +474,7 @@ const aclEntry = v.pipe(
         default: 'any',
       }),
     ),
-    icmpType: v.exactOptional(described(icmpNumber, 'A type of ICMP; -1 (default): all.', { default: -1 })),
-    icmpCode: v.exactOptional(described(icmpNumber, 'A code of that type; -1 (default): all.', { default: -1 })),
+    ...icmpEntries,
     cidr: described(addressOrCidr, 'Where packets into the subnet come from, or those out of it go to.', {
       examples: ['0.0.0.0/0'],
     }),
@@ -660,6 +669,7 @@ const settings = map('settings (a map)', {
       map('quotas (a map)', {
         securityGroupRules: quota('Rules of a security group in one direction. AWS: 60.'),
         securityGroupsPerInstance: quota('Security groups of an instance. AWS: 5.'),
+        networkAclRules: quota('Rules of a network ACL in one direction. AWS: 20.'),
         routesPerRouteTable: quota('Routes of a route table, besides automatic ones. AWS: 500.'),
         subnetsPerVpc: quota('Subnets of a VPC. AWS: 200.'),
         blocksPerVpc: quota('Blocks of a VPC. AWS: 5.'),

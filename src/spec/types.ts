@@ -39,6 +39,8 @@ export interface QuotasSpec {
   readonly securityGroupRules?: number;
   /** AWS: 5. */
   readonly securityGroupsPerInstance?: number;
+  /** Of one network ACL in one direction. AWS: 20. */
+  readonly networkAclRules?: number;
   /** Besides automatic ones. AWS: 500. */
   readonly routesPerRouteTable?: number;
   /** AWS: 200. */
@@ -192,6 +194,10 @@ export interface IngressRuleSpec {
   readonly protocol?: ProtocolSpec;
   /** A port, `"8000-8100"`, or `any` (default). Only with tcp and udp. */
   readonly port?: number | string;
+  /** 0 to 255; -1 (default): all. Only with icmp. */
+  readonly icmpType?: number;
+  /** 0 to 255; -1 (default): all. Only with an icmpType. */
+  readonly icmpCode?: number;
   /** Default `any`. */
   readonly from?: PartySpec;
   readonly description?: string;
@@ -201,6 +207,8 @@ export interface IngressRuleSpec {
 export interface EgressRuleSpec {
   readonly protocol?: ProtocolSpec;
   readonly port?: number | string;
+  readonly icmpType?: number;
+  readonly icmpCode?: number;
   readonly to?: PartySpec;
   readonly description?: string;
 }

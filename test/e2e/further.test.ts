@@ -426,6 +426,16 @@ describe('every command', { sequential: true }, () => {
     },
     { args: ['associate-route-table', '--vpc', 'b', '--subnet', 'app', '--table', 'out'], dryRun: true },
     { args: ['allocate-address', '--name', 'e'], dryRun: true },
+    { args: ['create-network-acl', '--vpc', 'a', '--name', 'n'], dryRun: true },
+    { args: ['put-network-acl', '--vpc', 'a', '--name', 'n', '--rules', acl], dryRun: true },
+    {
+      args: [
+        ...['create-network-acl-entry', '--vpc', 'a', '--acl', 'n', '--egress', '--number', '7'],
+        ...['--action', 'allow', '--cidr', '0.0.0.0/0'],
+      ],
+      dryRun: true,
+    },
+    { args: ['associate-network-acl', '--vpc', 'a', '--subnet', 'web', '--acl', 'n'], dryRun: true },
     { args: ['create-transit-gateway', '--name', 'g'], dryRun: true },
     { args: ['create-transit-gateway-route-table', '--transit-gateway', 'g', '--name', 't'], dryRun: true },
     { args: ['attach-vpc', '--transit-gateway', 'g', '--vpc', 'a', '--table', 't'], dryRun: true },
@@ -471,6 +481,12 @@ describe('every command', { sequential: true }, () => {
     { args: ['detach-vpc', '--transit-gateway', 'g', '--vpc', 'a'], dryRun: true },
     { args: ['delete-transit-gateway-route-table', '--transit-gateway', 'g', '--name', 't'], dryRun: true },
     { args: ['delete-transit-gateway', '--name', 'g'], dryRun: true },
+    { args: ['associate-network-acl', '--vpc', 'a', '--subnet', 'web'], dryRun: true },
+    {
+      args: ['delete-network-acl-entry', '--vpc', 'a', '--acl', 'n', '--egress', '--number', '7'],
+      dryRun: true,
+    },
+    { args: ['delete-network-acl', '--vpc', 'a', '--name', 'n'], dryRun: true },
     { args: ['associate-route-table', '--vpc', 'b', '--subnet', 'app'], dryRun: true },
     { args: ['delete-route', '--vpc', 'b', '--table', 'out', '--destination', '10.9.0.0/16'], dryRun: true },
     { args: ['delete-route-table', '--vpc', 'b', '--name', 'out'], dryRun: true },
@@ -485,12 +501,14 @@ describe('every command', { sequential: true }, () => {
     { args: ['cleanup-all', '--yes'], dryRun: true },
   ];
   let rules: string;
+  let acl: string;
   let policy: string;
   let spec: string;
   let output: string;
 
   beforeAll(() => {
     rules = file('rules.json', { ingress: [{ protocol: 'tcp', port: 8080, from: 'any' }] });
+    acl = file('acl.json', { ingress: [{ number: 5, action: 'deny', cidr: '10.9.0.0/16' }] });
     policy = file('policy.json', { ingress: [{ protocol: 'tcp', port: 8080, action: 'allow' }], egress: [] });
     spec = file('spec.json', { name: 's', vpcs: { s: twoTiers(7) } });
     output = join(temp, 'out.yaml');

@@ -99,6 +99,37 @@ async function dropped(chain: 'acl_leave' | 'acl_enter'): Promise<number> {
   return listed.flatMap(({ rule }) => rule?.expr ?? []).reduce((sum, { counter }) => sum + (counter?.packets ?? 0), 0);
 }
 
+describe('a type of ICMP in a security group', { sequential: true }, () => {
+  const group = async (ingress: readonly object[]) => {
+    const rules = { input: JSON.stringify({ ingress }) };
+    await host.vpcctlOk(['put-security-group', '--vpc', 'a', '--name', 'default', '--rules', '-', '--cut'], rules);
+    expect((await host.vpcctl(['drift'])).exitCode, 'drift').toBe(0);
+  };
+  const asks = async (from: string) => answers(host, from, { proto: 'icmp', to: '10.1.1.10' });
+
+  test.each([
+    ['from anybody', {}],
+    ['from a block', { from: '10.1.2.0/25' }],
+    ['from members', { from: 'self' }],
+  ])('is admitted %s, and no other', async (_whom, from) => {
+    const echo = { protocol: 'icmp', icmpType: 8, ...from };
+    await group([echo]);
+    await pings(host, DB, '10.1.1.10');
+    expect((await host.vpcctl(['analyze', 'a/db', 'a/web'])).exitCode).toBe(0);
+    await group([{ ...echo, icmpCode: 1 }, { ...echo, icmpType: 13 }, { protocol: 'tcp' }]);
+    await doesNotPing(host, DB, '10.1.1.10');
+    expect((await host.vpcctl(['analyze', 'a/db', 'a/web'])).exitCode).toBe(10);
+    await group([{ ...echo, icmpCode: 0 }]);
+    await pings(host, DB, '10.1.1.10');
+  });
+
+  test('of a block only there', async () => {
+    await group([{ protocol: 'icmp', icmpType: 8, from: '10.1.2.11' }]);
+    expect([await asks(APP), await asks(DB)]).toEqual([true, false]);
+    await group([{}]);
+  });
+});
+
 describe('network ACLs', { sequential: true }, () => {
   test('are stateless: an answer needs a rule for the port that it goes to', async () => {
     const web = await target(host, WEB, '10.1.1.10', 80);

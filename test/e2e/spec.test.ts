@@ -123,6 +123,24 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       ...spokes.flatMap((spoke) => ['icmp', 'tcp 443', 'udp 53'].map((what) => `${spoke} → hub/services-1 ${what}`)),
     ],
   },
+  'network-acl.yaml': {
+    listen: {
+      'dmz/web-1': ['tcp 80', 'tcp 22', 'icmp'],
+      'dmz/data-1': ['tcp 5432', 'tcp 8080', 'icmp'],
+    },
+    outsiders: ['host', 'internet'],
+    reached: [
+      'dmz/web-1 → dmz/data-1 tcp 5432',
+      'dmz/web-2 → dmz/data-1 tcp 5432',
+      'dmz/web-2 → dmz/web-1 icmp',
+      'dmz/web-2 → dmz/web-1 tcp 22',
+      'dmz/web-2 → dmz/web-1 tcp 80',
+      'host → dmz/web-1 icmp',
+      'host → dmz/web-1 tcp 80',
+      'internet → dmz/web-1 icmp',
+      'internet → dmz/web-1 tcp 80',
+    ],
+  },
   'peered.yaml': {
     listen: {
       'production/web-1': ['tcp 80', 'tcp 22', 'icmp'],

@@ -3,6 +3,8 @@ import type {
   EgressRuleSpec,
   IngressRuleSpec,
   InstanceSpec,
+  NetworkAclEntrySpec,
+  NetworkAclSpec,
   PartySpec,
   PeeringSpec,
   PolicyRuleSpec,
@@ -129,8 +131,9 @@ function party(chance: Chance, groups: readonly string[], blocks: readonly strin
   return kind;
 }
 
-function numbered(chance: Chance, made: Traffic): Pick<IngressRuleSpec, 'protocol' | 'port'> {
+function numbered(chance: Chance, made: Traffic): Pick<IngressRuleSpec, 'protocol' | 'port' | 'icmpType'> {
   if (made.protocol === 'any' && chance.of(0.2)) return { protocol: 47 };
+  if (made.protocol === 'icmp' && chance.of(0.4)) return { protocol: 'icmp', icmpType: chance.pick([0, 3, 8]) };
   return made;
 }
 
@@ -164,6 +167,45 @@ function policy(chance: Chance, blocks: readonly string[]): PolicySpec {
     ...(which === 'egress' ? {} : { ingress: rules('source') }),
     ...(which === 'ingress' ? {} : { egress: rules('destination') }),
   };
+}
+
+const ACL = 'acl';
+
+/** No range of ports begins or ends among those that clients get: which of them a packet has is not known before. */
+function aclEntries(chance: Chance, blocks: readonly string[]): NetworkAclEntrySpec[] {
+  const rule = (): Omit<NetworkAclEntrySpec, 'number'> => {
+    const made = numbered(chance, traffic(chance));
+    return {
+      ...made,
+      action: chance.of(0.7) ? 'allow' : 'deny',
+      cidr: chance.of(0.5) ? '0.0.0.0/0' : chance.pick(blocks),
+    };
+  };
+  const answers = (['tcp', 'udp'] as const).map((protocol) => ({
+    action: 'allow' as const,
+    protocol,
+    port: '1024-65535',
+    cidr: '0.0.0.0/0',
+  }));
+  const rules = [
+    ...chance.list(0, 4, rule),
+    ...(chance.of(0.6) ? answers : []),
+    ...(chance.of(0.4) ? [{ action: 'allow' as const, cidr: '0.0.0.0/0' }] : []),
+  ];
+  return rules.map((one, at) => ({ number: (at + 1) * 10, ...one }));
+}
+
+function networkAcl(chance: Chance, blocks: readonly string[]): NetworkAclSpec {
+  return { ingress: aclEntries(chance, blocks), egress: aclEntries(chance, blocks) };
+}
+
+/** Some subnets of the VPC behind a network ACL. */
+function bordered(chance: Chance, vpc: VpcSpec, blocks: readonly string[]): VpcSpec {
+  if (!chance.of(0.35)) return vpc;
+  const homes = Object.entries(vpc.subnets ?? {}).map(
+    ([subnet, spec]) => [subnet, chance.of(0.6) ? { ...spec, networkAcl: ACL } : spec] as const,
+  );
+  return { ...vpc, subnets: Object.fromEntries(homes), networkAcls: { [ACL]: networkAcl(chance, blocks) } };
 }
 
 function peering(chance: Chance, first: string, second: string, vpcs: Spec['vpcs']): PeeringSpec {
@@ -320,7 +362,8 @@ export function randomSpec(chance: Chance): Spec {
     const homes = Object.entries(vpc.subnets ?? {}).map(
       ([subnet, spec]) => [subnet, chance.of(0.25) ? { ...spec, policy: policy(chance, blocks) } : spec] as const,
     );
-    vpcs[name] = { ...vpc, subnets: Object.fromEntries(homes), securityGroups, instances: {} };
+    const made = { ...vpc, subnets: Object.fromEntries(homes), securityGroups, instances: {} };
+    vpcs[name] = bordered(chance, made, blocks);
   }
   const count = chance.int(5, 9);
   for (let number = 1; number <= count; number++) {
@@ -386,6 +429,8 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'route',
       'route',
       'transit',
+      'acl',
+      'acl',
     ] as const)
   ) {
     case 'rule': {
@@ -409,6 +454,14 @@ export function changed(chance: Chance, spec: Spec): Spec {
       const { policy: old, ...rest } = (vpc.subnets?.[which] ?? {}) as SubnetSpec;
       const made = old !== undefined && chance.of(0.5) ? rest : { ...rest, policy: policy(chance, blocks) };
       return put({ ...vpc, subnets: replaced(vpc.subnets, which, made) });
+    }
+    case 'acl': {
+      const which = chance.pick(Object.keys(vpc.subnets ?? {}));
+      const { networkAcl: old, ...rest } = (vpc.subnets?.[which] ?? {}) as SubnetSpec;
+      const made = old !== undefined && chance.of(0.5) ? rest : { ...rest, networkAcl: ACL };
+      const acls =
+        chance.of(0.7) || vpc.networkAcls === undefined ? { [ACL]: networkAcl(chance, blocks) } : vpc.networkAcls;
+      return put({ ...vpc, networkAcls: acls, subnets: replaced(vpc.subnets, which, made) });
     }
     case 'peering': {
       const [first, second] = chance.some(Object.keys(spec.vpcs), 2, 2) as [string, string];

@@ -143,15 +143,11 @@ Example:
     .addOption(dryRunOption())
     .action(async (options: AclOptions) => {
       const { vpc, name } = options;
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteNetworkAcl(vpc, name),
         options,
-        ({ value }) => ({
-          text: [
-            value ? `deleted network acl ${vpc}/${name}` : `no network acl ${name} in VPC ${vpc}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted network acl ${vpc}/${name}`,
+        `no network acl ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
 }
@@ -210,17 +206,11 @@ Example:
     .action(async (options: EntryOptions) => {
       const { vpc, acl, number } = options;
       const list = directionOf(options);
-      await session.change(
+      await session.remove(
         (tx) => tx.deleteNetworkAclEntry(vpc, acl, list, number),
         options,
-        ({ value }) => ({
-          text: [
-            value
-              ? `deleted ${list} rule ${number} of network acl ${vpc}/${acl}`
-              : `no ${list} rule ${number} in network acl ${vpc}/${acl}: nothing to delete`,
-          ],
-          json: { deleted: value },
-        }),
+        `deleted ${list} rule ${number} of network acl ${vpc}/${acl}`,
+        `no ${list} rule ${number} in network acl ${vpc}/${acl}: nothing to delete`,
       );
     });
 }

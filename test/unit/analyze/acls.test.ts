@@ -5,7 +5,7 @@ import { associateNetworkAcl, putNetworkAcl } from '../../../src/model/acls.js';
 import type { Draft } from '../../../src/model/reader.js';
 import { addNatGateway, setRoutes } from '../../../src/model/routing.js';
 import type { NetworkAclEntrySpec, NetworkAclSpec } from '../../../src/spec/types.js';
-import { ask, OUTSIDE, setting } from './support.js';
+import { ask, group, OUTSIDE, setting } from './support.js';
 
 type Rule = Omit<NetworkAclEntrySpec, 'number' | 'action' | 'cidr'> & Partial<NetworkAclEntrySpec>;
 
@@ -149,4 +149,16 @@ describe('through a NAT gateway', () => {
       'network acl a/of-web of subnet web passes: egress rule 200: allow tcp 1024-65535 to 10.1.2.10/32',
     ]);
   });
+});
+
+test('a type of ICMP in a group: an echo request is of type 8, code 0', () => {
+  const by = (messages: { icmpType: number; icmpCode?: number }) =>
+    ask(setting(group('a', { ingress: [{ protocol: 'icmp', ...messages }] })), 'a/db', 'a/web');
+  expect(by({ icmpType: 8 }).forward.at(-2)?.rule).toBe('group a/open, ingress rule 1: icmp type 8 from any');
+  expect(by({ icmpType: 8, icmpCode: 0 }).forward.at(-2)?.rule).toBe(
+    'group a/open, ingress rule 1: icmp type 8 code 0 from any',
+  );
+  expect(by({ icmpType: -1 }).reachable).toBe(true);
+  expect(by({ icmpType: 8, icmpCode: 1 }).reachable).toBe(false);
+  expect(by({ icmpType: 0 }).reachable).toBe(false);
 });

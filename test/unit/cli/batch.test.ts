@@ -93,13 +93,36 @@ describe('operations', () => {
         subnet: 'web',
         policy: { ingress: [{ protocol: 'tcp', port: 80, action: 'allow' }] },
       },
+      { op: 'create-network-acl', vpc: 'a', name: 'n' },
+      {
+        op: 'put-network-acl',
+        vpc: 'a',
+        name: 'm',
+        rules: { egress: [{ number: 1, action: 'deny', cidr: '10.0.0.0/8' }] },
+      },
+      {
+        op: 'create-network-acl-entry',
+        vpc: 'a',
+        acl: 'n',
+        ingress: true,
+        number: 100,
+        action: 'allow',
+        protocol: 'tcp',
+        port: 80,
+        cidr: '0.0.0.0/0',
+      },
+      { op: 'associate-network-acl', vpc: 'a', subnet: 'db', acl: 'n' },
       { op: 'peer-vpcs', vpc1: 'a', vpc2: 'b', allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'], cut: true },
     ]);
     expect([exitCode, stderr]).toEqual([0, '']);
     expect(results[2]).toMatchObject({
       instance: { ip: '10.1.1.4', publicIp: expect.stringMatching(/^198\.51\.100\./) },
     });
-    const { subnets, securityGroups, peers } = real.inspect('a');
+    const { subnets, securityGroups, peers, networkAcls } = real.inspect('a');
+    expect(networkAcls).toMatchObject([
+      { name: 'm', egress: [{ number: 1, action: 'deny' }] },
+      { name: 'n', subnets: ['db'], ingress: [{ number: 100, protocol: 'tcp', port: 80 }], egress: [] },
+    ]);
     const [db, web] = subnets;
     expect(db).toMatchObject({ cidr: '10.9.0.0/24', gateway: '10.9.0.1' });
     expect(db?.instances).toMatchObject([{ name: 'db', ip: '10.9.0.7' }, { name: 'three' }]);
@@ -112,13 +135,27 @@ describe('operations', () => {
     const gone = await batch([
       { op: 'unpeer-vpcs', vpc1: 'a', vpc2: 'b' },
       { op: 'clear-policy', vpc: 'a', subnet: 'web' },
+      { op: 'delete-network-acl-entry', vpc: 'a', acl: 'n', ingress: true, number: 100 },
+      { op: 'associate-network-acl', vpc: 'a', subnet: 'db' },
+      { op: 'delete-network-acl', vpc: 'a', name: 'n' },
       { op: 'delete-instance', vpc: 'a', name: 'two' },
       { op: 'delete-security-group', vpc: 'a', name: 'g' },
       { op: 'delete-subnet', vpc: 'a', subnet: 'db', force: true },
       { op: 'delete-vpc', name: 'b' },
       { op: 'delete-vpc', name: 'b' },
     ]);
-    expect(gone.results.map(({ deleted }) => deleted)).toEqual([true, true, true, true, true, true, false]);
+    expect(gone.results.map(({ deleted }) => deleted)).toEqual([
+      true,
+      true,
+      true,
+      undefined,
+      true,
+      true,
+      true,
+      true,
+      true,
+      false,
+    ]);
     expect(gone.results.at(-1)).toMatchObject({ ok: true, unchanged: true });
   });
 

@@ -128,6 +128,34 @@ describe('what is missing', () => {
     ]);
   });
 
+  test('of a network ACL says which rule, and what it does for its subnet', async () => {
+    const { vpcctl, kernel, row } = await withSpec({
+      vpcs: {
+        a: {
+          cidr: '10.0.0.0/16',
+          subnets: { s: { cidr: '10.0.1.0/24', networkAcl: 'n' } },
+          networkAcls: {
+            n: {
+              ingress: [{ number: 1, action: 'allow', protocol: 'tcp', port: 80, cidr: '0.0.0.0/0' }],
+              egress: [{ number: 1, action: 'allow', protocol: 'icmp', icmpType: 8, cidr: '10.0.0.0/8' }],
+            },
+          },
+          instances: { i: { subnet: 's' } },
+        },
+      },
+    });
+    const sets = ['on', 'port_subnet', 'inside', 'ingress', 'egress', 'port', 'icmp'];
+    for (const set of sets) kernel.tamper(row(`nft-element|vpc.a|inet|vpcctl|acl_${set}|`));
+    expect((await told(vpcctl)).toSorted()).toEqual([
+      'instance a/i: its place in a subnet with a network acl is missing from the kernel',
+      'network acl a/n: egress rule that allows icmp/8/0-255 to 10.0.0.0/8 is missing from the kernel',
+      'network acl a/n: ingress rule that allows tcp/80 from 0.0.0.0/0 is missing from the kernel',
+      'subnet a/s: its network acl for egress is missing from the kernel',
+      'subnet a/s: its network acl for ingress is missing from the kernel',
+      "vpc a: the look at its subnets' network acls is missing from the kernel",
+    ]);
+  });
+
   test('of a rule between groups names both', async () => {
     const { vpcctl, kernel, row } = await withSpec({
       vpcs: {

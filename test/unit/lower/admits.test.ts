@@ -12,6 +12,7 @@ const built = world((draft) => {
       { protocol: 'tcp', port: '80-81', from: 'any' },
       { protocol: 'udp', port: 53, from: '192.0.2.0/24' },
       { protocol: 'icmp', from: { group: 'client' } },
+      { protocol: 'icmp', icmpType: 8, from: '192.0.2.0/24' },
     ],
     egress: [{ protocol: 'tcp', port: 443, to: '192.0.2.0/24' }],
   });
@@ -46,7 +47,7 @@ type Case = readonly [
   source: string,
   destination: string,
   protocol: number,
-  port?: number,
+  port?: number | undefined,
   translated?: Partial<Connection>,
 ];
 
@@ -61,6 +62,8 @@ const CASES: readonly Case[] = [
   // In by the public address, as long as it is this instance's.
   [true, OUTSIDE, PUBLIC, 6, 80, { answersFrom: WEB }],
   [true, OUTSIDE, PUBLIC, 17, 53, { answersFrom: WEB }],
+  [true, OUTSIDE, PUBLIC, 1, undefined, { answersFrom: WEB, icmp: { type: 8, code: 0 } }],
+  [false, OUTSIDE, PUBLIC, 1, undefined, { answersFrom: WEB, icmp: { type: 13, code: 0 } }],
   [false, '192.0.3.9', PUBLIC, 17, 53, { answersFrom: WEB }],
   [false, OUTSIDE, '198.51.100.11', 6, 80, { answersFrom: WEB }],
   [false, OUTSIDE, WEB, 6, 80],

@@ -14,6 +14,7 @@ import { assertProperty } from '../net/property.js';
 interface Packet {
   readonly address: string;
   readonly protocol: number;
+  /** Of ICMP: type × 256 + code. */
   readonly port: number;
   /** Mark of the other side; 0: it is no instance of the VPC. */
   readonly mark: number;
@@ -44,7 +45,10 @@ function masked(address: string, mask: number): number {
 
 /** As the gate's rules look packets up; ports only where the header has them. */
 function admits(elements: readonly NftElementRow[], gate: 'in' | 'out', own: number, packet: Packet): boolean {
-  const { address, protocol, port, mark } = packet;
+  const { address, protocol, mark } = packet;
+  const message = protocol === 1 ? [Math.floor(packet.port / 256), packet.port % 256] : [];
+  // Where others have the port of the destination, ICMP has a checksum.
+  const port = protocol === 1 ? 0xbeef : packet.port;
   const keys: Record<keyof typeof GATE_SETS, number[]> = {
     all: [own],
     proto: [own, protocol],
@@ -52,12 +56,14 @@ function admits(elements: readonly NftElementRow[], gate: 'in' | 'out', own: num
     group: [own, mark],
     group_proto: [own, mark, protocol],
     group_port: [own, mark, protocol, port],
+    group_icmp: [own, mark, ...message],
     net32_port: [own, toNumber(address as Ipv4), protocol, port],
     net24_port: [own, masked(address, 0xffffff00), protocol, port],
     net16_port: [own, masked(address, 0xffff0000), protocol, port],
     net8_port: [own, masked(address, 0xff000000), protocol, port],
     net: [own, toNumber(address as Ipv4), protocol],
     net_port: [own, toNumber(address as Ipv4), protocol, port],
+    net_icmp: [own, toNumber(address as Ipv4), ...message],
   };
   return elements.some((element) => {
     if (!element.set.startsWith(`${gate}_`)) return false;
@@ -70,6 +76,11 @@ function portMatches(port: number | string | undefined, packet: Packet): boolean
   if (port === undefined || port === 'any') return true;
   const [from, to] = String(port).split('-').map(Number);
   return (from as number) <= packet.port && packet.port <= (to ?? (from as number));
+}
+
+function messageMatches(rule: { icmpType?: number; icmpCode?: number }, { port }: Packet): boolean {
+  const { icmpType = -1, icmpCode = -1 } = rule;
+  return (icmpType === -1 || icmpType === Math.floor(port / 256)) && (icmpCode === -1 || icmpCode === port % 256);
 }
 
 function elementsOf(made: World, instance: string): { own: number; elements: NftElementRow[] } {
@@ -137,6 +148,9 @@ describe('security groups', () => {
       { protocol: 'tcp' as const, port: 80 },
       { protocol: 'tcp' as const, port: '80-443' },
       { protocol: 'icmp' as const },
+      { protocol: 'icmp' as const, icmpType: 8 },
+      { protocol: 'icmp' as const, icmpType: 8, icmpCode: 0 },
+      { protocol: 'icmp' as const, icmpType: 3, icmpCode: -1 },
     ),
     from: fc.constantFrom(...parties),
   });
@@ -191,6 +205,9 @@ describe('security groups', () => {
             [6, 22],
             [17, 80],
             [1, 0],
+            [1, 8 * 256],
+            [1, 8 * 256 + 1],
+            [1, 3 * 256 + 4],
             [47, 0],
           ] as const) {
             const packet = { address: sender.ip, protocol, port, mark: sender.profile };
@@ -198,6 +215,7 @@ describe('security groups', () => {
               (one) =>
                 (one.protocol === undefined || PROTOCOLS[one.protocol] === protocol) &&
                 portMatches(one.port, packet) &&
+                messageMatches(one, packet) &&
                 named(sender, one.from, one.owner),
             );
             if (admits(elements, 'in', own, packet) !== allowed) wrong.push({ sender: sender.name, packet, allowed });
@@ -224,6 +242,10 @@ describe('elements of one set of intervals', () => {
               { protocol: 'tcp', port: '80-443', from: 'peers' },
               { protocol: 'tcp', port: '400-500', from: '10.1.1.0/24' },
               { from: 'vpc' },
+              { protocol: 'icmp', icmpType: 8, from: 'peers' },
+              { protocol: 'icmp', icmpType: 8, icmpCode: 0, from: '10.1.1.0/24' },
+              { protocol: 'icmp', icmpType: 3, icmpCode: 4, from: 'self' },
+              { protocol: 'icmp', icmpType: 3, from: 'self' },
               { protocol: 'tcp', port: '1-100' },
             ],
           });
@@ -234,7 +256,7 @@ describe('elements of one set of intervals', () => {
           .all()
           .flatMap((resource) => lower(made.reader, resource))
           .filter((row): row is NftElementRow => row.kind === 'nft-element')
-          .filter(({ set }) => set === 'peer_flow' || /_(?:net|net_port|group_port)$/.test(set));
+          .filter(({ set }) => set === 'peer_flow' || /_(?:net|net_port|net_icmp|group_port|group_icmp)$/.test(set));
         expect(elements.length).toBeGreaterThan(0);
         const span = (value: NftValue): readonly [number, number] | undefined => {
           if (typeof value === 'number') return [value, value];

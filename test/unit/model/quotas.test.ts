@@ -1,5 +1,6 @@
 /** Limits that an operator sets. */
 import { expect, test } from 'vitest';
+import { putEntry, putNetworkAcl } from '../../../src/model/acls.js';
 import type { Draft } from '../../../src/model/reader.js';
 import { addRoute } from '../../../src/model/routing.js';
 import { applySpec, exportSpec } from '../../../src/model/spec.js';
@@ -10,6 +11,7 @@ import { refusal, world } from './support.js';
 const ALL_ONE = {
   securityGroupRules: 1,
   securityGroupsPerInstance: 1,
+  networkAclRules: 1,
   routesPerRouteTable: 1,
   subnetsPerVpc: 1,
   blocksPerVpc: 1,
@@ -24,6 +26,7 @@ const small = () =>
       addSubnet(tx, { vpc: 'a', name: 's', cidr: '10.1.1.0/24' });
       putGroup(tx, 'a', 'g', { ingress: [{ port: 1, protocol: 'tcp' }], egress: [{}] });
       addInstance(tx, { vpc: 'a', subnet: 's', name: 'i', securityGroups: ['g'] });
+      putNetworkAcl(tx, 'a', 'n', { egress: [{ number: 1, action: 'deny', cidr: '0.0.0.0/0' }] });
       addRoute(tx, 'a', 'main', { destination: '10.9.0.0/16', target: 'blackhole' });
     },
   );
@@ -40,6 +43,11 @@ test.each<[string, (draft: Draft) => unknown, string]>([
     'securityGroupsPerInstance',
     (tx) => addInstance(tx, { vpc: 'a', subnet: 's', name: 'i', securityGroups: ['g', 'default'] }),
     'instance a/i would have 2 security groups',
+  ],
+  [
+    'networkAclRules',
+    (tx) => putEntry(tx, 'a', 'n', 'egress', { number: 2, action: 'allow', cidr: '0.0.0.0/0' }),
+    'network acl a/n would have 2 rules in one direction',
   ],
   [
     'routesPerRouteTable',

@@ -228,7 +228,17 @@ const protocolAndPort = fc.constantFrom(
   { protocol: 'udp' as const, port: 53 },
   { protocol: 'icmp' as const },
 );
-const rule = fc.record({ service: protocolAndPort, party: fc.constantFrom(...PARTIES) });
+const groupService = fc.oneof(
+  { arbitrary: protocolAndPort, weight: 5 },
+  {
+    arbitrary: fc.constantFrom(
+      { protocol: 'icmp' as const, icmpType: 8 },
+      { protocol: 'icmp' as const, icmpType: 3, icmpCode: 4 },
+    ),
+    weight: 1,
+  },
+);
+const rule = fc.record({ service: groupService, party: fc.constantFrom(...PARTIES) });
 const groupSpec: fc.Arbitrary<SecurityGroupSpec> = fc
   .record({ ingress: fc.array(rule, { maxLength: 3 }), egress: fc.option(fc.array(rule, { maxLength: 2 })) })
   .map(({ ingress, egress }) => ({

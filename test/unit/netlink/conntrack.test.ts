@@ -25,13 +25,13 @@ describe.runIf(littleEndianHost)('tracked connections', () => {
     });
     expect(found).toContainEqual({
       family: 4,
-      original: { source: '10.0.0.2', destination: '198.51.100.7', protocol: 1 },
-      reply: { source: '10.0.1.2', destination: '10.0.0.2', protocol: 1 },
+      original: { source: '10.0.0.2', destination: '198.51.100.7', protocol: 1, icmp: { type: 8, code: 0 } },
+      reply: { source: '10.0.1.2', destination: '10.0.0.2', protocol: 1, icmp: { type: 0, code: 0 } },
     });
     expect(found).toContainEqual({
       family: 4,
-      original: { source: '10.0.0.2', destination: '10.0.1.2', protocol: 1 },
-      reply: { source: '10.0.1.2', destination: '10.0.0.2', protocol: 1 },
+      original: { source: '10.0.0.2', destination: '10.0.1.2', protocol: 1, icmp: { type: 8, code: 0 } },
+      reply: { source: '10.0.1.2', destination: '10.0.0.2', protocol: 1, icmp: { type: 0, code: 0 } },
     });
   });
 

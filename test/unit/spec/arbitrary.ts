@@ -76,19 +76,26 @@ const protocol = fc.oneof(
   fc.constantFrom('tcp', 'udp', 'icmp', 'any'),
   fc.integer({ min: 0, max: 255 }),
 ) as fc.Arbitrary<NonNullable<IngressRuleSpec['protocol']>>;
-const ingressRule = withPort(
-  some<Omit<IngressRuleSpec, 'port'> & { protocol?: IngressRuleSpec['protocol'] & {} }>({
-    protocol,
-    from: party,
-    description,
-  }),
+const noMessages = { icmpType: fc.constant(-1), icmpCode: fc.constant(-1) };
+const ingressRule = withMessages(
+  withPort(
+    some<Omit<IngressRuleSpec, 'port'> & { protocol?: IngressRuleSpec['protocol'] & {} }>({
+      protocol,
+      ...noMessages,
+      from: party,
+      description,
+    }),
+  ),
 );
-const egressRule = withPort(
-  some<Omit<EgressRuleSpec, 'port'> & { protocol?: EgressRuleSpec['protocol'] & {} }>({
-    protocol,
-    to: party,
-    description,
-  }),
+const egressRule = withMessages(
+  withPort(
+    some<Omit<EgressRuleSpec, 'port'> & { protocol?: EgressRuleSpec['protocol'] & {} }>({
+      protocol,
+      ...noMessages,
+      to: party,
+      description,
+    }),
+  ),
 );
 const policyRule = withPort(
   some<Omit<PolicyRuleSpec, 'port'>>(
@@ -177,8 +184,7 @@ const aclEntry = withMessages(
         number: fc.integer({ min: 1, max: 32766 }),
         action: fc.constantFrom('allow', 'deny'),
         protocol,
-        icmpType: fc.constant(-1),
-        icmpCode: fc.constant(-1),
+        ...noMessages,
         cidr: fc.oneof(address, cidr),
       },
       ['number', 'action', 'cidr'],
