@@ -68,6 +68,12 @@ async function number(): Promise<void> {
 }
 const living = async (): Promise<number> => (await must('', ['ip', 'netns', 'list-id'])).match(/^nsid/gm)?.length ?? 0;
 
+/** TCP connections in a namespace that have not ended. */
+async function closing(ns: string): Promise<string[]> {
+  const lines = (await must(ns, ['ss', '-Htan'])).split('\n');
+  return lines.filter((line) => line !== '' && !/^(?:LISTEN|TIME-WAIT)/.test(line));
+}
+
 test('nobody is in them: nothing is told, and the kernel has none of them any more', async () => {
   const before = await living();
   await build('a', 'b');
@@ -104,6 +110,8 @@ test('a VPC with somebody in its router and in all its workloads: they do not re
   await host.listener('vpc.a.x', 'tcp', 80);
   const ask = () => host.probe('vpc.a.y', { proto: 'tcp', to: '10.1.1.10', port: 80, timeoutMs: 300 });
   expect(await ask()).toMatchObject({ ok: true });
+  // Of a connection that is cut while it closes, the kernel keeps the sockets, and with them the namespaces, for a minute.
+  for (const ns of ['vpc.a.x', 'vpc.a.y']) await expect.poll(() => closing(ns), PATIENCE).toEqual([]);
   const router = await holding(sitIn('vpc.a'));
   const { held } = await vpcctl.transaction((tx) => tx.deleteVpc('a', { force: true }));
   expect(held.map(({ what }) => what).sort()).toEqual(['instance a/x', 'instance a/y', 'vpc a']);
