@@ -425,6 +425,7 @@ export class Vpcctl {
       if (spec !== undefined) destroySpec(draft, spec);
       else {
         for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) verbs.deleteVpc(draft, vpc.name, true);
+        for (const { name } of findKind(draft, 'elastic-ip', 'kind:elastic-ip')) elastic.releaseElasticIp(draft, name);
         if (draft.get(INSTALLATION_ID) !== undefined) draft.remove(INSTALLATION_ID);
       }
     }, options);

@@ -212,8 +212,7 @@ export function foreignWords(reader: Reader, row: KernelObject): RowWords {
     const profile = getKind(reader, 'profile', ids.profile(vpc, Number(row.key[0])));
     if (profile !== undefined) return profileWords(reader, profile, row);
   }
-  const whose = row.ns === '' ? 'host' : row.ns === EDGE_NS ? 'edge' : `vpc ${vpc}`;
-  return { whose, what: foreignPart(row) };
+  return { whose: row.ns === '' ? 'host' : namespaceWords(row.ns), what: foreignPart(row) };
 }
 
 function foreignPart(row: KernelObject): string {

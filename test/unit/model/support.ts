@@ -4,13 +4,15 @@ import { expect } from 'vitest';
 import { canonicalText } from '../../../src/canonical.js';
 import { type ErrorCode, VpcctlError } from '../../../src/errors.js';
 import { lower } from '../../../src/lower/lower.js';
+import * as elastic from '../../../src/model/elastic.js';
 import { Draft, type Edit, MemoryReader } from '../../../src/model/reader.js';
 import { idOf, type Resource } from '../../../src/model/resources.js';
+import * as routing from '../../../src/model/routing.js';
 import { type HostFacts, needsHostFacts, settle } from '../../../src/model/settle.js';
 import * as verbs from '../../../src/model/verbs.js';
 import type { Cidr } from '../../../src/net/cidr.js';
 import { type KernelObject, rowKey, rowText } from '../../../src/objects/kernel-object.js';
-import type { PolicySpec, SecurityGroupSpec, SettingsSpec } from '../../../src/spec/types.js';
+import type { PolicySpec, RouteSpec, SecurityGroupSpec, SettingsSpec } from '../../../src/spec/types.js';
 
 /** A host with a default route by eth0 and a network of its own. */
 export const HOST: HostFacts = {
@@ -116,7 +118,21 @@ export type Step =
   | { readonly verb: 'deleteInstance'; readonly vpc: string; readonly name: string }
   | { readonly verb: 'putGroup'; readonly vpc: string; readonly name: string; readonly spec: SecurityGroupSpec }
   | { readonly verb: 'deleteGroup'; readonly vpc: string; readonly name: string }
-  | { readonly verb: 'peer'; readonly vpcs: readonly [string, string]; readonly allow?: readonly string[] }
+  | {
+      readonly verb: 'peer';
+      readonly vpcs: readonly [string, string];
+      readonly allow?: readonly string[];
+      readonly routes?: 'auto' | 'manual';
+    }
+  | { readonly verb: 'addRouteTable' | 'deleteRouteTable'; readonly vpc: string; readonly name: string }
+  | { readonly verb: 'addRoute'; readonly vpc: string; readonly table: string; readonly route: RouteSpec }
+  | { readonly verb: 'deleteRoute'; readonly vpc: string; readonly table: string; readonly destination: string }
+  | { readonly verb: 'associateRouteTable'; readonly vpc: string; readonly subnet: string; readonly table?: string }
+  | { readonly verb: 'addNatGateway'; readonly args: routing.AddNatGateway }
+  | { readonly verb: 'deleteNatGateway'; readonly vpc: string; readonly name: string }
+  | { readonly verb: 'allocateElasticIp'; readonly name: string; readonly address?: string }
+  | { readonly verb: 'releaseElasticIp' | 'disassociateElasticIp'; readonly name: string }
+  | { readonly verb: 'associateElasticIp'; readonly name: string; readonly vpc: string; readonly instance: string }
   | { readonly verb: 'unpeer'; readonly vpcs: readonly [string, string] }
   | { readonly verb: 'applyPolicy'; readonly vpc: string; readonly subnet: string; readonly policy: PolicySpec }
   | { readonly verb: 'clearPolicy'; readonly vpc: string; readonly subnet: string }
@@ -150,7 +166,40 @@ export function run(draft: Draft, step: Step): void {
       verbs.deleteGroup(draft, step.vpc, step.name);
       return;
     case 'peer':
-      verbs.peer(draft, ...step.vpcs, step.allow);
+      verbs.peer(draft, ...step.vpcs, step.allow, step.routes);
+      return;
+    case 'addRouteTable':
+      routing.addRouteTable(draft, step.vpc, step.name);
+      return;
+    case 'deleteRouteTable':
+      routing.deleteRouteTable(draft, step.vpc, step.name);
+      return;
+    case 'addRoute':
+      routing.addRoute(draft, step.vpc, step.table, step.route);
+      return;
+    case 'deleteRoute':
+      routing.deleteRoute(draft, step.vpc, step.table, step.destination);
+      return;
+    case 'associateRouteTable':
+      routing.associateRouteTable(draft, step.vpc, step.subnet, step.table);
+      return;
+    case 'addNatGateway':
+      routing.addNatGateway(draft, step.args);
+      return;
+    case 'deleteNatGateway':
+      routing.deleteNatGateway(draft, step.vpc, step.name);
+      return;
+    case 'allocateElasticIp':
+      elastic.allocateElasticIp(draft, step.name, step.address);
+      return;
+    case 'releaseElasticIp':
+      elastic.releaseElasticIp(draft, step.name);
+      return;
+    case 'associateElasticIp':
+      elastic.associateElasticIp(draft, step.name, step.vpc, step.instance);
+      return;
+    case 'disassociateElasticIp':
+      elastic.disassociateElasticIp(draft, step.name);
       return;
     case 'unpeer':
       verbs.unpeer(draft, ...step.vpcs);
@@ -284,7 +333,70 @@ const addInstance = optional<verbs.AddInstance>(
   },
 ).map((args): Step => ({ verb: 'addInstance', args }));
 
+const table = fc.constantFrom('main', 'main', 'public', 'own', 'more');
+const nat = fc.constantFrom('n', 'm');
+const elasticIp = fc.constantFrom('e', 'f');
+const destination = fc.constantFrom(
+  '0.0.0.0/0',
+  '0.0.0.0/0',
+  '10.0.0.0/8',
+  '10.1.0.0/16',
+  '10.2.0.0/24',
+  '10.9.0.0/16',
+);
+const routeTarget = fc.oneof(
+  fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
+  nat.map((natGateway) => ({ natGateway })),
+  vpc.map((peering) => ({ peering })),
+);
+const addNatGateway = optional<routing.AddNatGateway>(
+  { vpc, subnet, name: nat },
+  {
+    ip: fc.constantFrom(...ADDRESSES),
+    connectivity: fc.constantFrom('public', 'private'),
+    publicIp: fc.constant('198.51.100.9'),
+    elasticIp,
+  },
+).map((args): Step => ({ verb: 'addNatGateway', args }));
+const routingStep: fc.Arbitrary<Step> = fc.oneof(
+  { arbitrary: addNatGateway, weight: 4 },
+  {
+    arbitrary: fc.record({
+      verb: fc.constant('addRoute' as const),
+      vpc,
+      table,
+      route: fc.record({ destination, target: routeTarget }),
+    }),
+    weight: 6,
+  },
+  { arbitrary: fc.record({ verb: fc.constant('addRouteTable' as const), vpc, name: table }), weight: 3 },
+  {
+    arbitrary: optional<Extract<Step, { verb: 'associateRouteTable' }>>(
+      { verb: fc.constant('associateRouteTable'), vpc, subnet },
+      { table },
+    ),
+    weight: 3,
+  },
+  {
+    arbitrary: optional<Extract<Step, { verb: 'allocateElasticIp' }>>(
+      { verb: fc.constant('allocateElasticIp'), name: elasticIp },
+      { address: fc.constantFrom('198.51.100.9', '198.51.100.77') },
+    ),
+    weight: 2,
+  },
+  {
+    arbitrary: fc.record({ verb: fc.constant('associateElasticIp' as const), name: elasticIp, vpc, instance }),
+    weight: 3,
+  },
+  { arbitrary: fc.record({ verb: fc.constant('deleteRoute' as const), vpc, table, destination }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('deleteRouteTable' as const), vpc, name: table }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('deleteNatGateway' as const), vpc, name: nat }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('releaseElasticIp' as const), name: elasticIp }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('disassociateElasticIp' as const), name: elasticIp }), weight: 1 },
+);
+
 const step: fc.Arbitrary<Step> = fc.oneof(
+  { arbitrary: routingStep, weight: 12 },
   { arbitrary: createVpc, weight: 4 },
   { arbitrary: addSubnet, weight: 6 },
   { arbitrary: addInstance, weight: 8 },
@@ -299,6 +411,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
           ['10.0.0.0/8', '10.0.0.0/15', '10.1.1.0/24'],
           ['10.0.1.0/24', '10.1.1.0/24', '10.0.0.0/23'],
         ),
+        routes: fc.constantFrom('auto', 'manual'),
       },
       { requiredKeys: ['verb', 'vpcs'], noNullPrototype: true },
     ) as fc.Arbitrary<Step>,
@@ -345,6 +458,12 @@ const OPENING: readonly (readonly Step[])[] = [
     { verb: 'addSubnet', args: { vpc: 'b', name: 's', cidr: '10.1.1.0/24' } },
     { verb: 'addInstance', args: { vpc: 'b', subnet: 's', name: 'x' } },
     { verb: 'peer', vpcs: ['a', 'b'] },
+  ],
+  [
+    { verb: 'allocateElasticIp', name: 'e' },
+    { verb: 'addSubnet', args: { vpc: 'a', name: 't', cidr: '10.0.2.0/26' } },
+    { verb: 'addNatGateway', args: { vpc: 'a', subnet: 's', name: 'n', elasticIp: 'e' } },
+    { verb: 'addRoute', vpc: 'a', table: 'main', route: { destination: '0.0.0.0/0', target: { natGateway: 'n' } } },
   ],
 ];
 
