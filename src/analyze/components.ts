@@ -258,7 +258,9 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
   }
   const way = lookup.ways(vpc, table).find(({ block }) => lookup.isIn(destination, block));
   const peer = way?.target.type === 'peering' ? way.target.peering : undefined;
-  if (away !== undefined && away !== vpc && away !== peer) {
+  // Behind a NAT gateway, that one's routes decide.
+  const passedOn = way?.target.type === 'nat-gateway';
+  if (away !== undefined && away !== vpc && away !== peer && !passedOn) {
     return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
   }
   if (way !== undefined) return follow(walk, vpc, at, way);
@@ -303,6 +305,12 @@ function nat(walk: Walk, { nat: gateway, by }: PlaceAt<'nat'>, packet: Packet): 
   const at = natComponent(gateway);
   if (walk.direction === 'forward') {
     if (by === 'address') return blocked(at, { rule: 'it lets in answers only: nothing of it can be reached' });
+    if (walk.translated.some((one) => one.by === at.id)) {
+      return blocked(at, {
+        rule: `the routes behind it lead back to it: subnet ${gateway.vpc}/${gateway.subnet} follows them`,
+        hint: 'associate that subnet with a route table that leads on',
+      });
+    }
     return translates(
       at,
       `${gateway.ip} is its address`,
@@ -554,6 +562,8 @@ function fromOutside(walk: Walk, { source, destination }: Packet): Step | undefi
     return blocked(at, { rule, ...inwards(walk, destination) });
   }
   if (target.kind !== 'instance' || target.publicIp !== null) return undefined;
+  // The answer of a connection through a NAT gateway is for that.
+  if (lookup.holderAtPublic(destination)?.kind === 'nat-gateway') return undefined;
   return blocked(at, {
     rule: `instance ${target.vpc}/${target.name} has no public address`,
     hint: `give it one${lookup.subnet(target.vpc, target.subnet)?.public === true ? '' : ', in a public subnet'}`,

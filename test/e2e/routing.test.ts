@@ -2,6 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { INTERNET, INTERNET_GATEWAY, INTERNET_SERVER, TestHost, UPLINK } from '../harness/host.js';
 import type { HostState } from '../harness/host-state.mjs';
@@ -252,6 +254,44 @@ for port in range(1, 512):
     expect(await out(DB, { proto: 'udp', port: 54, fromPort: 7 })).toMatchObject({ ok: true, seenSource: NAT_PUBLIC });
     expect(await out(DB, { proto: 'udp', port: 53 })).toMatchObject({ ok: true, seenSource: NAT_PUBLIC });
   });
+});
+
+// Prints what docs/adr/0025-nat-gateways-are-namespaces.md has a table of.
+test.runIf(process.env.VPCCTL_TEST_EVERY === '1')('what the second hop costs', { timeout: 120_000 }, async () => {
+  const serve = `import socket, threading
+listener = socket.create_server(('0.0.0.0', 7), backlog=512)
+def serve(s):
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while (data := s.recv(65536)): s.sendall(data)
+    s.close()
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()`;
+  const ask = `import socket, threading, time
+server = ('${INTERNET_SERVER}', 7)
+s = socket.create_connection(server)
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def each(count, one):
+    begun = time.perf_counter()
+    for _ in range(count): one()
+    return (time.perf_counter() - begun) / count * 1e6
+def echo(): s.send(b'x'); s.recv(9)
+def new():
+    with socket.create_connection(server) as c: c.send(b'x'); c.recv(9)
+each(200, echo)
+trip, made = each(5000, echo), each(500, new)
+size = 3000 * 65536
+begun = time.perf_counter()
+threading.Thread(target=lambda: s.sendall(bytes(size))).start()
+while size > 0: size -= len(s.recv(1 << 20))
+rate = 3000 * 65536 * 8 / (time.perf_counter() - begun) / 1e9
+print(f'round trip {trip:.1f} us, connection {made:.0f} us, {rate:.1f} Gbit/s')`;
+  const echo = execa('ip', ['netns', 'exec', INTERNET, 'python3', '-c', serve], { reject: false });
+  await sleep(500);
+  for (let round = 0; round < 7; round += 1) {
+    for (const from of ['vpc.a.web', APP]) console.log(from, (await must(from, ['python3', '-c', ask])).trim());
+  }
+  echo.kill();
+  await echo;
 });
 
 describe('a route table', () => {

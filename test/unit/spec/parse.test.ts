@@ -39,7 +39,14 @@ describe('examples', () => {
   const files = readdirSync(EXAMPLES).filter((file) => !file.endsWith('.mjs'));
 
   it('are the ones we know', () => {
-    expect(files.sort()).toEqual(['bank.yaml', 'hub.yaml', 'peered.yaml', 'policy-web.json', 'three-tiers.yaml']);
+    expect(files.sort()).toEqual([
+      'bank.yaml',
+      'hub.yaml',
+      'nat.yaml',
+      'peered.yaml',
+      'policy-web.json',
+      'three-tiers.yaml',
+    ]);
   });
 
   it.each(files.filter((file) => file.endsWith('.yaml')))('%s parses, and the JSON Schema agrees', async (file) => {
