@@ -385,11 +385,10 @@ function nat(walk: Walk, { nat: gateway, by }: PlaceAt<'nat'>, packet: Packet): 
   const at = natComponent(gateway);
   if (walk.direction === 'forward') {
     if (by === 'address') return blocked(at, { rule: 'it lets in answers only: nothing of it can be reached' });
-    if (walk.translated.some((done) => done.by === at.id)) {
-      const { vpc, subnet } = gateway;
+    if (walk.translated.some((one) => one.by === at.id)) {
       return blocked(at, {
-        rule: `the routes of its own subnet ${vpc}/${subnet} lead back to it`,
-        hint: `give subnet ${vpc}/${subnet} a route table that leads out`,
+        rule: `the routes behind it lead back to it: subnet ${gateway.vpc}/${gateway.subnet} follows them`,
+        hint: 'associate that subnet with a route table that leads on',
       });
     }
     return translates(

@@ -122,7 +122,9 @@ function elasticText({ name, address, association }: ElasticIpView): string {
 /** One VPC with all that is in it. */
 export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: readonly AppView[], c: Colors): string[] {
   const own = peerings.filter(({ vpcs }) => vpcs.includes(vpc.name));
-  const tables = vpc.routeTables.filter(({ routes }) => routes.some(({ automatic }) => !automatic));
+  const tables = vpc.routeTables.filter(
+    ({ name, routes }) => name !== 'main' || routes.some(({ automatic }) => !automatic),
+  );
   return [
     `${c.bold(`vpc ${vpc.name}`)}  ${vpc.cidrs.join(', ')}  ${c.dim(`mtu ${vpc.mtu}, router ${vpc.namespace}`)}`,
     ...draw([
@@ -143,9 +145,13 @@ export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: re
           ...group.egress.map((rule) => leaf(`egress ${groupRuleText(rule, 'to')}`)),
         ],
       })),
-      ...own.map(({ vpcs: [first, second], allowCidrs }) =>
+      ...own.map(({ vpcs: [first, second], allowCidrs, routes }) =>
         leaf(
-          `peered with ${first === vpc.name ? second : first}${allowCidrs === null ? '' : `  only ${allowCidrs.join(', ')}`}`,
+          [
+            `peered with ${first === vpc.name ? second : first}`,
+            ...(allowCidrs === null ? [] : [`only ${allowCidrs.join(', ')}`]),
+            ...(routes === 'manual' ? ['by manual routes'] : []),
+          ].join('  '),
         ),
       ),
     ]),

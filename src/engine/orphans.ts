@@ -1,6 +1,6 @@
 /** What is marked ours in the kernel and recorded nowhere: left by a state file that was lost. */
 import type { Kernel, Lingering } from '../kernel/kernel.js';
-import { workloadNs } from '../lower/names.js';
+import { natNs, workloadNs } from '../lower/names.js';
 import { type KernelObject, NFT_TABLE, OWNER_MARK, rowKey } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { plan } from '../plan/plan.js';
@@ -19,7 +19,8 @@ function provenBy(row: KernelObject): string | undefined {
   if (row.kind === 'nft-table' && row.table === NFT_TABLE) return row.ns;
   if (row.kind !== 'link' || !row.alias.startsWith(OWNER_MARK)) return undefined;
   const [kind, vpc, name] = row.alias.slice(OWNER_MARK.length).split('/');
-  return kind === 'instance' && vpc !== undefined && name !== undefined ? workloadNs(vpc, name) : undefined;
+  if (vpc === undefined || name === undefined) return undefined;
+  return kind === 'instance' ? workloadNs(vpc, name) : kind === 'nat-gateway' ? natNs(vpc, name) : undefined;
 }
 
 /** Rows of ours that `recorded` does not know: of namespaces that are proven ours, and on the host. */

@@ -248,9 +248,7 @@ export function foreignWords(reader: Reader, row: KernelObject): RowWords {
     const acl = networkAclsOf(reader, vpc).find((one) => one.number === number);
     if (acl !== undefined) return { whose: describe(acl), what: aclRule(row) };
   }
-  const whose =
-    row.ns === '' ? 'host' : row.ns === EDGE_NS || isTransit(row.ns) ? namespaceWords(row.ns) : `vpc ${vpc}`;
-  return { whose, what: foreignPart(row) };
+  return { whose: row.ns === '' ? 'host' : namespaceWords(row.ns), what: foreignPart(row) };
 }
 
 function foreignPart(row: KernelObject): string {

@@ -7,7 +7,7 @@ import { invalid } from '../errors.js';
 import { type Cidr, contains, type Ipv4, isSpecialUse, parseCidr, parseIp } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
 import type { RouteSpec, RouteTargetSpec } from '../spec/types.js';
-import { allocate, allocatePublic, checkAddress } from './addresses.js';
+import { allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
 import { freeElasticIp } from './elastic.js';
 import {
   conflict,
@@ -202,7 +202,7 @@ export function deleteRoute(draft: Draft, vpc: string, name: string, destination
 export function associateRouteTable(draft: Draft, vpc: string, name: string, table: string | undefined): Subnet {
   const { routeTable: _was, ...rest } = requireSubnet(draft, vpc, name);
   const subnet: Subnet =
-    table === undefined ? rest : { ...rest, routeTable: requireRouteTable(draft, vpc, table).name };
+    table === undefined ? rest : { ...rest, routeTable: put(draft, requireRouteTable(draft, vpc, table)).name };
   draft.put(subnet);
   return subnet;
 }
@@ -233,8 +233,10 @@ export interface AddNatGateway {
   readonly ip?: string;
   /** `public` (default) has a public address; `private` translates to its private one only. */
   readonly connectivity?: 'public' | 'private';
-  /** Name of the elastic address that it has. Default: an address of the pool, which goes with it. */
-  readonly elasticIp?: string;
+  /** Public address, one of the pool, which goes with it. Default: a free one. */
+  readonly publicIp?: string;
+  /** Name of the elastic address that it has instead; null: none. Default: none, or as it was. */
+  readonly elasticIp?: string | null;
 }
 
 /** Adds a NAT gateway. CONFLICT when it exists otherwise: one is never changed (VPC User Guide), but deleted and made anew. */
@@ -243,9 +245,15 @@ export function addNatGateway(draft: Draft, args: AddNatGateway): NatGateway {
   const name = parseName(args.name, 'nat gateway');
   const id = ids.natGateway(subnet.vpc, name);
   const isPrivate = args.connectivity === 'private';
-  if (isPrivate && args.elasticIp !== undefined) {
+  const elasticIp = args.elasticIp ?? undefined;
+  if (isPrivate && (elasticIp !== undefined || args.publicIp !== undefined)) {
     throw invalid(`nat gateway ${subnet.vpc}/${name} is private: it has no public address`, {
-      hint: 'leave elasticIp out',
+      hint: `leave ${elasticIp === undefined ? 'publicIp' : 'elasticIp'} out`,
+    });
+  }
+  if (elasticIp !== undefined && args.publicIp !== undefined) {
+    throw invalid(`nat gateway ${subnet.vpc}/${name} is given a public address and an elastic one`, {
+      hint: 'leave one out',
     });
   }
   const existing = getKind(draft, 'nat-gateway', id);
@@ -255,14 +263,15 @@ export function addNatGateway(draft: Draft, args: AddNatGateway): NatGateway {
       existing.subnet === subnet.name &&
       (asked === undefined || existing.ip === asked) &&
       (existing.publicIp === undefined) === isPrivate &&
-      (args.elasticIp === undefined || existing.elasticIp === args.elasticIp);
+      (args.publicIp === undefined || existing.publicIp === args.publicIp) &&
+      (args.elasticIp === undefined || existing.elasticIp === elasticIp);
     if (same) return existing;
     throw conflict(
       `nat gateway ${subnet.vpc}/${name} exists otherwise, and is never changed`,
       'delete it first, or choose another name',
     );
   }
-  const address = isPrivate ? {} : natAddress(draft, id, args.elasticIp);
+  const address = isPrivate ? {} : natAddress(draft, id, elasticIp, args.publicIp);
   const nat: NatGateway = {
     kind: 'nat-gateway',
     vpc: subnet.vpc,
@@ -283,8 +292,18 @@ export function addNatGateway(draft: Draft, args: AddNatGateway): NatGateway {
   return nat;
 }
 
-function natAddress(draft: Draft, id: string, elasticIp: string | undefined): { publicIp: Ipv4; elasticIp?: string } {
-  if (elasticIp === undefined) return { publicIp: allocatePublic(draft, installationOf(draft).publicPool, id) };
+function natAddress(
+  draft: Draft,
+  id: string,
+  elasticIp: string | undefined,
+  asked: string | undefined,
+): { publicIp: Ipv4; elasticIp?: string } {
+  const pool = installationOf(draft).publicPool;
+  if (elasticIp === undefined) {
+    return {
+      publicIp: asked === undefined ? allocatePublic(draft, pool, id) : checkPublicAddress(draft, pool, asked, id),
+    };
+  }
   const { name, address } = freeElasticIp(draft, elasticIp, id);
   return { publicIp: address, elasticIp: name };
 }

@@ -2,7 +2,7 @@
 
 import { canonicalText } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
-import { parseCidr } from '../net/cidr.js';
+import { contains, parseCidr } from '../net/cidr.js';
 import type {
   IngressRuleSpec,
   InstanceSpec,
@@ -29,6 +29,7 @@ import {
   MAIN_ROUTE_TABLE,
   type NatGateway,
   type NetworkAcl,
+  PUBLIC_ROUTE_TABLE,
   type RouteTable,
   type SecurityGroup,
   type Subnet,
@@ -103,6 +104,7 @@ export function applySpec(draft: Draft, spec: Spec): void {
       if (!names.includes(vpc.name)) deleteVpc(draft, vpc.name, true);
     }
   }
+  freeElasticIps(draft, spec);
   for (const [name, { address }] of Object.entries(spec.elasticIps ?? {})) {
     at(['elasticIps', name], () => allocateElasticIp(draft, name, address));
   }
@@ -113,6 +115,21 @@ export function applySpec(draft: Draft, spec: Spec): void {
   for (const name of names) at(['vpcs', name, 'securityGroups'], () => checkGroupReferences(draft, name));
   for (const [name, gateway] of Object.entries(spec.transitGateways ?? {})) applyTransit(draft, name, gateway, spec);
   for (const [name, vpc] of Object.entries(spec.vpcs)) applyRoutes(draft, name, vpc);
+}
+
+/** What the spec gives to nobody or to somebody else is given up first: whoever gets it may come before whoever has it. */
+function freeElasticIps(draft: Draft, spec: Spec): void {
+  for (const [vpc, { instances = {}, natGateways = {} }] of Object.entries(spec.vpcs)) {
+    for (const { name, subnet, elasticIp } of findKind(draft, 'instance', `instances:${vpc}`)) {
+      const wanted = Object.hasOwn(instances, name) ? instances[name] : undefined;
+      if (elasticIp === undefined || wanted?.elasticIp === elasticIp) continue;
+      if (wanted === undefined) deleteInstance(draft, vpc, name);
+      else addInstance(draft, { vpc, subnet, name, elasticIp: null });
+    }
+    for (const { name } of natGatewaysOf(draft, vpc)) {
+      if (!Object.hasOwn(natGateways, name)) deleteNatGateway(draft, vpc, name);
+    }
+  }
 }
 
 /** A transit gateway becomes what the spec says; attachments of VPCs that the spec does not list stay. */
@@ -156,6 +173,8 @@ function applyRoutes(draft: Draft, vpc: string, { routeTables = {} }: VpcSpec): 
   for (const { name, implied } of routeTablesOf(draft, vpc)) {
     if (name in routeTables || implied === true) continue;
     if (name === MAIN_ROUTE_TABLE) setRoutes(draft, vpc, name, []);
+    // Where subnets follow it, it comes back as it is by itself.
+    else if (name === PUBLIC_ROUTE_TABLE) draft.remove(ids.routeTable(vpc, name));
     else at(path, () => deleteRouteTable(draft, vpc, name));
   }
   for (const [name, { routes = [] }] of Object.entries(routeTables)) {
@@ -182,13 +201,14 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
   for (const instance of findKind(draft, 'instance', `instances:${name}`)) {
     if (!(instance.name in instances)) deleteInstance(draft, name, instance.name);
   }
-  for (const nat of natGatewaysOf(draft, name)) {
-    if (!(nat.name in (spec.natGateways ?? {}))) deleteNatGateway(draft, name, nat.name);
-  }
   for (const subnet of subnetsOf(draft, name)) if (!(subnet.name in subnets)) deleteSubnet(draft, name, subnet.name);
   at([...path, 'secondaryCidrs'], () => {
     const keep = (spec.secondaryCidrs ?? []).map((text) => parseCidr(text).cidr);
     retainVpcBlocks(draft, name, keep);
+    for (const table of routeTablesOf(draft, name)) {
+      const routes = table.routes.filter(({ destination }) => !keep.some((block) => contains(block, destination)));
+      if (routes.length < table.routes.length) draft.put({ ...table, routes });
+    }
     createVpc(draft, { name, cidr: spec.cidr, secondaryCidrs: keep });
   });
   for (const table of Object.keys(spec.routeTables ?? {})) {
@@ -210,7 +230,7 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     at([...path, 'instances', instance], () => addInstance(draft, { vpc: name, name: instance, ...explicit(wanted) }));
   }
   for (const [nat, wanted] of Object.entries(spec.natGateways ?? {})) {
-    at([...path, 'natGateways', nat], () => addNatGateway(draft, { vpc: name, name: nat, ...wanted }));
+    at([...path, 'natGateways', nat], () => addNatGateway(draft, { vpc: name, name: nat, elasticIp: null, ...wanted }));
   }
   removeGroups(draft, name, spec);
 }
@@ -414,8 +434,7 @@ function exportNatGateway({ subnet, ip, publicIp, elasticIp }: NatGateway): NatG
   return {
     subnet,
     ip,
-    ...(publicIp === undefined ? { connectivity: 'private' } : {}),
-    ...(elasticIp === undefined ? {} : { elasticIp }),
+    ...(publicIp === undefined ? { connectivity: 'private' } : elasticIp === undefined ? { publicIp } : { elasticIp }),
   };
 }
 

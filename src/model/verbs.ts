@@ -32,6 +32,7 @@ import {
   peeringsOf,
   requireSubnet,
   requireVpc,
+  routeTablesOf,
   subnetsOf,
 } from './lookup.js';
 import { checkQuota } from './quotas.js';
@@ -210,6 +211,17 @@ export function addVpcBlock(draft: Draft, name: string, cidr: Cidr): Vpc {
     }
   }
   checkQuota(draft, 'blocksPerVpc', `vpc ${name}`, vpc.cidrs.length + 1);
+  for (const table of routeTablesOf(draft, name)) {
+    const inside = table.routes.find(({ destination }) => contains(cidr, destination));
+    if (inside !== undefined) {
+      throw invalid(
+        `block ${cidr} of vpc ${name} holds ${inside.destination}, where ${describe(table)} has a route to`,
+        {
+          hint: 'choose another block, or delete the route first',
+        },
+      );
+    }
+  }
   const after = { ...vpc, cidrs: [...vpc.cidrs, cidr] };
   draft.put(after);
   return after;

@@ -447,9 +447,10 @@ const natGateway = map('a NAT gateway (a map)', {
       { default: 'public' },
     ),
   ),
-  elasticIp: v.exactOptional(
-    described(name('elastic IP'), 'The elastic address that it has. Default: one of the pool, which goes with it.'),
+  publicIp: v.exactOptional(
+    described(address, 'Its public address: one of the pool, which goes with it. Default: a free one.'),
   ),
+  elasticIp: v.exactOptional(described(name('elastic IP'), 'The elastic address that it has instead.')),
 });
 
 const MOST_NUMBER = 32_766;

@@ -97,7 +97,9 @@ export interface NatGatewaySpec {
   readonly ip?: string;
   /** `public` (default) has a public address, `private` translates to its private one only. */
   readonly connectivity?: 'public' | 'private';
-  /** Name of an elastic address. Default: an address of the pool that goes with it. */
+  /** An address of the pool, which goes with it. Default: a free one. */
+  readonly publicIp?: string;
+  /** Name of the elastic address that it has instead. */
   readonly elasticIp?: string;
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { INTERNET, type Probe, TestHost } from '../harness/host.js';
+import { INTERNET, INTERNET_SERVER, type Probe, TestHost } from '../harness/host.js';
 import type { HostState } from '../harness/host-state.mjs';
 import {
   answers,
@@ -123,6 +123,24 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       ...spokes.flatMap((spoke) => ['icmp', 'tcp 443', 'udp 53'].map((what) => `${spoke} → hub/services-1 ${what}`)),
     ],
   },
+  'nat.yaml': {
+    listen: {
+      internet: ['tcp 443', 'icmp'],
+      'app/work-1': ['tcp 8080', 'tcp 80'],
+      'app/vault-1': ['tcp 8080'],
+      'office/printer': ['tcp 631', 'icmp'],
+    },
+    outsiders: ['host', 'internet'],
+    reached: [
+      'app/vault-1 → app/work-1 tcp 8080',
+      'app/work-1 → app/vault-1 tcp 8080',
+      'app/work-1 → internet icmp',
+      'app/work-1 → internet tcp 443',
+      'app/work-1 → office/printer tcp 631',
+      'host → internet icmp',
+      'host → internet tcp 443',
+    ],
+  },
   'network-acl.yaml': {
     listen: {
       'dmz/web-1': ['tcp 80', 'tcp 22', 'icmp'],
@@ -200,7 +218,8 @@ async function reached({ listen, outsiders }: Example): Promise<string[]> {
     for (let next = questions.shift(); next !== undefined; next = questions.shift()) {
       const { from, to, service } = next;
       const address = known.get(to);
-      const at = from === 'internet' ? (address?.publicIp ?? address?.ip) : address?.ip;
+      const own = from === 'internet' ? (address?.publicIp ?? address?.ip) : address?.ip;
+      const at = to === 'internet' ? INTERNET_SERVER : own;
       // Two VPCs may have the same addresses: whoever asks for its own asks itself.
       if (known.get(from)?.ip === at) continue;
       const [proto, port] = service.split(' ') as [Probe['proto'], string | undefined];

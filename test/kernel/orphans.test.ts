@@ -21,6 +21,7 @@ test('orphans are found by their marks, and nothing else is touched', async () =
     tx.addSubnet({ vpc: 'a', name: 'web', cidr: '10.1.1.0/24', public: true });
     tx.addInstance({ vpc: 'a', subnet: 'web', name: 'w1' });
     tx.addInstance({ vpc: 'a', subnet: 'web', name: 'w2' });
+    tx.addNatGateway({ vpc: 'a', subnet: 'web', name: 'out' });
   });
   expect(await lost.orphans()).toEqual([]);
   await lost.close();
@@ -33,7 +34,7 @@ test('orphans are found by their marks, and nothing else is touched', async () =
   const fresh = await open({ state: host.stateDir });
   const orphans = await fresh.orphans();
   const namespaces = orphans.flatMap((row) => (row.kind === 'netns' ? [row.ns] : [])).sort();
-  expect(namespaces).toEqual(['vpc-edge', 'vpc.a', 'vpc.a.w1', 'vpc.a.w2']);
+  expect(namespaces).toEqual(['vpc-edge', 'vpc.a', 'vpc.a.nat.out', 'vpc.a.w1', 'vpc.a.w2']);
   const tables = orphans.flatMap((row) => (row.kind === 'nft-table' ? [row.ns] : []));
   expect([tables.includes('vpc.a'), tables.includes('vpc.a.w2')]).toEqual([true, false]);
   await fresh.removeOrphans();

@@ -392,7 +392,7 @@ describe('through a NAT gateway', () => {
 
   test('that stands where its own routes lead back to it, nothing gets', () => {
     expect(refusals(ask(throughNat('db'), 'a/db', `internet:${OUTSIDE}`, 443))).toEqual([
-      'nat gateway a/nat: the routes of its own subnet a/db lead back to it',
+      'nat gateway a/nat: the routes behind it lead back to it: subnet a/db follows them',
     ]);
   });
 });

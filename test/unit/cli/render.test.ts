@@ -1,4 +1,7 @@
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import {
   type AppView,
   doctorText,
@@ -9,7 +12,7 @@ import {
   vpcText,
 } from '../../../src/cli/render.js';
 import { colors, oneLine, table } from '../../../src/cli/text.js';
-import { describeFix, type InstallationView } from '../../../src/index.js';
+import { describeFix, type InstallationView, MemoryKernel, open } from '../../../src/index.js';
 import { VPC_A, VPC_B } from './support.js';
 
 const plain = colors(false);
@@ -57,6 +60,60 @@ a - b  only 10.1.1.0/24, 10.2.0.0/16`);
 });
 
 describe('show', () => {
+  test('has route tables, NAT gateways, elastic addresses and manual routes', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'vpcctl-render-'));
+    const vpcctl = await open({ state: dir, kernel: new MemoryKernel() });
+    onTestFinished(async () => {
+      await vpcctl.close();
+      rmSync(dir, { recursive: true });
+    });
+    await vpcctl.apply({
+      elasticIps: { e: { address: '198.51.100.5' }, idle: { address: '198.51.100.6' } },
+      vpcs: {
+        a: {
+          cidr: '10.1.0.0/16',
+          subnets: {
+            web: { cidr: '10.1.1.0/24', public: true },
+            db: { cidr: '10.1.2.0/24' },
+            own: { cidr: '10.1.3.0/24', routeTable: 'own' },
+          },
+          routeTables: { main: { routes: [{ destination: '0.0.0.0/0', target: { natGateway: 'gone' } }] }, own: {} },
+          natGateways: {
+            gone: { subnet: 'web' },
+            out: { subnet: 'web', ip: '10.1.1.9', elasticIp: 'e' },
+            inner: { subnet: 'db', ip: '10.1.2.9', connectivity: 'private' },
+          },
+          securityGroups: { default: { egress: [] } },
+        },
+        b: { cidr: '10.2.0.0/16' },
+      },
+      peerings: [{ vpcs: ['a', 'b'], routes: 'manual' }],
+    });
+    await vpcctl.transaction((tx) => tx.deleteNatGateway('a', 'gone'));
+    const lines = installationText(vpcctl.list(), [], plain);
+    expect(lines.slice(1, 3)).toEqual([
+      'elastic ip e  198.51.100.5, of nat gateway a/out',
+      'elastic ip idle  198.51.100.6, of nothing',
+    ]);
+    const from = lines.findIndex((line) => line.includes('route table'));
+    expect(lines.slice(from, from + 11).join('\n')).toBe(`\
+├─ route table main  of db
+│  ├─ 10.1.0.0/16 → local
+│  └─ 0.0.0.0/0 → nat gateway gone, which is gone: black hole
+├─ route table own  of own
+│  └─ 10.1.0.0/16 → local
+├─ route table public  of web
+│  ├─ 10.1.0.0/16 → local
+│  └─ 0.0.0.0/0 → internet gateway
+├─ nat gateway inner  10.1.2.9  private  in db  namespace vpc.a.nat.inner
+├─ nat gateway out  10.1.1.9  public 198.51.100.5 (elastic ip e)  in web  namespace vpc.a.nat.out
+├─ security group default`);
+    expect(lines.filter((line) => line.includes('peered'))).toEqual([
+      '└─ peered with b  by manual routes',
+      '└─ peered with a  by manual routes',
+    ]);
+  });
+
   test('draws the tree of everything', () => {
     expect(installationText(VIEW, [APP, { ...APP, vpc: 'b' }], plain).join('\n')).toBe(`\
 public addresses 198.51.100.0/24, behind this host; uplink auto (eth0)

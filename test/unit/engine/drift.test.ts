@@ -215,3 +215,30 @@ test('what is foreign counts in routers, the edge and on our link, and not in wo
     'foreign vpc a: route to 10.67.0.0/16 in the router of a is not ours false',
   ]);
 });
+
+test('of routes and NAT gateways, in their words; what others put into a gateway’s namespace is its', async () => {
+  const { vpcctl, kernel, row } = await withSpec({
+    elasticIps: { e: {} },
+    vpcs: {
+      a: {
+        cidr: '10.0.0.0/16',
+        subnets: { p: { cidr: '10.0.1.0/24', public: true } },
+        routeTables: { main: { routes: [{ destination: '0.0.0.0/0', target: { natGateway: 'n' } }] } },
+        natGateways: { n: { subnet: 'p', ip: '10.0.1.9', elasticIp: 'e' } },
+      },
+    },
+  });
+  const missing: [string, string][] = [
+    ['route|vpc.a|100|default', 'route table a/main: the route to everywhere else'],
+    ['rule|vpc.a|33100', 'route table a/main: the rule that leads 10.0.0.0/16 to it'],
+    ['rule|vpc.a|33000', 'subnet a/p: the rule that leads it to its route table'],
+    ['route|vpc.a|254|10.0.1.9/32', 'nat gateway a/n: the route to it in the router of a'],
+    ['route|vpc.a.nat.n|254|default', 'nat gateway a/n: its default route'],
+    ['nft-element|vpc.a|inet|vpcctl|through', 'nat gateway a/n: the leave to pass on what is not for it'],
+  ];
+  for (const [key] of missing) kernel.tamper(row(key));
+  expect((await told(vpcctl)).sort()).toEqual(missing.map(([, what]) => `${what} is missing from the kernel`).sort());
+  await vpcctl.repair();
+  kernel.alter({ kind: 'route', ns: 'vpc.a.nat.n', table: 254, dst: '10.9.0.0/16', type: 'blackhole', protocol: 3 });
+  expect(await told(vpcctl)).toEqual(['nat gateway a/n: route to 10.9.0.0/16 is not ours']);
+});

@@ -2,13 +2,40 @@
 import { describe, expect, test } from 'vitest';
 import { VpcctlError } from '../../../src/errors.js';
 import { MemoryKernel } from '../../../src/kernel/memory.js';
+import { associateElasticIp } from '../../../src/model/elastic.js';
 import type { Draft } from '../../../src/model/reader.js';
+import { deleteNatGateway } from '../../../src/model/routing.js';
 import { destroySpec } from '../../../src/model/spec.js';
+import { addSubnet, unpeer } from '../../../src/model/verbs.js';
+import type { Spec } from '../../../src/spec/types.js';
 import { apply, BEFORE, drift, engineOn, fresh, RICH, recorded, snapshot, stateDir } from './support.js';
 
 const TIMEOUT = 120_000;
 
 type Edit = (draft: Draft) => void;
+
+/** Route tables, NAT gateways, an elastic address, a peering by manual routes. */
+const ROUTED: Spec = {
+  elasticIps: { e: {} },
+  vpcs: {
+    a: {
+      cidr: '10.0.0.0/16',
+      subnets: {
+        web: { cidr: '10.0.1.0/24', public: true },
+        db: { cidr: '10.0.2.0/24' },
+        own: { cidr: '10.0.3.0/24', routeTable: 'own' },
+      },
+      routeTables: {
+        main: { routes: [{ destination: '0.0.0.0/0', target: { natGateway: 'n' } }] },
+        own: { routes: [{ destination: '10.1.0.0/16', target: { peering: 'b' } }] },
+      },
+      natGateways: { n: { subnet: 'web', elasticIp: 'e' }, p: { subnet: 'own', connectivity: 'private' } },
+      instances: { d: { subnet: 'db' } },
+    },
+    b: { cidr: '10.1.0.0/16', subnets: { s: { cidr: '10.1.1.0/24' } } },
+  },
+  peerings: [{ vpcs: ['a', 'b'], routes: 'manual' }],
+};
 
 /** From nothing or from a state, to another. */
 const CASES: readonly (readonly [string, Edit | undefined, Edit])[] = [
@@ -20,6 +47,17 @@ const CASES: readonly (readonly [string, Edit | undefined, Edit])[] = [
     (draft) => destroySpec(draft, { vpcs: { a: { cidr: '10.0.0.0/16' } } }),
   ],
   ['a delete of everything', apply(RICH), (draft) => destroySpec(draft, RICH)],
+  ['routes and NAT gateways', apply(BEFORE), apply(ROUTED)],
+  [
+    'routes that become black holes, and an elastic address that moves',
+    apply(ROUTED),
+    (draft) => {
+      deleteNatGateway(draft, 'a', 'n');
+      unpeer(draft, 'a', 'b');
+      addSubnet(draft, { vpc: 'a', name: 'web', cidr: '10.0.1.0/24', public: false });
+      associateElasticIp(draft, 'e', 'a', 'd');
+    },
+  ],
 ];
 
 /** The whole state of a machine and its store, as one text each line of which is a fact. */

@@ -16,7 +16,7 @@ import { type Change, invert } from '../../../src/objects/change.js';
 import { type KernelObject, rowKey, rowText } from '../../../src/objects/kernel-object.js';
 import { diff } from '../../../src/plan/diff.js';
 import { plan, rollback } from '../../../src/plan/plan.js';
-import { byKey, run, type Step, transactions } from '../model/support.js';
+import { bury, byKey, run, type Step, transactions } from '../model/support.js';
 import { apply, recorded, snapshot } from './support.js';
 
 const TIMEOUT = 120_000;
@@ -76,6 +76,7 @@ test(
           }
           const whole = engine.store.resources().flatMap((resource) => lower(engine.store, resource));
           expect(byKey(engine.store.rows().map(({ row }) => row))).toEqual(byKey(whole));
+          expect((await engine.transact(bury)).changes).toEqual([]);
           const again = await engine.prepare(apply(exportSpec(engine.store)));
           expect([again.edits, again.changes]).toEqual([[], []]);
         });

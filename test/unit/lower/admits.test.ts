@@ -1,6 +1,8 @@
 /** What a router is said to admit, case by case as a person reads the rules. Packets prove the same in test/kernel/cut.test.ts. */
 import { expect, test } from 'vitest';
 import { Admission, type Connection } from '../../../src/lower/admits.js';
+import type { Draft } from '../../../src/model/reader.js';
+import { addNatGateway, deleteNatGateway } from '../../../src/model/routing.js';
 import { addInstance, addSubnet, createVpc, peer, putGroup } from '../../../src/model/verbs.js';
 import { world } from '../model/support.js';
 
@@ -82,6 +84,34 @@ const CASES: readonly Case[] = [
   [false, WEB, '10.2.1.4', 6, 443],
   [undefined, '192.0.2.1', '192.0.2.2', 6, 80],
 ];
+
+test('what leaves by a NAT gateway is admitted while there is one; by its own address, as by any public one', () => {
+  const rows = (...edits: ((draft: Draft) => unknown)[]) => {
+    const made = world(
+      (draft) => {
+        createVpc(draft, { name: 'a', cidr: '10.1.0.0/16' });
+        addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.1.1.0/24', public: true });
+        addSubnet(draft, { vpc: 'a', name: 't', cidr: '10.1.2.0/24' });
+        putGroup(draft, 'a', 'default', { egress: [{ protocol: 'tcp', port: 443 }] });
+        addInstance(draft, { vpc: 'a', subnet: 't', name: 'x', ip: '10.1.2.10' });
+        addNatGateway(draft, { vpc: 'a', subnet: 's', name: 'n', ip: '10.1.1.200', publicIp: PUBLIC });
+      },
+      ...edits,
+    );
+    return new Admission([...made.rows.values()].flat().filter(({ ns }) => ns === 'vpc.a'));
+  };
+  const out = { destination: OUTSIDE, protocol: 6, port: 443, answersFrom: OUTSIDE };
+  const before = { ...out, source: '10.1.2.10', answersTo: '10.1.2.10' };
+  const behind = { ...out, source: '10.1.1.200', answersTo: PUBLIC };
+  const with_ = rows();
+  expect(with_.admits(before)).toBe(true);
+  expect(with_.admits({ ...before, port: 80 })).toBe(false);
+  expect(with_.admits(behind)).toBe(true);
+  expect(with_.admits({ ...behind, answersTo: '198.51.100.11' })).toBe(false);
+  const without = rows((draft) => deleteNatGateway(draft, 'a', 'n'));
+  expect(without.admits(before)).toBe(false);
+  expect(without.admits(behind)).toBeUndefined();
+});
 
 for (const [expected, source, destination, protocol, port, translated] of CASES) {
   test(`${source} to ${destination}, protocol ${protocol}, port ${port}: ${expected}`, () => {

@@ -4,8 +4,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { VpcctlError } from '../../../src/errors.js';
 import * as lookup from '../../../src/model/lookup.js';
-import { type Draft, findKind } from '../../../src/model/reader.js';
+import { Draft, findKind } from '../../../src/model/reader.js';
 import type { Instance, Resource, Subnet, Vpc } from '../../../src/model/resources.js';
+import { addNatGateway } from '../../../src/model/routing.js';
 import type { HostFacts } from '../../../src/model/settle.js';
 import { applySpec, destroySpec, exportSpec } from '../../../src/model/spec.js';
 import * as verbs from '../../../src/model/verbs.js';
@@ -13,7 +14,7 @@ import { overlaps } from '../../../src/net/cidr.js';
 import { formatSpec, parseSpec } from '../../../src/spec/parse.js';
 import type { Spec } from '../../../src/spec/types.js';
 import { assertProperty } from '../net/property.js';
-import { attempt, essence, HOST, transactions, World, world } from './support.js';
+import { attempt, bury, essence, HOST, transactions, World, world } from './support.js';
 
 /** The settings of a world, said or not, as they are; everything else as it is. */
 function essences(made: World): string[] {
@@ -74,6 +75,7 @@ describe('a model exported and applied to nothing', () => {
       fc.property(transactions, (list) => {
         const made = new World();
         for (const steps of list) attempt(made, steps, ONE_MTU);
+        made.transact(bury);
         const copy = new World();
         copy.transact(apply(exportSpec(made.reader)), ONE_MTU);
         if (hasRivals(made.all())) return;
@@ -116,6 +118,7 @@ describe('a spec applied twice', () => {
       fc.property(transactions, (list) => {
         const made = new World();
         for (const steps of list) attempt(made, steps);
+        made.transact(bury);
         const spec = exportSpec(made.reader);
         expect(made.transact(apply(spec)).edits).toEqual([]);
         const copy = world(apply(spec));
@@ -218,6 +221,60 @@ describe('a name', () => {
     const made = world(apply(RICH));
     made.transact((tx) => destroySpec(tx, { vpcs: { a: { cidr: '10.0.0.0/16' }, nowhere: { cidr: '10.0.0.0/16' } } }));
     expect(made.all().map(({ kind }) => kind)).toEqual(['group', 'installation', 'route-table', 'vpc']);
+  });
+});
+
+describe('routes in a file', () => {
+  const vpc = (more: Partial<Spec['vpcs'][string]> = {}): Spec => ({
+    vpcs: { a: { cidr: '10.0.0.0/16', subnets: { p: { cidr: '10.0.1.0/24', public: true } }, ...more } },
+  });
+  const tables = (made: World) =>
+    lookup.routeTablesOf(made.reader, 'a').map(({ name, routes, implied }) => [name, routes.length, implied === true]);
+
+  test('tables that are not listed go, main loses its routes, public is again as it comes', () => {
+    const hole = { destination: '10.9.0.0/16', target: 'blackhole' as const };
+    const made = world(
+      apply(vpc({ routeTables: { main: { routes: [hole] }, public: { routes: [hole] }, own: { routes: [hole] } } })),
+    );
+    expect(tables(made)).toEqual([
+      ['main', 1, false],
+      ['own', 1, false],
+      ['public', 1, false],
+    ]);
+    made.transact(apply(vpc()));
+    expect(tables(made)).toEqual([
+      ['main', 0, false],
+      ['public', 1, true],
+    ]);
+    expect(made.keptRows()).toEqual(made.freshRows());
+  });
+
+  test('a block takes the place of a route to it; listed both, the route is refused', () => {
+    const routeTables = { main: { routes: [{ destination: '10.9.1.0/24', target: 'blackhole' as const }] } };
+    const made = world(apply(vpc({ routeTables })));
+    expect(error(made, vpc({ routeTables, secondaryCidrs: ['10.9.0.0/16'] })).facts.path).toBe(
+      'vpcs.a.routeTables.main',
+    );
+    made.transact(apply(vpc({ secondaryCidrs: ['10.9.0.0/16'] })));
+    expect(tables(made)[0]).toEqual(['main', 0, false]);
+  });
+
+  test('a NAT gateway’s public address is written out: nobody else gets it on the way back', () => {
+    const made = world(
+      (tx) => {
+        applySpec(tx, vpc());
+        verbs.createVpc(tx, { name: 'b', cidr: '10.1.0.0/16' });
+        verbs.addSubnet(tx, { vpc: 'b', name: 's', cidr: '10.1.1.0/24', public: true });
+      },
+      // Whoever has the address that the gateway would get else, when it comes.
+      (tx) => {
+        const { publicIp } = addNatGateway(new Draft(tx.base), { vpc: 'a', subnet: 'p', name: 'n' });
+        verbs.addInstance(tx, { vpc: 'b', subnet: 's', name: 'x', publicIp: publicIp as string });
+      },
+      (tx) => addNatGateway(tx, { vpc: 'a', subnet: 'p', name: 'n' }),
+    );
+    const copy = world(apply(exportSpec(made.reader)));
+    expect(essences(copy)).toEqual(essences(made));
   });
 });
 

@@ -5,8 +5,11 @@ import { canonicalText } from '../../../src/canonical.js';
 import { type ErrorCode, VpcctlError } from '../../../src/errors.js';
 import { lower } from '../../../src/lower/lower.js';
 import * as acls from '../../../src/model/acls.js';
-import { Draft, type Edit, MemoryReader } from '../../../src/model/reader.js';
-import { idOf, type Resource } from '../../../src/model/resources.js';
+import * as elastic from '../../../src/model/elastic.js';
+import { routeTablesOf } from '../../../src/model/lookup.js';
+import { Draft, type Edit, findKind, MemoryReader } from '../../../src/model/reader.js';
+import { idOf, type Resource, type Route } from '../../../src/model/resources.js';
+import * as routing from '../../../src/model/routing.js';
 import { type HostFacts, needsHostFacts, settle } from '../../../src/model/settle.js';
 import * as verbs from '../../../src/model/verbs.js';
 import type { Cidr } from '../../../src/net/cidr.js';
@@ -15,6 +18,7 @@ import type {
   NetworkAclEntrySpec,
   NetworkAclSpec,
   PolicySpec,
+  RouteSpec,
   SecurityGroupSpec,
   SettingsSpec,
 } from '../../../src/spec/types.js';
@@ -111,6 +115,19 @@ export function essence(resource: Resource): string {
   return canonicalText(resource);
 }
 
+/** Makes routes whose target is gone the black holes that they are: what an export says of them. */
+export function bury(draft: Draft): void {
+  for (const { name: vpc } of findKind(draft, 'vpc', 'kind:vpc')) {
+    for (const table of routeTablesOf(draft, vpc)) {
+      const routes = table.routes.map(
+        (route): Route =>
+          routing.isBlackhole(draft, vpc, route.target) ? { ...route, target: { type: 'blackhole' } } : route,
+      );
+      draft.put({ ...table, routes });
+    }
+  }
+}
+
 // --- arbitrary transactions ------------------------------------------------------------------------------------------
 
 /** One verb with its arguments, as data that a counterexample can print. */
@@ -123,7 +140,21 @@ export type Step =
   | { readonly verb: 'deleteInstance'; readonly vpc: string; readonly name: string }
   | { readonly verb: 'putGroup'; readonly vpc: string; readonly name: string; readonly spec: SecurityGroupSpec }
   | { readonly verb: 'deleteGroup'; readonly vpc: string; readonly name: string }
-  | { readonly verb: 'peer'; readonly vpcs: readonly [string, string]; readonly allow?: readonly string[] }
+  | {
+      readonly verb: 'peer';
+      readonly vpcs: readonly [string, string];
+      readonly allow?: readonly string[];
+      readonly routes?: 'auto' | 'manual';
+    }
+  | { readonly verb: 'addRouteTable' | 'deleteRouteTable'; readonly vpc: string; readonly name: string }
+  | { readonly verb: 'addRoute'; readonly vpc: string; readonly table: string; readonly route: RouteSpec }
+  | { readonly verb: 'deleteRoute'; readonly vpc: string; readonly table: string; readonly destination: string }
+  | { readonly verb: 'associateRouteTable'; readonly vpc: string; readonly subnet: string; readonly table?: string }
+  | { readonly verb: 'addNatGateway'; readonly args: routing.AddNatGateway }
+  | { readonly verb: 'deleteNatGateway'; readonly vpc: string; readonly name: string }
+  | { readonly verb: 'allocateElasticIp'; readonly name: string; readonly address?: string }
+  | { readonly verb: 'releaseElasticIp' | 'disassociateElasticIp'; readonly name: string }
+  | { readonly verb: 'associateElasticIp'; readonly name: string; readonly vpc: string; readonly instance: string }
   | { readonly verb: 'unpeer'; readonly vpcs: readonly [string, string] }
   | { readonly verb: 'applyPolicy'; readonly vpc: string; readonly subnet: string; readonly policy: PolicySpec }
   | { readonly verb: 'clearPolicy'; readonly vpc: string; readonly subnet: string }
@@ -160,7 +191,40 @@ export function run(draft: Draft, step: Step): void {
       verbs.deleteGroup(draft, step.vpc, step.name);
       return;
     case 'peer':
-      verbs.peer(draft, ...step.vpcs, step.allow);
+      verbs.peer(draft, ...step.vpcs, step.allow, step.routes);
+      return;
+    case 'addRouteTable':
+      routing.addRouteTable(draft, step.vpc, step.name);
+      return;
+    case 'deleteRouteTable':
+      routing.deleteRouteTable(draft, step.vpc, step.name);
+      return;
+    case 'addRoute':
+      routing.addRoute(draft, step.vpc, step.table, step.route);
+      return;
+    case 'deleteRoute':
+      routing.deleteRoute(draft, step.vpc, step.table, step.destination);
+      return;
+    case 'associateRouteTable':
+      routing.associateRouteTable(draft, step.vpc, step.subnet, step.table);
+      return;
+    case 'addNatGateway':
+      routing.addNatGateway(draft, step.args);
+      return;
+    case 'deleteNatGateway':
+      routing.deleteNatGateway(draft, step.vpc, step.name);
+      return;
+    case 'allocateElasticIp':
+      elastic.allocateElasticIp(draft, step.name, step.address);
+      return;
+    case 'releaseElasticIp':
+      elastic.releaseElasticIp(draft, step.name);
+      return;
+    case 'associateElasticIp':
+      elastic.associateElasticIp(draft, step.name, step.vpc, step.instance);
+      return;
+    case 'disassociateElasticIp':
+      elastic.disassociateElasticIp(draft, step.name);
       return;
     case 'unpeer':
       verbs.unpeer(draft, ...step.vpcs);
@@ -350,7 +414,69 @@ const addInstance = optional<verbs.AddInstance>(
   },
 ).map((args): Step => ({ verb: 'addInstance', args }));
 
-const step: fc.Arbitrary<Step> = fc.oneof(
+const table = fc.constantFrom('main', 'main', 'public', 'own', 'more');
+const nat = fc.constantFrom('n', 'm');
+const elasticIp = fc.constantFrom('e', 'f');
+const destination = fc.constantFrom(
+  '0.0.0.0/0',
+  '0.0.0.0/0',
+  '10.0.0.0/8',
+  '10.1.0.0/16',
+  '10.2.0.0/24',
+  '10.9.0.0/16',
+);
+const routeTarget = fc.oneof(
+  fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
+  nat.map((natGateway) => ({ natGateway })),
+  vpc.map((peering) => ({ peering })),
+);
+const addNatGateway = optional<routing.AddNatGateway>(
+  { vpc, subnet, name: nat },
+  {
+    ip: fc.constantFrom(...ADDRESSES),
+    connectivity: fc.constantFrom('public', 'private'),
+    publicIp: fc.constant('198.51.100.9'),
+    elasticIp,
+  },
+).map((args): Step => ({ verb: 'addNatGateway', args }));
+const routingStep: fc.Arbitrary<Step> = fc.oneof(
+  { arbitrary: addNatGateway, weight: 4 },
+  {
+    arbitrary: fc.record({
+      verb: fc.constant('addRoute' as const),
+      vpc,
+      table,
+      route: fc.record({ destination, target: routeTarget }),
+    }),
+    weight: 6,
+  },
+  { arbitrary: fc.record({ verb: fc.constant('addRouteTable' as const), vpc, name: table }), weight: 3 },
+  {
+    arbitrary: optional<Extract<Step, { verb: 'associateRouteTable' }>>(
+      { verb: fc.constant('associateRouteTable'), vpc, subnet },
+      { table },
+    ),
+    weight: 3,
+  },
+  {
+    arbitrary: optional<Extract<Step, { verb: 'allocateElasticIp' }>>(
+      { verb: fc.constant('allocateElasticIp'), name: elasticIp },
+      { address: fc.constantFrom('198.51.100.9', '198.51.100.77') },
+    ),
+    weight: 2,
+  },
+  {
+    arbitrary: fc.record({ verb: fc.constant('associateElasticIp' as const), name: elasticIp, vpc, instance }),
+    weight: 3,
+  },
+  { arbitrary: fc.record({ verb: fc.constant('deleteRoute' as const), vpc, table, destination }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('deleteRouteTable' as const), vpc, name: table }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('deleteNatGateway' as const), vpc, name: nat }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('releaseElasticIp' as const), name: elasticIp }), weight: 1 },
+  { arbitrary: fc.record({ verb: fc.constant('disassociateElasticIp' as const), name: elasticIp }), weight: 1 },
+);
+
+const plainStep: fc.Arbitrary<Step> = fc.oneof(
   { arbitrary: createVpc, weight: 4 },
   { arbitrary: addSubnet, weight: 6 },
   { arbitrary: addInstance, weight: 8 },
@@ -400,6 +526,15 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { arbitrary: plainStep, weight: 30 },
+  { arbitrary: routingStep, weight: 12 },
+  {
+    arbitrary: fc.record({ verb: fc.constant('peer' as const), vpcs, routes: fc.constant('manual' as const) }),
+    weight: 2,
+  },
+);
+
 /** Two peered VPCs with instances in groups that name each other, so that what follows finds something to refer to. */
 const OPENING: readonly (readonly Step[])[] = [
   [
@@ -434,10 +569,30 @@ const OPENING: readonly (readonly Step[])[] = [
   ],
 ];
 
+/** A private subnet that a NAT gateway with an elastic address lets out. */
+const ROUTED: readonly (readonly Step[])[] = [
+  [
+    { verb: 'allocateElasticIp', name: 'e' },
+    { verb: 'addSubnet', args: { vpc: 'a', name: 't', cidr: '10.0.2.0/26' } },
+    { verb: 'addNatGateway', args: { vpc: 'a', subnet: 's', name: 'n', elasticIp: 'e' } },
+    { verb: 'addRoute', vpc: 'a', table: 'main', route: { destination: '0.0.0.0/0', target: { natGateway: 'n' } } },
+  ],
+];
+
+function transactionsOf(
+  openings: readonly (readonly (readonly Step[])[])[],
+  one: fc.Arbitrary<Step>,
+): fc.Arbitrary<readonly (readonly Step[])[]> {
+  return fc
+    .tuple(
+      fc.constantFrom(...openings),
+      fc.array(fc.array(one, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 12, size: 'max' }),
+    )
+    .map(([opening, list]) => [...opening, ...list]);
+}
+
 /** Transactions of up to four verbs each; many are refused, which is part of the test. */
-export const transactions: fc.Arbitrary<readonly (readonly Step[])[]> = fc
-  .tuple(
-    fc.integer({ min: 0, max: 3 }),
-    fc.array(fc.array(step, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 12, size: 'max' }),
-  )
-  .map(([opening, list]) => (opening > 0 ? [...OPENING, ...list] : list));
+export const transactions = transactionsOf([[], OPENING, [...OPENING, ...ROUTED], [...OPENING, ...ROUTED]], step);
+
+/** The same with no route tables, NAT gateways, elastic addresses or manual routes of peerings. */
+export const plainTransactions = transactionsOf([[], OPENING, OPENING, OPENING], plainStep);

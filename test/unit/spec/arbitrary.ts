@@ -174,7 +174,7 @@ const routeTable = some<RouteTableSpec>({
   ),
 });
 const natGateway = some<NatGatewaySpec>(
-  { subnet: name, ip: address, connectivity: fc.constantFrom('public', 'private'), elasticIp: name },
+  { subnet: name, ip: address, connectivity: fc.constantFrom('public', 'private'), publicIp: address, elasticIp: name },
   ['subnet'],
 );
 const aclEntry = withMessages(

@@ -42,6 +42,7 @@ describe('examples', () => {
     expect(files.sort()).toEqual([
       'bank.yaml',
       'hub.yaml',
+      'nat.yaml',
       'network-acl.yaml',
       'peered.yaml',
       'policy-web.json',
