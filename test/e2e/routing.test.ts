@@ -344,7 +344,10 @@ describe('a peering with manual routes', () => {
     const apart = () => areKeptApart(host, [...b.map((at) => [APP, at] as const), ['vpc.b.pub', a]]);
     await apart();
     await vpcctl(toB);
-    await apart();
+    // What is asked arrives, as in the cloud; no answer comes back.
+    for (const { to, port, proto } of b) expect(await answers(host, APP, { to, port, proto })).toBe(false);
+    expect(await answers(host, 'vpc.b.pub', { to: a.to, port: a.port, proto: a.proto })).toBe(false);
+    expect((await b[1]?.listener.seen())?.some(({ peer }) => peer === '10.1.2.10')).toBe(true);
     await vpcctl(toA);
     for (const at of b) await reaches(host, APP, at, '10.1.2.10');
     await reaches(host, 'vpc.b.pub', a, '10.2.1.10');

@@ -193,6 +193,18 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       'shop/edge-1 → shop/app-1 tcp 8050',
     ],
   },
+  'transit.yaml': {
+    listen: { 'services/dns': ['udp 53', 'icmp'], 'dev/app': ['tcp 80'], 'prod/app': ['tcp 80'] },
+    outsiders: ['host'],
+    reached: [
+      'dev/app → services/dns icmp',
+      'dev/app → services/dns udp 53',
+      'prod/app → services/dns icmp',
+      'prod/app → services/dns udp 53',
+      'services/dns → dev/app tcp 80',
+      'services/dns → prod/app tcp 80',
+    ],
+  },
 };
 
 const namespaceOf = (who: string): string =>

@@ -156,7 +156,9 @@ describe('in any model', () => {
         if (isInstance(from) && isInstance(to) && from.vpc !== to.vpc && destination.address === to.ip) {
           if (getKind(made.reader, 'peering', ids.peering(from.vpc, to.vpc)) === undefined) continue;
         }
-        const common = { protocol: traffic.protocol.number, ...(traffic.port === null ? {} : { port: traffic.port }) };
+        const echo = traffic.protocol.number === 1 ? { icmp: { type: 8, code: 0 } } : {};
+        const ports = traffic.port === null ? {} : { port: traffic.port };
+        const common = { protocol: traffic.protocol.number, ...ports, ...echo };
         const byPublic = destination.kind === 'instance' && destination.by === 'public';
         const leaves = byPublic || destination.kind === 'internet';
         const seen = isInstance(from) && leaves ? (from.publicIp ?? '192.0.2.99') : source.address;
