@@ -324,6 +324,12 @@ export function routerRuleset(ns: string): NftRow[] {
   });
 }
 
+/**
+ * Where many addresses become one, a port at random for each connection: two clients that have the same one, at once, would both keep it, and
+ * the packet that is confirmed second is dropped (nf_conntrack_core.c: __nf_conntrack_confirm). Over UDP that is a loss.
+ */
+const ANY_PORT = { flags: 'fully-random' } as const;
+
 /** A NAT gateway: passes on what comes by its one link, with its own address, and answers to that; nothing else, and nothing is for itself. */
 export function natRuleset(ns: string, address: string): NftRow[] {
   return table({
@@ -333,7 +339,7 @@ export function natRuleset(ns: string, address: string): NftRow[] {
     chains: {
       input: { base: filter('input', 'drop'), rules: [[counter, drop]] },
       forward: { base: filter('forward', 'drop'), rules: [[established, accept], [notNew, counter, drop], [accept]] },
-      nat_out: { base: nat('postrouting', 100), rules: [[{ snat: { family: 'ip', addr: address } }]] },
+      nat_out: { base: nat('postrouting', 100), rules: [[{ snat: { family: 'ip', addr: address, ...ANY_PORT } }]] },
     },
   });
 }
@@ -423,7 +429,9 @@ export function hostRuleset(ns: string): NftRow[] {
       },
       postrouting: {
         base: nat('postrouting', 100),
-        rules: [[eq(meta('oifname'), `@${SETS.uplink}`), eq(ip('saddr'), `@${SETS.masquerade}`), { masquerade: null }]],
+        rules: [
+          [eq(meta('oifname'), `@${SETS.uplink}`), eq(ip('saddr'), `@${SETS.masquerade}`), { masquerade: ANY_PORT }],
+        ],
       },
     },
   });

@@ -120,7 +120,7 @@ describe('a NAT gateway', () => {
     const rules = rows.flatMap((row) => (row.kind === 'nft-rule' ? [[row.chain, JSON.stringify(row.expr)]] : []));
     expect(rules.filter(([chain]) => chain === 'input')).toEqual([['input', '[{"counter":null},{"drop":null}]']]);
     expect(rules.filter(([chain]) => chain === 'nat_out')).toEqual([
-      ['nat_out', '[{"snat":{"family":"ip","addr":"10.0.2.9"}}]'],
+      ['nat_out', '[{"snat":{"family":"ip","addr":"10.0.2.9","flags":"fully-random"}}]'],
     ]);
     expect(
       Object.fromEntries(rows.flatMap((row) => (row.kind === 'sysctl' ? [[row.key, row.value]] : []))),
