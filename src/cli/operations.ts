@@ -144,6 +144,14 @@ function targetIn<T>(text: string, read: (text: string) => T): T {
 }
 
 const VERBS: Readonly<Record<string, Verb>> = {
+  configure: verb(
+    {},
+    { uplink: 'text', publicPool: 'text', poolRouted: 'flag', quotas: 'map' },
+    ({ quotas, ...given }) => {
+      const settings = { ...settingsOf(given), ...(quotas === undefined ? {} : { quotas }) };
+      return doing([], (tx) => tx.configure(settings));
+    },
+  ),
   'create-vpc': verb(
     { name: 'text', cidr: 'text' },
     { uplink: 'text', publicPool: 'text', poolRouted: 'flag' },
@@ -178,7 +186,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'add-instance': verb(
     { vpc: 'text', subnet: 'text', name: 'text' },
-    { ip: 'text', publicIp: 'text', securityGroups: 'texts' },
+    { ip: 'text', publicIp: 'text', elasticIp: 'text', securityGroups: 'texts' },
     ({ publicIp, ...given }) => {
       const instance = { ...given, ...(publicIp === undefined ? {} : { publicIp: publicIpOf(publicIp) }) };
       return { vpcs: [given.vpc], step: (tx) => tx.addInstance(instance) };
@@ -189,9 +197,11 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'peer-vpcs': verb(
     { vpc1: 'text', vpc2: 'text' },
-    { allowCidrs: 'texts', manualRoutes: 'flag' },
-    ({ vpc1, vpc2, allowCidrs, manualRoutes }) =>
-      doing([vpc1, vpc2], (tx) => tx.peer(vpc1, vpc2, allowCidrs, manualRoutes === true ? 'manual' : 'auto')),
+    { allowCidrs: 'texts', routes: 'text' },
+    ({ vpc1, vpc2, allowCidrs, routes = 'auto' }) => {
+      if (routes !== 'auto' && routes !== 'manual') throw new UsageError('"routes" is to be "auto" or "manual"');
+      return doing([vpc1, vpc2], (tx) => tx.peer(vpc1, vpc2, allowCidrs, routes));
+    },
   ),
   'create-route-table': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
     doing([vpc], (tx) => tx.addRouteTable(vpc, name)),

@@ -17,6 +17,7 @@ import { addPolicies } from './commands/policy.js';
 import { addPrograms } from './commands/programs.js';
 import { addRepairs } from './commands/repair.js';
 import { addRouting } from './commands/routing.js';
+import { addSettings } from './commands/settings.js';
 import { addSubnets } from './commands/subnet.js';
 import { addTransit } from './commands/transit.js';
 import { addVpcs } from './commands/vpc.js';
@@ -53,6 +54,7 @@ type AddCommands = (program: Command, session: Session) => void;
 const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommands, ...names: string[]])[]])[] = [
   [
     'Make and delete:',
+    [addSettings, 'configure'],
     [addVpcs, 'create-vpc', 'delete-vpc', 'cleanup-all'],
     [addSubnets, 'add-subnet', 'delete-subnet'],
     [addInstances, 'add-instance', 'delete-instance'],

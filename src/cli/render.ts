@@ -75,15 +75,23 @@ function draw(branches: readonly Branch[], indent = ''): string[] {
   });
 }
 
+/** The settings of the whole installation. */
+export function settingsText({ publicPool, poolRouted, uplink, edge, quotas }: InstallationView): string[] {
+  const found = edge !== null && edge.uplink !== null && edge.uplink !== uplink ? ` (${edge.uplink})` : '';
+  const limits = Object.entries(quotas).map(([name, most]) => `${name} ${most}`);
+  return [
+    `public addresses ${publicPool}, ${poolRouted ? 'routed to this host' : 'behind this host'}; uplink ${uplink}${found}`,
+    ...(limits.length === 0 ? [] : [`quotas: ${limits.join(', ')}`]),
+  ];
+}
+
 /** `show`: the whole installation. */
 export function installationText(view: InstallationView, apps: readonly AppView[], c: Colors): string[] {
-  const { publicPool, poolRouted, uplink, edge, elasticIps } = view;
-  const found = edge !== null && edge.uplink !== null && edge.uplink !== uplink ? ` (${edge.uplink})` : '';
-  const pool = `public addresses ${publicPool}, ${poolRouted ? 'routed to this host' : 'behind this host'}; uplink ${uplink}${found}`;
-  const addresses = elasticIps.map(elasticText);
-  if (view.vpcs.length === 0) return [pool, ...addresses, 'no VPCs'];
+  const settings = settingsText(view);
+  const addresses = view.elasticIps.map(elasticText);
+  if (view.vpcs.length === 0) return [...settings, ...addresses, 'no VPCs'];
   return [
-    pool,
+    ...settings,
     ...addresses,
     ...view.vpcs.flatMap((vpc) => ['', ...vpcText(vpc, view.peerings, apps, c)]),
     ...view.transitGateways.flatMap((gateway) => ['', ...transitText(gateway, c)]),

@@ -16,6 +16,7 @@ const GREETING_MS = 5_000;
  * `daemon`, `batch` and `bench` because they stay; `completion` because nobody waits for it.
  */
 export const ANSWERED: ReadonlySet<string> = new Set([
+  'configure',
   'create-vpc',
   'delete-vpc',
   'cleanup-all',

@@ -41,6 +41,7 @@ import type {
   NetworkAclEntrySpec,
   PolicySpec,
   PublicationSpec,
+  QuotasSpec,
   RouteTargetSpec,
   TransitTargetSpec,
 } from '../spec/types.js';
@@ -180,6 +181,7 @@ export interface InstallationView {
   readonly poolRouted: boolean;
   /** As configured. */
   readonly uplink: string;
+  readonly quotas: QuotasSpec;
   /** The border's namespace and link; null while no VPC has a public subnet. */
   readonly edge: { readonly namespace: string; readonly uplink: string | null } | null;
   readonly elasticIps: readonly ElasticIpView[];
@@ -328,6 +330,7 @@ export function viewInstallation(reader: Reader): InstallationView {
     publicPool: settings.publicPool,
     poolRouted: settings.poolRouted,
     uplink: settings.uplink,
+    quotas: settings.quotas ?? {},
     edge: edge === undefined ? null : { namespace: EDGE_NS, uplink: edge.uplink ?? null },
     elasticIps: findKind(reader, 'elastic-ip', 'kind:elastic-ip').map((one) => viewElasticIp(reader, one)),
     vpcs: findKind(reader, 'vpc', 'kind:vpc').map((vpc) => viewVpc(reader, vpc)),

@@ -28,6 +28,7 @@ import {
   validateNetworkAcl,
   validateNetworkAclEntry,
   validateRoute,
+  validateSettings,
   validateSpec,
   validateTransitRoute,
 } from '../spec/schema.js';
@@ -260,7 +261,7 @@ function transactionOn(draft: Draft): Transaction {
     unpeer: (first, second) => verbs.unpeer(draft, first, second),
     applyPolicy: (vpc, subnet, policy) => void verbs.applyPolicy(draft, vpc, subnet, policy),
     clearPolicy: (vpc, subnet) => verbs.clearPolicy(draft, vpc, subnet),
-    configure: (settings) => verbs.configure(draft, settings),
+    configure: (settings) => verbs.configure(draft, validateSettings(settings)),
     applySpec: (spec) => applySpec(draft, validateSpec(spec)),
   };
 }

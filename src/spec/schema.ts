@@ -17,6 +17,7 @@ import type {
   PolicyFile,
   RouteSpec,
   SecurityGroupSpec,
+  SettingsSpec,
   Spec,
   TransitRouteSpec,
 } from './types.js';
@@ -776,6 +777,11 @@ export function checkNetworkAcl(value: unknown): CheckResult<NetworkAclSpec> {
 /** The value as a spec; INVALID, with a path and all problems, when it is none. For specs that come as objects. */
 export function validateSpec(value: unknown): Spec {
   return validated(checkSpec(value));
+}
+
+/** The value as settings, likewise. */
+export function validateSettings(value: unknown): SettingsSpec {
+  return validated(check<SettingsSpec>(settings, value, []));
 }
 
 /** The value as a route, likewise. */

@@ -11,6 +11,7 @@ interface AddInstanceOptions extends DryRun {
   readonly name: string;
   readonly ip?: string;
   readonly publicIp?: string;
+  readonly elasticIp?: string;
   readonly publish?: readonly PublicationSpec[];
   readonly securityGroup?: readonly string[];
 }
@@ -52,6 +53,7 @@ export function addInstances(program: Command, session: Session): void {
     .requiredOption('--name <name>', 'its name, the only one in the VPC')
     .option('--ip <address>', 'its address (default: the next free one)')
     .option('--public-ip <address>', 'its public address, auto or none (default: as the subnet)')
+    .option('--elastic-ip <name>', 'the elastic address that is to be its public one')
     .option(
       '--publish <ports...>',
       'ports of the host that lead to it: HOSTPORT[:PORT][/udp] (default: none, or as it was)',
@@ -66,7 +68,7 @@ Example:
   vpcctl add-instance --vpc a --subnet web --name web-2 --security-group web default`,
     )
     .action(async (options: AddInstanceOptions) => {
-      const { vpc, subnet, name, ip, publicIp, publish, securityGroup } = options;
+      const { vpc, subnet, name, ip, publicIp, elasticIp, publish, securityGroup } = options;
       await session.change(
         (tx) =>
           tx.addInstance({
@@ -75,6 +77,7 @@ Example:
             name,
             ...(ip === undefined ? {} : { ip }),
             ...(publicIp === undefined ? {} : { publicIp: publicIpOf(publicIp) }),
+            ...(elasticIp === undefined ? {} : { elasticIp }),
             ...(publish === undefined ? {} : { publish }),
             ...(securityGroup === undefined ? {} : { securityGroups: securityGroup }),
           }),

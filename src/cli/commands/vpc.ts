@@ -6,12 +6,16 @@ import { isEmpty, planText } from '../plan-text.js';
 import type { Session } from '../session.js';
 import { count } from '../text.js';
 
-interface CreateVpcOptions extends DryRun {
-  readonly name: string;
-  readonly cidr: string;
+/** Options that are settings of the installation. */
+export interface Settings {
   readonly uplink?: string;
   readonly publicPool?: string;
   readonly poolRouted?: boolean;
+}
+
+interface CreateVpcOptions extends DryRun, Settings {
+  readonly name: string;
+  readonly cidr: string;
 }
 
 interface DeleteVpcOptions extends DryRun {
@@ -27,11 +31,7 @@ export function verbOf(plan: PlanView, resource: string): 'created' | 'changed' 
 }
 
 /** The settings of the installation that are given along with a VPC. */
-export function settingsOf({
-  uplink,
-  publicPool,
-  poolRouted,
-}: Pick<CreateVpcOptions, 'uplink' | 'publicPool' | 'poolRouted'>): SettingsSpec | undefined {
+export function settingsOf({ uplink, publicPool, poolRouted }: Settings): SettingsSpec | undefined {
   const settings = {
     ...(uplink === undefined ? {} : { uplink }),
     ...(publicPool === undefined ? {} : { publicPool }),

@@ -72,7 +72,8 @@ describe('operations', () => {
 
   test('of every kind do what the commands do', async () => {
     const { results, exitCode, stderr } = await batch([
-      { ...VPC, uplink: 'none', publicPool: '198.51.100.0/25', poolRouted: true },
+      { op: 'configure', quotas: { subnetsPerVpc: 2 }, poolRouted: true },
+      { ...VPC, uplink: 'none', publicPool: '198.51.100.0/25' },
       { op: 'create-vpc', name: 'b', cidr: '10.2.0.0/16' },
       { op: 'add-subnet', vpc: 'a', subnet: 'web', cidr: '10.1.1.0/24', public: true },
       { op: 'add-subnet', vpc: 'a', subnet: 'db', ip: '10.9.0.7', gateway: '10.9.0.1' },
@@ -112,10 +113,17 @@ describe('operations', () => {
         cidr: '0.0.0.0/0',
       },
       { op: 'associate-network-acl', vpc: 'a', subnet: 'db', acl: 'n' },
-      { op: 'peer-vpcs', vpc1: 'a', vpc2: 'b', allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'], cut: true },
+      {
+        op: 'peer-vpcs',
+        vpc1: 'a',
+        vpc2: 'b',
+        allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'],
+        routes: 'manual',
+        cut: true,
+      },
     ]);
     expect([exitCode, stderr]).toEqual([0, '']);
-    expect(results[2]).toMatchObject({
+    expect(results[3]).toMatchObject({
       instance: { ip: '10.1.1.4', publicIp: expect.stringMatching(/^198\.51\.100\./) },
     });
     const { subnets, securityGroups, peers, networkAcls } = real.inspect('a');
@@ -130,7 +138,12 @@ describe('operations', () => {
     expect(web?.instances).toMatchObject([{ name: 'two', ip: '10.1.1.9', securityGroups: ['g'] }, { name: 'web' }]);
     expect(securityGroups.map(({ name }) => name)).toEqual(['default', 'g']);
     expect(peers).toEqual(['b']);
-    expect(real.list().publicPool).toBe('198.51.100.0/25');
+    expect(real.list()).toMatchObject({
+      publicPool: '198.51.100.0/25',
+      poolRouted: true,
+      quotas: { subnetsPerVpc: 2 },
+      peerings: [{ routes: 'manual' }],
+    });
 
     const gone = await batch([
       { op: 'unpeer-vpcs', vpc1: 'a', vpc2: 'b' },

@@ -21,6 +21,7 @@ const VIEW: InstallationView = {
   publicPool: '198.51.100.0/24',
   poolRouted: false,
   uplink: 'auto',
+  quotas: {},
   edge: { namespace: 'vpc-edge', uplink: 'eth0' },
   elasticIps: [],
   vpcs: [VPC_A, VPC_B],

@@ -63,6 +63,7 @@ function transacting(plan: PlanView, answers: Readonly<Record<string, unknown>> 
       publicPool: '198.51.100.0/24',
       poolRouted: false,
       uplink: 'auto',
+      quotas: { subnetsPerVpc: 9 },
       edge: null,
       elasticIps: [],
       vpcs: [VPC_A, VPC_B],
@@ -223,6 +224,12 @@ describe('verbs say what the library is to do', () => {
         ['createVpc', { name: 'a', cidr: '1' }],
       ],
     ],
+    ['configure --no-pool-routed --uplink none', [['configure', { poolRouted: false, uplink: 'none' }]]],
+    [
+      'configure --quota blocksPerVpc=5 securityGroupRules=60 --quota networkAclRules=20',
+      [['configure', { quotas: { subnetsPerVpc: 9, blocksPerVpc: 5, securityGroupRules: 60, networkAclRules: 20 } }]],
+    ],
+    ['configure --quota subnetsPerVpc=none', [['configure', { quotas: {} }]]],
     ['delete-vpc --name a', [['deleteVpc', 'a', { force: false }]]],
     ['delete-vpc --name a --force', [['deleteVpc', 'a', { force: true }]]],
     [
