@@ -12,7 +12,8 @@ import { lookInto, mountOn, type Sitter, sitIn } from '../harness/sitter.js';
 import { must } from '../harness/witness.js';
 
 /** The kernel ends namespaces one after the other, in its own time. */
-const PATIENCE = { timeout: 10_000 };
+// One queue of the kernel unmakes the namespaces of the whole machine.
+const PATIENCE = { timeout: 30_000 };
 
 let host: TestHost;
 let vpcctl: Vpcctl;
