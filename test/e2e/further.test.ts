@@ -404,6 +404,7 @@ describe('every command', { sequential: true }, () => {
   }
 
   const steps = (): { args: string[]; dryRun: boolean }[] => [
+    { args: ['configure', '--quota', 'subnetsPerVpc=9'], dryRun: true },
     { args: ['create-vpc', '--name', 'a', '--cidr', '10.1.0.0/16'], dryRun: true },
     { args: ['create-vpc', '--name', 'b', '--cidr', '10.2.0.0/16', '--public-pool', '198.51.100.0/25'], dryRun: true },
     { args: ['add-subnet', '--vpc', 'a', '--subnet', 'web', '--cidr', '10.1.1.0/24', '--nat'], dryRun: true },

@@ -11,8 +11,7 @@ import { netnsNames } from '../harness/host-state.mjs';
 import { lookInto, mountOn, type Sitter, sitIn } from '../harness/sitter.js';
 import { must } from '../harness/witness.js';
 
-/** The kernel ends namespaces one after the other, in its own time. */
-// One queue of the kernel unmakes the namespaces of the whole machine.
+/** The kernel ends namespaces one after the other, in its own time: one queue for those of the whole machine. */
 const PATIENCE = { timeout: 30_000 };
 
 let host: TestHost;
