@@ -13,6 +13,7 @@ import {
   tableOf,
 } from '../model/resources.js';
 import { addressAt, type Ipv4 } from '../net/cidr.js';
+import { ICMP, TCP, UDP } from '../net/ports.js';
 import { judgeAcl } from './acl.js';
 import { endText } from './endpoints.js';
 import { gateOf, judge, trafficText } from './gates.js';
@@ -381,10 +382,16 @@ function follow({ lookup }: Walk, vpc: string, at: Component, { block: { cidr },
 
 // --- NAT gateways ------------------------------------------------------------------------------------------------------
 
+/** AWS, VPC User Guide, "NAT gateway basics". */
+const NAT_PROTOCOLS = [TCP, UDP, ICMP] as const;
+
 function nat(walk: Walk, { nat: gateway, by }: PlaceAt<'nat'>, packet: Packet): Step {
   const at = natComponent(gateway);
   if (walk.direction === 'forward') {
     if (by === 'address') return blocked(at, { rule: 'it lets in answers only: nothing of it can be reached' });
+    if (!NAT_PROTOCOLS.some(({ number }) => number === walk.query.protocol.number)) {
+      return blocked(at, { rule: `it translates TCP, UDP and ICMP only, not ${trafficText(walk.query)}` });
+    }
     if (walk.translated.some((one) => one.by === at.id)) {
       return blocked(at, {
         rule: `the routes behind it lead back to it: subnet ${gateway.vpc}/${gateway.subnet} follows them`,

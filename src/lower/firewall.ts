@@ -330,7 +330,10 @@ export function routerRuleset(ns: string): NftRow[] {
  */
 const ANY_PORT = { flags: 'fully-random' } as const;
 
-/** A NAT gateway: passes on what comes by its one link, with its own address, and answers to that; nothing else, and nothing is for itself. */
+/** ICMP, TCP, UDP: what a NAT gateway translates (VPC User Guide, "NAT gateway basics"). */
+const NAT_PROTOCOLS = [1, 6, 17] as const;
+
+/** A NAT gateway: passes on what of these comes by its one link, with its own address, and answers to that; nothing else, and nothing is for itself. */
 export function natRuleset(ns: string, address: string): NftRow[] {
   return table({
     ns,
@@ -338,7 +341,15 @@ export function natRuleset(ns: string, address: string): NftRow[] {
     sets: [],
     chains: {
       input: { base: filter('input', 'drop'), rules: [[counter, drop]] },
-      forward: { base: filter('forward', 'drop'), rules: [[established, accept], [notNew, counter, drop], [accept]] },
+      forward: {
+        base: filter('forward', 'drop'),
+        rules: [
+          [established, accept],
+          [notNew, counter, drop],
+          ...NAT_PROTOCOLS.map((protocol) => [eq(meta('l4proto'), protocol), accept]),
+          [counter, drop],
+        ],
+      },
       nat_out: { base: nat('postrouting', 100), rules: [[{ snat: { family: 'ip', addr: address, ...ANY_PORT } }]] },
     },
   });

@@ -194,6 +194,9 @@ function routerSysctls(ns: string): KernelObject[] {
   ];
 }
 
+/** Of the blocks with a meaning of their own, those that the kernel would forward: not loopback and multicast. */
+const NOT_FORWARDED = ['0.0.0.0/8', '169.254.0.0/16', '240.0.0.0/4'] as const;
+
 function lowerEdge(edge: Edge): KernelObject[] {
   const pool = (ns: string) => blockElement(ns, SETS.pool, [edge.publicPool]);
   return [
@@ -217,6 +220,10 @@ function lowerEdge(edge: Edge): KernelObject[] {
       link: EDGE_HOST_LINK,
     },
     { kind: 'route', ns: EDGE_NS, table: MAIN_TABLE, dst: edge.publicPool, type: 'unreachable' },
+    // What is no address of another network leaves by no default route (VPC User Guide, "Subnet route tables"): the host might have services there, as clouds do.
+    ...NOT_FORWARDED.map(
+      (dst): KernelObject => ({ kind: 'route', ns: EDGE_NS, table: MAIN_TABLE, dst, type: 'blackhole' }),
+    ),
     {
       kind: 'route',
       ns: HOST_NS,

@@ -56,6 +56,17 @@ describe('through a NAT gateway', () => {
     expect(ask(made, 'a/db', '198.51.100.10', 80)).toMatchObject({ reachable: true });
   });
 
+  test('TCP, UDP and ICMP, and no other protocol', () => {
+    const made = setting(nat, byNat);
+    for (const protocol of ['icmp', 'udp', 'tcp'] as const) {
+      const port = protocol === 'icmp' ? undefined : 443;
+      expect(ask(made, 'a/db', INTERNET, port, protocol).reachable).toBe(true);
+    }
+    expect(refusals(ask(made, 'a/db', INTERNET, undefined, 47))).toEqual([
+      'nat gateway a/out: it translates TCP, UDP and ICMP only, not 47',
+    ]);
+  });
+
   test('what the groups refuse does not get as far', () => {
     const made = setting(nat, byNat, (draft) => putGroup(draft, 'a', 'open', { egress: [{ protocol: 'udp' }] }));
     expect(ask(made, 'a/db', INTERNET, 443).reachable).toBe(false);

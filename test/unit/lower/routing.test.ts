@@ -119,6 +119,10 @@ describe('a NAT gateway', () => {
     );
     const rules = rows.flatMap((row) => (row.kind === 'nft-rule' ? [[row.chain, JSON.stringify(row.expr)]] : []));
     expect(rules.filter(([chain]) => chain === 'input')).toEqual([['input', '[{"counter":null},{"drop":null}]']]);
+    const passed = rules.flatMap(([chain, text = '']) =>
+      chain === 'forward' ? (/"l4proto".*"right":(\d+)/.exec(text)?.[1] ?? []) : [],
+    );
+    expect(passed).toEqual(['1', '6', '17']);
     expect(rules.filter(([chain]) => chain === 'nat_out')).toEqual([
       ['nat_out', '[{"snat":{"family":"ip","addr":"10.0.2.9","flags":"fully-random"}}]'],
     ]);
