@@ -4,13 +4,15 @@
  * It says `ready ID` and then answers lines of standard input; ID, 16 hexadecimal digits, is in each of its answers to the network.
  *
  *   listen tcp|udp|icmp PORT          listen ok|ERRNO
- *       Answers probes there (icmp, port 0: the kernel does) and takes account of what arrives, whoever has the port.
+ *       Answers probes there (icmp, port 0: the kernel does) and takes account of what arrives, whoever has the port. Of both families.
  *   probe NUMBER tcp|udp|icmp ADDRESS PORT MS [SOURCE]
  *       result NUMBER VERDICT MICROSECONDS SOURCEPORT TOKEN ADDRESS|- PORT|- ID|-|ERRNO
  *       When it is decided. `answered`: by a vpcctl-probe, which saw ADDRESS and PORT and is ID; by the kernel (icmp). `open`: by another program.
  *       `refused`, `unreachable`, `timeout`, `error`. Every attempt has a source port (icmp: an identifier) of its own, by turns.
  *   arrivals                          arrival PROTOCOL ADDRESS SOURCEPORT PORT TOKEN|-, each once; then arrivals LOST
  *       Since this was asked last. Of TCP the first segments, to ports of `listen`.
+ *
+ * Addresses are of either family; between IPv6 ones, icmp is ICMPv6. A kernel without IPv6 has the other one only.
  *
  * A line that is none of these ends it with 2, and so does nothing from the network. It ends with standard input, or with its parent. It opens
  * no file, and of its capabilities it keeps the one for ports below 1024 once its raw sockets are open. Exit status 125: it could not begin.
@@ -24,6 +26,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/icmp.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -55,7 +58,7 @@ enum {
   /* A power of two. */
   kArrivals = 1 << 15,
   kMaxTimeoutMs = 60000,
-  kLine = 128,
+  kLine = 192,
   kBatch = 64,
   kAttempts = 2,
   kSends = 3,
@@ -72,6 +75,10 @@ static const int kNumbers[kProtocols] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP}
 
 static const char kUnnamed[] = "EUNNAMED";
 
+/* An IPv4 address is kept as IPv6 maps it (::ffff:0:0/96). */
+enum Family { kIp4, kIp6, kFamilies };
+static const int kDomains[kFamilies] = {AF_INET, AF_INET6};
+
 /* What epoll gives back: what it is about, and which. */
 enum About { kInput, kRaw, kListener, kGuest, kProbe, kProbeAgain };
 
@@ -79,8 +86,9 @@ struct Probe {
   int used;
   uint32_t number;
   enum Protocol protocol;
-  struct in_addr to;
-  struct in_addr from;
+  struct in6_addr to;
+  /* `::`: the kernel's choice. */
+  struct in6_addr from;
   uint16_t port;
   uint32_t timeout_ms;
   uint64_t token;
@@ -95,7 +103,7 @@ struct Probe {
 };
 
 struct Listener {
-  int fd;
+  int fds[kFamilies];
   enum Protocol protocol;
   uint16_t port;
 };
@@ -107,7 +115,7 @@ struct Guest {
 
 struct Arrival {
   uint64_t token;
-  uint32_t source;
+  struct in6_addr source;
   uint16_t source_port;
   uint16_t port;
   uint8_t protocol;
@@ -121,7 +129,7 @@ static struct Guest guests[kGuests];
 static struct Arrival arrivals[kArrivals];
 static uint32_t arrival_count;
 static uint32_t arrivals_lost;
-static int raw[kProtocols];
+static int raw[kFamilies][kProtocols];
 static int epoll = -1;
 static uint64_t own_id;
 static uint16_t next_port;
@@ -198,15 +206,61 @@ static int take_text(const char** at, const char* text) {
   return 1;
 }
 
-static int take_address(const char** at, struct in_addr* address) {
-  char word[INET_ADDRSTRLEN];
-  const size_t length = strspn(*at, "0123456789.");
+static struct in6_addr mapped(struct in_addr address) {
+  struct in6_addr found = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+  memcpy(found.s6_addr + 12, &address, sizeof address);
+  return found;
+}
+
+static enum Family family_of(const struct in6_addr* address) { return IN6_IS_ADDR_V4MAPPED(address) ? kIp4 : kIp6; }
+
+static int take_address(const char** at, struct in6_addr* address) {
+  char word[INET6_ADDRSTRLEN];
+  const size_t length = strspn(*at, "0123456789abcdef.:");
   if (length == 0 || length >= sizeof word) return 0;
   memcpy(word, *at, length);
   word[length] = '\0';
   *at += length;
-  return inet_pton(AF_INET, word, address) == 1;
+  struct in_addr v4;
+  if (inet_pton(AF_INET, word, &v4) == 1) {
+    *address = mapped(v4);
+    return 1;
+  }
+  return inet_pton(AF_INET6, word, address) == 1 && !IN6_IS_ADDR_V4MAPPED(address);
 }
+
+static const char* address_text(const struct in6_addr* address, char text[INET6_ADDRSTRLEN]) {
+  if (family_of(address) == kIp4) return inet_ntop(AF_INET, address->s6_addr + 12, text, INET6_ADDRSTRLEN);
+  return inet_ntop(AF_INET6, address, text, INET6_ADDRSTRLEN);
+}
+
+union Socket {
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+};
+
+/* The socket's address, and how long it is. `::` is the any address of the family. */
+static socklen_t make_socket(union Socket* made, enum Family family, const struct in6_addr* address, uint16_t port) {
+  memset(made, 0, sizeof *made);
+  if (family == kIp4) {
+    made->v4.sin_family = AF_INET;
+    made->v4.sin_port = htons(port);
+    memcpy(&made->v4.sin_addr, address->s6_addr + 12, sizeof made->v4.sin_addr);
+    return sizeof made->v4;
+  }
+  made->v6.sin6_family = AF_INET6;
+  made->v6.sin6_port = htons(port);
+  made->v6.sin6_addr = *address;
+  return sizeof made->v6;
+}
+
+static struct in6_addr address_in(const union Socket* socket) {
+  return socket->any.sa_family == AF_INET ? mapped(socket->v4.sin_addr) : socket->v6.sin6_addr;
+}
+
+/* In the same place for both. */
+static uint16_t port_in(const union Socket* socket) { return ntohs(socket->v4.sin_port); }
 
 static int take_protocol(const char** at, enum Protocol* protocol) {
   for (int one = 0; one < kProtocols; one += 1) {
@@ -252,15 +306,16 @@ static int read_ask(const void* data, size_t length, uint64_t* token) {
   return take_text(&at, kAsk) && take_token(&at, token);
 }
 
-static int make_saw(char text[kLine], const struct sockaddr_in* peer, uint64_t token) {
-  char address[INET_ADDRSTRLEN];
-  inet_ntop(AF_INET, &peer->sin_addr, address, sizeof address);
-  return snprintf(text, kLine, "%s%016" PRIx64 " %s %u %016" PRIx64 "\n", kSaw, own_id, address, ntohs(peer->sin_port), token);
+static int make_saw(char text[kLine], const union Socket* peer, uint64_t token) {
+  char address[INET6_ADDRSTRLEN];
+  const struct in6_addr from = address_in(peer);
+  return snprintf(text, kLine, "%s%016" PRIx64 " %s %u %016" PRIx64 "\n", kSaw, own_id, address_text(&from, address), port_in(peer),
+                  token);
 }
 
 struct Saw {
   uint64_t id;
-  struct in_addr address;
+  struct in6_addr address;
   uint32_t port;
 };
 
@@ -309,6 +364,37 @@ static struct sock_filter kUdpFilter[] = {
     BPF_STMT(BPF_RET | BPF_K, 0),
 };
 
+/* What a raw socket of IPv6 gets begins behind the headers of that. */
+static struct sock_filter kTcpFilter6[] = {
+    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+    BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    BPF_STMT(BPF_RET | BPF_K, 0),
+};
+static struct sock_filter kUdpFilter6[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 8),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x76706363 /* vpcc */, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    BPF_STMT(BPF_RET | BPF_K, 0),
+};
+
+static int filter_raw6(int fd, enum Protocol protocol) {
+  if (protocol == kIcmp) {
+    struct icmp6_filter wanted;
+    ICMP6_FILTER_SETBLOCKALL(&wanted);
+    ICMP6_FILTER_SETPASS(ICMP6_ECHO_REQUEST, &wanted);
+    ICMP6_FILTER_SETPASS(ICMP6_ECHO_REPLY, &wanted);
+    ICMP6_FILTER_SETPASS(ICMP6_DST_UNREACH, &wanted);
+    ICMP6_FILTER_SETPASS(ICMP6_TIME_EXCEEDED, &wanted);
+    return setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &wanted, sizeof wanted);
+  }
+  const struct sock_fprog program = protocol == kTcp
+                                        ? (struct sock_fprog){sizeof kTcpFilter6 / sizeof *kTcpFilter6, kTcpFilter6}
+                                        : (struct sock_fprog){sizeof kUdpFilter6 / sizeof *kUdpFilter6, kUdpFilter6};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
 static int filter_raw(int fd, enum Protocol protocol) {
   if (protocol == kIcmp) {
     const struct icmp_filter unwanted = {
@@ -321,17 +407,25 @@ static int filter_raw(int fd, enum Protocol protocol) {
   return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
-static int open_raw(void) {
+static int open_raw_of(enum Family family) {
   for (int one = 0; one < kProtocols; one += 1) {
-    raw[one] = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, kNumbers[one]);
-    if (raw[one] < 0) return fail("a raw socket");
-    if (filter_raw(raw[one], (enum Protocol)one) != 0) return fail("the filter of a raw socket");
+    const int number = family == kIp6 && one == kIcmp ? IPPROTO_ICMPV6 : kNumbers[one];
+    const int fd = socket(kDomains[family], SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, number);
+    raw[family][one] = fd;
+    if (fd < 0 && family == kIp6 && errno == EAFNOSUPPORT) continue;
+    if (fd < 0) return fail("a raw socket");
+    if ((family == kIp4 ? filter_raw : filter_raw6)(fd, (enum Protocol)one) != 0) return fail("the filter of a raw socket");
     /* Most that anybody may have; it may be less. */
     const int size = 1 << 20;
-    setsockopt(raw[one], SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-    if (watch(raw[one], EPOLLIN, kRaw, (uint32_t)one, EPOLL_CTL_ADD) != 0) return fail("epoll");
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    if (watch(fd, EPOLLIN, kRaw, (uint32_t)(family * kProtocols + one), EPOLL_CTL_ADD) != 0) return fail("epoll");
   }
   return 0;
+}
+
+static int open_raw(void) {
+  const int status = open_raw_of(kIp4);
+  return status == 0 ? open_raw_of(kIp6) : status;
 }
 
 /* --- arrivals -------------------------------------------------------------------------------------------------------- */
@@ -344,7 +438,9 @@ static int is_watched(enum Protocol protocol, uint16_t port) {
 }
 
 static void note_arrival(struct Arrival found) {
-  uint64_t hash = found.token ^ (uint64_t)found.source << 32 ^ (uint64_t)found.source_port << 16 ^ found.port ^ found.protocol;
+  uint64_t halves[2];
+  memcpy(halves, &found.source, sizeof halves);
+  uint64_t hash = found.token ^ halves[0] ^ halves[1] ^ (uint64_t)found.source_port << 16 ^ found.port ^ found.protocol;
   hash = (hash ^ hash >> 31) * UINT64_C(0x9e3779b97f4a7c15);
   found.used = 1;
   for (uint32_t at = (uint32_t)(hash >> 40) % kArrivals;; at = (at + 1) % kArrivals) {
@@ -358,7 +454,7 @@ static void note_arrival(struct Arrival found) {
       arrival_count += 1;
       return;
     }
-    if (one->token == found.token && one->source == found.source && one->source_port == found.source_port &&
+    if (one->token == found.token && IN6_ARE_ADDR_EQUAL(&one->source, &found.source) && one->source_port == found.source_port &&
         one->port == found.port && one->protocol == found.protocol)
       return;
   }
@@ -368,9 +464,8 @@ static void tell_arrivals(void) {
   for (uint32_t at = 0; at < kArrivals && arrival_count > 0; at += 1) {
     const struct Arrival* one = &arrivals[at];
     if (!one->used) continue;
-    char address[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &one->source, address, sizeof address);
-    say("arrival %s %s %u %u ", kNames[one->protocol], address, one->source_port, one->port);
+    char address[INET6_ADDRSTRLEN];
+    say("arrival %s %s %u %u ", kNames[one->protocol], address_text(&one->source, address), one->source_port, one->port);
     if (one->protocol == kTcp) {
       say("-\n");
     } else {
@@ -389,9 +484,8 @@ static void tell_result(struct Probe* probe, const char* verdict, int attempt, i
   say("result %" PRIu32 " %s %" PRId64 " %u %016" PRIx64 " ", probe->number, verdict, at - probe->sent_at[attempt],
       probe->ports[attempt], probe->token);
   if (saw != NULL) {
-    char address[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &saw->address, address, sizeof address);
-    say("%s %" PRIu32 " %016" PRIx64 "\n", address, saw->port, saw->id);
+    char address[INET6_ADDRSTRLEN];
+    say("%s %" PRIu32 " %016" PRIx64 "\n", address_text(&saw->address, address), saw->port, saw->id);
   } else {
     say("- - %s\n", error);
   }
@@ -417,8 +511,9 @@ static uint16_t take_port(void) {
 static int bind_own(int fd, const struct Probe* probe, uint16_t* port) {
   for (int tries = 0; tries < kPortTries; tries += 1) {
     *port = take_port();
-    const struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(*port), .sin_addr = probe->from};
-    if (bind(fd, (const struct sockaddr*)&own, sizeof own) == 0) return 0;
+    union Socket own;
+    const socklen_t size = make_socket(&own, family_of(&probe->to), &probe->from, *port);
+    if (bind(fd, &own.any, size) == 0) return 0;
     if (errno != EADDRINUSE) return -1;
   }
   return -1;
@@ -427,14 +522,17 @@ static int bind_own(int fd, const struct Probe* probe, uint16_t* port) {
 /* Opens the attempt's socket and connects it; an errno when that fails. */
 static int open_attempt(struct Probe* probe, int attempt) {
   const int type = probe->protocol == kTcp ? SOCK_STREAM : SOCK_DGRAM;
-  const int fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const enum Family family = family_of(&probe->to);
+  const int fd = socket(kDomains[family], type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return errno;
   probe->fds[attempt] = fd;
   const uint32_t which = (uint32_t)(probe - probes);
-  const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(probe->port), .sin_addr = probe->to};
-  if (probe->protocol == kUdp && turn_on(fd, IPPROTO_IP, IP_RECVERR) != 0) return errno;
+  union Socket to;
+  const socklen_t size = make_socket(&to, family, &probe->to, probe->port);
+  const int told = family == kIp4 ? turn_on(fd, IPPROTO_IP, IP_RECVERR) : turn_on(fd, IPPROTO_IPV6, IPV6_RECVERR);
+  if (probe->protocol == kUdp && told != 0) return errno;
   if (bind_own(fd, probe, &probe->ports[attempt]) != 0) return errno;
-  if (connect(fd, (const struct sockaddr*)&to, sizeof to) != 0 && errno != EINPROGRESS) return errno;
+  if (connect(fd, &to.any, size) != 0 && errno != EINPROGRESS) return errno;
   const uint32_t events = probe->protocol == kTcp ? EPOLLOUT : EPOLLIN;
   return watch(fd, events, attempt == 0 ? kProbe : kProbeAgain, which, EPOLL_CTL_ADD) == 0 ? 0 : errno;
 }
@@ -447,32 +545,48 @@ static uint16_t checksum(const void* data, size_t length) {
   return htons((uint16_t)~sum);
 }
 
+/* Which address a message is sent from, or was sent to. */
+union Control {
+  struct cmsghdr header;
+  char v4[CMSG_SPACE(sizeof(struct in_pktinfo))];
+  char v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+static void send_from(struct msghdr* message, union Control* control, const struct in6_addr* own) {
+  memset(control, 0, sizeof *control);
+  message->msg_control = control;
+  if (family_of(own) == kIp4) {
+    struct in_pktinfo info = {.ipi_ifindex = 0};
+    memcpy(&info.ipi_spec_dst, own->s6_addr + 12, sizeof info.ipi_spec_dst);
+    message->msg_controllen = sizeof control->v4;
+    control->header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof info), .cmsg_level = IPPROTO_IP, .cmsg_type = IP_PKTINFO};
+    memcpy(CMSG_DATA(&control->header), &info, sizeof info);
+    return;
+  }
+  const struct in6_pktinfo info = {.ipi6_addr = *own};
+  message->msg_controllen = sizeof control->v6;
+  control->header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof info), .cmsg_level = IPPROTO_IPV6, .cmsg_type = IPV6_PKTINFO};
+  memcpy(CMSG_DATA(&control->header), &info, sizeof info);
+}
+
 static int send_echo(const struct Probe* probe) {
+  const enum Family family = family_of(&probe->to);
   struct {
     struct icmphdr header;
     char ask[kAskLength];
-  } packet = {.header = {.type = ICMP_ECHO}};
+  } packet = {.header = {.type = family == kIp4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST}};
   packet.header.un.echo.id = htons(probe->ports[0]);
   packet.header.un.echo.sequence = htons((uint16_t)(probe->sent + 1));
   make_ask(packet.ask, probe->token);
-  packet.header.checksum = checksum(&packet, sizeof packet);
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = probe->to};
+  /* Of ICMPv6 the kernel makes it. */
+  if (family == kIp4) packet.header.checksum = checksum(&packet, sizeof packet);
+  union Socket to;
+  const socklen_t size = make_socket(&to, family, &probe->to, 0);
   struct iovec part = {&packet, sizeof packet};
-  union {
-    struct cmsghdr header;
-    char space[CMSG_SPACE(sizeof(struct in_pktinfo))];
-  } control = {.space = {0}};
-  struct msghdr message = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &part, .msg_iovlen = 1};
-  if (probe->from.s_addr != 0) {
-    message.msg_control = &control;
-    message.msg_controllen = sizeof control.space;
-    control.header.cmsg_level = IPPROTO_IP;
-    control.header.cmsg_type = IP_PKTINFO;
-    control.header.cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo));
-    const struct in_pktinfo own = {.ipi_spec_dst = probe->from};
-    memcpy(CMSG_DATA(&control.header), &own, sizeof own);
-  }
-  return sendmsg(raw[kIcmp], &message, 0) < 0 ? errno : 0;
+  union Control control;
+  struct msghdr message = {.msg_name = &to, .msg_namelen = size, .msg_iov = &part, .msg_iovlen = 1};
+  if (!IN6_IS_ADDR_UNSPECIFIED(&probe->from)) send_from(&message, &control, &probe->from);
+  return sendmsg(raw[family][kIcmp], &message, 0) < 0 ? errno : 0;
 }
 
 /* Sends the next attempt; false when the probe is decided. What the kernel has no room for now is as good as lost. */
@@ -615,10 +729,11 @@ static int patience(int64_t now) {
 static uint16_t word_at(const uint8_t* bytes) { return (uint16_t)(bytes[0] << 8 | bytes[1]); }
 
 /* The echo request that this identifier and address are of, if it is ours. */
-static struct Probe* echo_of(uint16_t identifier, struct in_addr to) {
+static struct Probe* echo_of(uint16_t identifier, const struct in6_addr* to) {
   for (int one = 0; one < kInFlight; one += 1) {
     struct Probe* probe = &probes[one];
-    if (probe->used && probe->protocol == kIcmp && probe->ports[0] == identifier && probe->to.s_addr == to.s_addr) return probe;
+    if (probe->used && probe->protocol == kIcmp && probe->ports[0] == identifier && IN6_ARE_ADDR_EQUAL(&probe->to, to))
+      return probe;
   }
   return NULL;
 }
@@ -630,63 +745,109 @@ static size_t header_length(const uint8_t* packet, size_t length) {
   return header >= 20 && length >= header + 8 ? header : 0;
 }
 
-static void on_icmp(const uint8_t* packet, size_t length, struct in_addr source) {
+/* An echo request that came. */
+static void on_asked(const uint8_t* echo, size_t length, const struct in6_addr* source) {
   uint64_t token = 0;
+  if (!is_watched(kIcmp, 0) || !read_ask(echo + 8, length - 8, &token)) return;
+  note_arrival((struct Arrival){.token = token, .source = *source, .source_port = word_at(echo + 4), .protocol = kIcmp});
+}
+
+static void on_reply(const uint8_t* echo, size_t length, const struct in6_addr* source) {
+  uint64_t token = 0;
+  struct Probe* probe = echo_of(word_at(echo + 4), source);
+  if (probe == NULL || !read_ask(echo + 8, length - 8, &token) || token != probe->token) return;
+  tell_result(probe, "answered", 0, now_us(), NULL, "-");
+}
+
+/* An error about the echo request to this address. */
+static void on_error(const uint8_t* echo, const struct in6_addr* to) {
+  struct Probe* probe = echo_of(word_at(echo + 4), to);
+  if (probe != NULL) tell_failure(probe, 0, EHOSTUNREACH);
+}
+
+static void on_icmp(const uint8_t* packet, size_t length, const struct in6_addr* source) {
   switch (packet[0]) {
     case ICMP_ECHO:
-      if (!is_watched(kIcmp, 0) || !read_ask(packet + 8, length - 8, &token)) return;
-      note_arrival((struct Arrival){.token = token, .source = source.s_addr, .source_port = word_at(packet + 4), .protocol = kIcmp});
+      on_asked(packet, length, source);
       return;
-    case ICMP_ECHOREPLY: {
-      struct Probe* probe = echo_of(word_at(packet + 4), source);
-      if (probe == NULL || !read_ask(packet + 8, length - 8, &token) || token != probe->token) return;
-      tell_result(probe, "answered", 0, now_us(), NULL, "-");
+    case ICMP_ECHOREPLY:
+      on_reply(packet, length, source);
       return;
-    }
     default: {
       const uint8_t* about = packet + 8;
       const size_t header = header_length(about, length - 8);
       if (header == 0 || about[9] != IPPROTO_ICMP || about[header] != ICMP_ECHO) return;
-      struct in_addr to;
-      memcpy(&to, about + 16, sizeof to);
-      struct Probe* probe = echo_of(word_at(about + header + 4), to);
-      if (probe != NULL) tell_failure(probe, 0, EHOSTUNREACH);
+      struct in_addr v4;
+      memcpy(&v4, about + 16, sizeof v4);
+      const struct in6_addr to = mapped(v4);
+      on_error(about + header, &to);
     }
   }
 }
 
-static void on_raw(enum Protocol protocol) {
+static void on_icmp6(const uint8_t* packet, size_t length, const struct in6_addr* source) {
+  switch (packet[0]) {
+    case ICMP6_ECHO_REQUEST:
+      on_asked(packet, length, source);
+      return;
+    case ICMP6_ECHO_REPLY:
+      on_reply(packet, length, source);
+      return;
+    default: {
+      /* An IPv6 header without others behind it, and what an echo request begins with: ours has no more. */
+      const uint8_t* about = packet + 8;
+      if (length < 8 + 40 + 8 || about[0] >> 4 != 6 || about[6] != IPPROTO_ICMPV6 || about[40] != ICMP6_ECHO_REQUEST) return;
+      struct in6_addr to;
+      memcpy(&to, about + 24, sizeof to);
+      on_error(about + 40, &to);
+    }
+  }
+}
+
+static void on_packet(enum Family family, enum Protocol protocol, const uint8_t* inner, size_t length, const struct in6_addr* source) {
+  if (protocol == kIcmp) {
+    (family == kIp4 ? on_icmp : on_icmp6)(inner, length, source);
+    return;
+  }
+  struct Arrival found = {
+      .source = *source, .source_port = word_at(inner), .port = word_at(inner + 2), .protocol = (uint8_t)protocol};
+  if (!is_watched(protocol, found.port)) return;
+  if (protocol == kUdp && !read_ask(inner + 8, length - 8, &found.token)) return;
+  note_arrival(found);
+}
+
+static void on_raw(enum Family family, enum Protocol protocol) {
+  if (raw[family][protocol] < 0) return;
   for (int count = 0; count < kBatch; count += 1) {
     uint8_t packet[2048];
-    const ssize_t got = recv(raw[protocol], packet, sizeof packet, 0);
+    union Socket peer;
+    socklen_t size = sizeof peer;
+    const ssize_t got = recvfrom(raw[family][protocol], packet, sizeof packet, 0, &peer.any, &size);
     if (got < 0) return;
-    const size_t header = header_length(packet, (size_t)got);
-    if (header == 0) continue;
-    const uint8_t* inner = packet + header;
-    const size_t length = (size_t)got - header;
-    struct in_addr source;
-    memcpy(&source, packet + 12, sizeof source);
-    if (protocol == kIcmp) {
-      on_icmp(inner, length, source);
-      continue;
-    }
-    struct Arrival found = {
-        .source = source.s_addr, .source_port = word_at(inner), .port = word_at(inner + 2), .protocol = (uint8_t)protocol};
-    if (!is_watched(protocol, found.port)) continue;
-    if (protocol == kUdp && !read_ask(inner + 8, length - 8, &found.token)) continue;
-    note_arrival(found);
+    const size_t length = (size_t)got;
+    /* IPv4 comes with its header; of both, 8 bytes at least are there behind it. */
+    const size_t header = family == kIp4 ? header_length(packet, length) : 0;
+    if (family == kIp4 ? header == 0 : length < 8) continue;
+    const struct in6_addr source = address_in(&peer);
+    on_packet(family, protocol, packet + header, length - header, &source);
   }
 }
 
 /* --- listeners ------------------------------------------------------------------------------------------------------- */
 
-static int open_listener(enum Protocol protocol, uint16_t port, uint32_t which) {
+static int is_told_address(int fd, enum Family family) {
+  return family == kIp4 ? turn_on(fd, IPPROTO_IP, IP_PKTINFO) : turn_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
+}
+
+static int open_listener(enum Family family, enum Protocol protocol, uint16_t port, uint32_t which) {
   const int type = protocol == kTcp ? SOCK_STREAM : SOCK_DGRAM;
-  const int fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int fd = socket(kDomains[family], type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
-  const struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(port)};
-  const int ready = (protocol == kTcp ? turn_on(fd, SOL_SOCKET, SO_REUSEADDR) : turn_on(fd, IPPROTO_IP, IP_PKTINFO)) == 0 &&
-                    bind(fd, (const struct sockaddr*)&own, sizeof own) == 0 && (protocol != kTcp || listen(fd, kGuests) == 0) &&
+  union Socket own;
+  const socklen_t size = make_socket(&own, family, &in6addr_any, port);
+  const int ready = (family == kIp4 || turn_on(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
+                    (protocol == kTcp ? turn_on(fd, SOL_SOCKET, SO_REUSEADDR) : is_told_address(fd, family)) == 0 &&
+                    bind(fd, &own.any, size) == 0 && (protocol != kTcp || listen(fd, kGuests) == 0) &&
                     watch(fd, EPOLLIN, kListener, which, EPOLL_CTL_ADD) == 0;
   if (ready) return fd;
   const int error = errno;
@@ -705,10 +866,14 @@ static void begin_listening(enum Protocol protocol, uint16_t port) {
     return;
   }
   struct Listener* one = &listeners[listener_count];
-  *one = (struct Listener){-1, protocol, port};
-  errno = 0;
-  if (protocol != kIcmp) one->fd = open_listener(protocol, port, (uint32_t)listener_count);
-  say("listen %s\n", protocol == kIcmp || one->fd >= 0 ? "ok" : errno_name(errno, kUnnamed));
+  *one = (struct Listener){{-1, -1}, protocol, port};
+  int error = 0;
+  for (int family = 0; family < kFamilies && protocol != kIcmp; family += 1) {
+    one->fds[family] = open_listener((enum Family)family, protocol, port, (uint32_t)(family * kListeners + listener_count));
+    const int is_absent = family == kIp6 && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL);
+    if (one->fds[family] < 0 && error == 0 && !is_absent) error = errno;
+  }
+  say("listen %s\n", error == 0 ? "ok" : errno_name(error, kUnnamed));
   listener_count += 1;
 }
 
@@ -725,9 +890,9 @@ static uint32_t place_for_guest(void) {
 
 static void accept_guests(int fd) {
   for (int count = 0; count < kBatch; count += 1) {
-    struct sockaddr_in peer;
+    union Socket peer;
     socklen_t size = sizeof peer;
-    int guest = accept4(fd, (struct sockaddr*)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int guest = accept4(fd, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (guest < 0) return;
     const uint32_t place = place_for_guest();
     char text[kLine];
@@ -742,32 +907,42 @@ static void accept_guests(int fd) {
   }
 }
 
+/* The address that a message was sent to; false when the kernel does not tell. */
+static int asked_address(struct msghdr* message, struct in6_addr* asked) {
+  struct cmsghdr* header = CMSG_FIRSTHDR(message);
+  if (header == NULL) return 0;
+  if (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
+    struct in_pktinfo info;
+    memcpy(&info, CMSG_DATA(header), sizeof info);
+    *asked = mapped(info.ipi_addr);
+    return 1;
+  }
+  if (header->cmsg_level != IPPROTO_IPV6 || header->cmsg_type != IPV6_PKTINFO) return 0;
+  struct in6_pktinfo info;
+  memcpy(&info, CMSG_DATA(header), sizeof info);
+  *asked = info.ipi6_addr;
+  return 1;
+}
+
 /* Answers from the address that was asked, not from the one that the route back prefers. */
 static void answer_datagrams(int fd) {
   for (int count = 0; count < kBatch; count += 1) {
-    struct sockaddr_in peer;
+    union Socket peer;
     char text[kLine];
     struct iovec part = {text, sizeof text};
-    union {
-      struct cmsghdr header;
-      char space[CMSG_SPACE(sizeof(struct in_pktinfo))];
-    } control;
+    union Control control;
     struct msghdr message = {.msg_name = &peer,
                              .msg_namelen = sizeof peer,
                              .msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control.space};
+                             .msg_controllen = sizeof control};
     const ssize_t got = recvmsg(fd, &message, 0);
     if (got < 0) return;
     uint64_t token;
-    if ((message.msg_flags & MSG_TRUNC) != 0 || !read_ask(text, (size_t)got, &token)) continue;
-    struct cmsghdr* header = CMSG_FIRSTHDR(&message);
-    if (header == NULL || header->cmsg_level != IPPROTO_IP || header->cmsg_type != IP_PKTINFO) continue;
-    struct in_pktinfo asked;
-    memcpy(&asked, CMSG_DATA(header), sizeof asked);
-    const struct in_pktinfo own = {.ipi_spec_dst = asked.ipi_addr};
-    memcpy(CMSG_DATA(header), &own, sizeof own);
+    struct in6_addr asked;
+    if ((message.msg_flags & MSG_TRUNC) != 0 || !read_ask(text, (size_t)got, &token) || !asked_address(&message, &asked)) continue;
+    send_from(&message, &control, &asked);
     part.iov_len = (size_t)make_saw(text, &peer, token);
     /* What cannot be sent is asked for again. */
     (void)!sendmsg(fd, &message, MSG_NOSIGNAL);
@@ -802,6 +977,7 @@ static int take_probe(const char* at) {
       !take_number(&at, UINT16_MAX, &port) || !take_text(&at, " ") || !take_number(&at, kMaxTimeoutMs, &asked.timeout_ms))
     return 0;
   if (*at != '\0' && (!take_text(&at, " ") || !take_address(&at, &asked.from))) return 0;
+  if (!IN6_IS_ADDR_UNSPECIFIED(&asked.from) && family_of(&asked.from) != family_of(&asked.to)) return 0;
   if (*at != '\0' || asked.timeout_ms == 0 || (asked.protocol == kIcmp) != (port == 0)) return 0;
   asked.port = (uint16_t)port;
   asked.token = random_number();
@@ -812,7 +988,9 @@ static int take_probe(const char* at) {
 static void take_line(const char* line) {
   if (strcmp(line, "arrivals") == 0) {
     /* What has come before it was asked belongs to the answer. */
-    for (int one = 0; one < kProtocols; one += 1) on_raw((enum Protocol)one);
+    for (int family = 0; family < kFamilies; family += 1) {
+      for (int one = 0; one < kProtocols; one += 1) on_raw((enum Family)family, (enum Protocol)one);
+    }
     tell_arrivals();
     return;
   }
@@ -883,11 +1061,14 @@ static int begin(void) {
 static void on_event(enum About about, uint32_t which) {
   switch (about) {
     case kRaw:
-      on_raw((enum Protocol)which);
+      on_raw((enum Family)(which / kProtocols), (enum Protocol)(which % kProtocols));
       return;
     case kListener:
-      (listeners[which].protocol == kTcp ? accept_guests : answer_datagrams)(listeners[which].fd);
+    {
+      const struct Listener* one = &listeners[which % kListeners];
+      (one->protocol == kTcp ? accept_guests : answer_datagrams)(one->fds[which / kListeners]);
       return;
+    }
     case kGuest:
       on_guest(&guests[which]);
       return;

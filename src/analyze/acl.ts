@@ -1,10 +1,10 @@
 /** A network ACL at a subnet's border: the first rule that matches a packet decides, whatever was decided about others of its connection. */
 
 import type { AclEntry, NetworkAcl } from '../model/resources.js';
-import type { Ipv4 } from '../net/cidr.js';
-import { ICMP } from '../net/ports.js';
+import type { Ip } from '../net/cidr.js';
+import { ICMP, ICMPV6 } from '../net/ports.js';
 import type { Direction, Lookup } from './lookup.js';
-import { ECHO_REPLY, ECHO_REQUEST, isMessage, type Message, matchText } from './match.js';
+import { echoOf, isMessage, type Message, matchText } from './match.js';
 import type { ResolvedQuery } from './types.js';
 
 interface Ports {
@@ -30,15 +30,16 @@ const EPHEMERAL = '1024-65535';
 
 function trafficOf({ protocol, port, sourcePorts }: ResolvedQuery, way: 'forward' | 'return'): Traffic {
   const ports = way === 'return' ? sourcePorts : port === null ? null : { from: port, to: port };
-  const echo = way === 'return' ? ECHO_REPLY : ECHO_REQUEST;
-  return { protocol, ports, icmp: protocol.number === ICMP.number ? echo : null };
+  const { request, reply } = echoOf(protocol.number);
+  const hasMessages = protocol.number === ICMP.number || protocol.number === ICMPV6.number;
+  return { protocol, ports, icmp: hasMessages ? (way === 'return' ? reply : request) : null };
 }
 
 export function judgeAcl(
   lookup: Lookup,
   acl: NetworkAcl,
   direction: Direction,
-  address: Ipv4,
+  address: Ip,
   way: 'forward' | 'return',
   query: ResolvedQuery,
 ): AclJudgement {

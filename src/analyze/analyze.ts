@@ -3,7 +3,7 @@
  * objects of them, so that each can be held against the other.
  */
 import type { Reader } from '../model/reader.js';
-import type { Ipv4 } from '../net/cidr.js';
+import type { Ip } from '../net/cidr.js';
 import { beginning, type Packet, type Place, type Step, stepAt, type Walk } from './components.js';
 import { resolve } from './endpoints.js';
 import { Lookup } from './lookup.js';
@@ -19,8 +19,8 @@ export function analyze(reader: Reader, query: Query): Analysis {
 export function answer(lookup: Lookup, query: ResolvedQuery): Analysis {
   const { source, destination } = query;
   const there = walk(lookup, query, 'forward', {
-    source: source.address as Ipv4,
-    destination: destination.address as Ipv4,
+    source: source.address as Ip,
+    destination: destination.address as Ip,
   });
   const { source: from, destination: to } = there.packet;
   const back = there.lost
@@ -32,7 +32,7 @@ export function answer(lookup: Lookup, query: ResolvedQuery): Analysis {
 
 /** The verdict of {@link answer} alone: no hop is told, and nothing is looked at behind the first refusal. */
 export function reaches(lookup: Lookup, query: ResolvedQuery): boolean {
-  const begun = { source: query.source.address as Ipv4, destination: query.destination.address as Ipv4 };
+  const begun = { source: query.source.address as Ip, destination: query.destination.address as Ip };
   const there = walk(lookup, query, 'forward', begun, { brief: true });
   if (there.refusals.length > 0) return false;
   const { source, destination } = there.packet;

@@ -12,7 +12,7 @@ import {
   type NetworkAcl,
   tableOf,
 } from '../model/resources.js';
-import { addressAt, type Ipv4 } from '../net/cidr.js';
+import { addressAt, type Cidr, type Ip, isIp6 } from '../net/cidr.js';
 import { ICMP, TCP, UDP } from '../net/ports.js';
 import { judgeAcl } from './acl.js';
 import { endText } from './endpoints.js';
@@ -21,8 +21,8 @@ import type { Direction, Lookup, Peer, Way } from './lookup.js';
 import type { Component, ComponentKind, Endpoint, Hop, ResolvedQuery, Translation } from './types.js';
 
 export interface Packet {
-  readonly source: Ipv4;
-  readonly destination: Ipv4;
+  readonly source: Ip;
+  readonly destination: Ip;
 }
 
 /** Where a packet can be, and what is known there besides its addresses. */
@@ -108,7 +108,8 @@ const COMPONENTS: Table = {
   border,
   'gateway-in': gatewayIn,
   ingress: (walk, { instance, neighbour }, packet) => gate(walk, 'ingress', instance, neighbour, packet),
-  receiver: (_walk, { instance }) => passes(instanceComponent(instance), `${instance.ip} is its address`),
+  receiver: (_walk, { instance }, { destination }) =>
+    passes(instanceComponent(instance), `${isIp6(destination) ? destination : instance.ip} is its address`),
   'from-router': (walk, { vpc }) => ({
     ...passes(routerComponent(vpc), 'it answers'),
     ...(walk.target.kind === 'instance' ? { next: entering(walk, walk.target) } : {}),
@@ -160,7 +161,7 @@ function homeEntered(to: Place): Home | undefined {
 export function beginning(lookup: Lookup, end: Endpoint): Place | undefined {
   switch (end.kind) {
     case 'instance': {
-      const instance = lookup.instanceAt(end.vpc, end.ip as Ipv4);
+      const instance = lookup.instanceAt(end.vpc, end.ip as Ip);
       return instance === undefined ? undefined : { at: 'sender', instance };
     }
     case 'router':
@@ -233,7 +234,7 @@ function translates(at: Component, rule: string, packet: Packet, translation: Tr
 
 /** In front of the instance that the packet is meant for, whichever way it came there. */
 function entering(walk: Walk, end: Endpoint): Place {
-  const instance = end.kind === 'instance' ? walk.lookup.instanceAt(end.vpc, end.ip as Ipv4) : undefined;
+  const instance = end.kind === 'instance' ? walk.lookup.instanceAt(end.vpc, end.ip as Ip) : undefined;
   if (instance === undefined) throw new Error(`${endText(end)} has no interface`);
   return { at: 'ingress', instance, neighbour: undefined };
 }
@@ -248,8 +249,8 @@ function beyond(walk: Walk): Pick<Blocked, 'packet' | 'next'> {
 function sender({ target }: Walk, { instance }: PlaceAt<'sender'>, packet: Packet): Step {
   const at = instanceComponent(instance);
   const meant = vpcMeant(target, packet.destination) ?? instance.vpc;
-  if (packet.destination === instance.ip && meant === instance.vpc)
-    return passes(at, `${instance.ip} is its own: it leaves no interface`);
+  if ((packet.destination === instance.ip || packet.destination === instance.ipv6) && meant === instance.vpc)
+    return passes(at, `${packet.destination} is its own: it leaves no interface`);
   return passes(at, `${packet.source} is its address`, { at: 'egress', instance });
 }
 
@@ -336,6 +337,10 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
     return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
   }
   if (way !== undefined) return follow(walk, vpc, at, way);
+  if (isIp6(destination)) {
+    const hint = 'add a route to a peering or a transit gateway';
+    return blocked(at, { rule: `it has no route to ${destination}`, hint });
+  }
   return blocked(at, {
     rule: `it has no route to ${destination}`,
     hint:
@@ -413,10 +418,10 @@ function nat(walk: Walk, { nat: gateway, by }: PlaceAt<'nat'>, packet: Packet): 
 }
 
 /** The VPC in which the target is meant to be found by this address. */
-function vpcMeant(target: Endpoint, destination: Ipv4): string | undefined {
+function vpcMeant(target: Endpoint, destination: Ip): string | undefined {
   switch (target.kind) {
     case 'instance':
-      return destination === target.ip ? target.vpc : undefined;
+      return destination === target.ip || destination === target.ipv6 ? target.vpc : undefined;
     case 'router':
       return target.vpc;
     case 'nobody':
@@ -438,20 +443,13 @@ function localRoute({ lookup }: Walk, vpc: string, at: Component, { source, dest
   return blocked(at, { rule: `${rule}, and no instance of vpc ${vpc} has ${destination}` });
 }
 
-function unrouted(
-  walk: Walk,
-  vpc: string,
-  away: string,
-  at: Component,
-  destination: Ipv4,
-  peers: readonly Peer[],
-): Step {
+function unrouted(walk: Walk, vpc: string, away: string, at: Component, destination: Ip, peers: readonly Peer[]): Step {
   const { lookup } = walk;
   const peer = peers.find((one) => one.vpc === away);
   if (peer === undefined) {
     return blocked(at, {
       rule: `nothing leads to ${destination}: vpc ${vpc} and vpc ${away} are not peered`,
-      hint: `peer vpc ${vpc} with vpc ${away}${hasPublic(walk.target) ? `, or use the public address` : ''}`,
+      hint: `peer vpc ${vpc} with vpc ${away}${hasPublic(walk.target) && !isIp6(destination) ? `, or use the public address` : ''}`,
       ...beyond(walk),
     });
   }
@@ -557,7 +555,7 @@ function gatewayOut(walk: Walk, { vpc }: PlaceAt<'gateway-out'>, packet: Packet)
         ? {}
         : { hint: `give it one${isPublic ? '' : ', in a public subnet, or an elastic one'}` }),
       // What the receiver would see is one of the pool.
-      packet: { ...packet, source: addressAt(lookup.pool.cidr, 1) },
+      packet: { ...packet, source: addressAt(lookup.pool.cidr as Cidr, 1) },
       next,
     });
   }
@@ -599,7 +597,7 @@ function gatewayIn(walk: Walk, { vpc }: PlaceAt<'gateway-in'>, packet: Packet): 
 }
 
 /** The host comes in by private addresses too, to whoever it would reach by a public one. */
-function privatelyFromHost(lookup: Lookup, at: Component, vpc: string, destination: Ipv4): Step {
+function privatelyFromHost(lookup: Lookup, at: Component, vpc: string, destination: Ip): Step {
   const instance = lookup.instanceAt(vpc, destination);
   if (instance === undefined) {
     if (lookup.gatewayAt(vpc, destination) === undefined) {
@@ -625,7 +623,7 @@ function comeBack(walk: Walk, at: Component, vpc: string, packet: Packet): Step 
 }
 
 /** The block of the VPC or of a peer that an address is of. */
-function insideSource({ lookup }: Walk, vpc: string, source: Ipv4): string | undefined {
+function insideSource({ lookup }: Walk, vpc: string, source: Ip): string | undefined {
   const network = lookup.network(vpc);
   const own = network?.blocks.find((block) => lookup.isIn(source, block));
   if (own !== undefined) return `the VPC's own block ${own.cidr}`;
@@ -691,12 +689,12 @@ const NO_UPLINK: Blocked = {
 };
 
 /** Where a packet for a public address would go on. */
-function inwards(walk: Walk, destination: Ipv4): Pick<Blocked, 'next' | 'packet'> {
+function inwards(walk: Walk, destination: Ip): Pick<Blocked, 'next' | 'packet'> {
   const owner = walk.lookup.holderAtPublic(destination);
   return owner === undefined ? beyond(walk) : { next: { at: 'gateway-in', vpc: owner.vpc } };
 }
 
-function fromHost(walk: Walk, at: Component, destination: Ipv4, routed: string | undefined): Step {
+function fromHost(walk: Walk, at: Component, destination: Ip, routed: string | undefined): Step {
   const { lookup, target } = walk;
   const vpc = vpcMeant(target, destination);
   if (routed !== undefined && (vpc === undefined || vpc === routed)) {
@@ -741,6 +739,6 @@ function outwards(walk: Walk, at: Component, { source }: Packet): Step {
 function toRouter({ query }: Walk, { vpc, from }: PlaceAt<'to-router'>): Step {
   const at = routerComponent(vpc);
   if (from !== 'instance') return blocked(at, { rule: 'it answers instances of its own VPC only' });
-  if (query.protocol.name === 'icmp') return passes(at, 'it answers pings');
+  if (query.protocol.name === 'icmp' || query.protocol.name === 'icmpv6') return passes(at, 'it answers pings');
   return blocked(at, { rule: `it answers pings only, not ${trafficText(query)}` });
 }

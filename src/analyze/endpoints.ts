@@ -2,15 +2,25 @@
 import { invalid, VpcctlError } from '../errors.js';
 import { requireInstance, requireVpc } from '../model/lookup.js';
 import { HOST_ADDRESS, type Instance, type Subnet } from '../model/resources.js';
-import { hostCidr, type Ipv4, isSpecialUse, parseIp, prefixLength } from '../net/cidr.js';
-import { hasPorts, ICMP, type Protocol, parsePort, parseProtocol, TCP } from '../net/ports.js';
+import {
+  type Family,
+  familyOf,
+  hostCidr,
+  type Ip,
+  isIp6,
+  isSpecialUse,
+  parseAnyIp,
+  prefixLength,
+} from '../net/cidr.js';
+import { hasPorts, ICMP, ICMPV6, type Protocol, parsePort, parseProtocol, TCP } from '../net/ports.js';
 import { quote } from '../net/quote.js';
 import { blocksNamed } from './gates.js';
 import type { Lookup } from './lookup.js';
 import type { Endpoint, Query, ResolvedQuery } from './types.js';
 
-const FORMS = 'write VPC/INSTANCE, VPC/INSTANCE@public, internet, internet:ADDRESS, host or an IPv4 address';
-const SOURCE_FORMS = 'write VPC/INSTANCE, internet, internet:ADDRESS or host';
+const FORMS =
+  'write VPC/INSTANCE, VPC/INSTANCE@public, VPC/INSTANCE@ipv6, internet, internet@ipv6, internet:ADDRESS, host, host@ipv6 or an address';
+const SOURCE_FORMS = 'write VPC/INSTANCE, internet, internet@ipv6, internet:ADDRESS or host';
 
 function usage(message: string, hint: string): VpcctlError {
   return new VpcctlError('USAGE', message, { hint });
@@ -34,18 +44,42 @@ export function trafficOf({ protocol, port }: Pick<Query, 'protocol' | 'port'>):
   return { protocol: found, port: parsePort(port, asked).from, sourcePorts: SOURCE_PORTS };
 }
 
+/** The same between addresses of this family. USAGE where the protocol is none of it. */
+export function trafficBetween(traffic: Traffic, family: Family): Traffic {
+  const { number } = traffic.protocol;
+  if (family === 6 && number === ICMP.number) return { ...traffic, protocol: { name: ICMPV6.name, number: 58 } };
+  if (family === 4 && number === ICMPV6.number) {
+    throw usage('icmpv6 is a protocol of IPv6', 'name an IPv6 address, as VPC/INSTANCE@ipv6 does');
+  }
+  return traffic;
+}
+
 /** NOT_FOUND for names that are not there, USAGE for what is no end or no question, INVALID for addresses that nothing can have. */
 export function resolve(lookup: Lookup, query: Query): ResolvedQuery {
   const traffic = trafficOf(query);
-  const source = sourceOf(lookup, query.source);
-  const destination = destinationOf(lookup, query.destination, source);
+  const meant = sourceOf(lookup, query.source);
+  const destination = destinationOf(lookup, query.destination, meant);
+  const family = familyOf(destination.address as Ip);
+  const source = inFamily(lookup, meant, family, query);
   if (isOutside(source) && isOutside(destination)) {
     throw usage(
       `neither ${query.source} nor ${query.destination} is in a VPC: nothing of vpcctl's is between them`,
       'name an instance',
     );
   }
-  return { ...outside(lookup, source, destination), ...traffic };
+  return { ...outside(lookup, source, destination), ...trafficBetween(traffic, family) };
+}
+
+/** The source by its address of the destination's family. */
+function inFamily(lookup: Lookup, source: Endpoint, family: Family, { source: named, destination }: Query): Endpoint {
+  if (familyOf(source.address as Ip) === family) return source;
+  if (source.kind === 'instance' && family === 6) {
+    if (source.ipv6 !== null) return { ...source, by: 'ipv6', address: source.ipv6 };
+    throw usage(`instance ${source.vpc}/${source.name} has no IPv6 address`, 'ask for an IPv4 address, or give it one');
+  }
+  if (source.kind === 'internet' && source.any && family === 6) return INTERNET6;
+  if (source.kind === 'host') return hostEnd(lookup, family);
+  throw usage(`${named} and ${destination} are of two families: no packet goes between them`, 'name another address');
 }
 
 function isOutside({ kind }: Endpoint): boolean {
@@ -59,19 +93,29 @@ export function outside(
   destination: Endpoint,
 ): Pick<ResolvedQuery, 'source' | 'destination'> {
   const chosen = (one: Endpoint, other: Endpoint): Endpoint =>
-    one.kind === 'internet' && one.any ? { ...one, address: ordinaryAddress(lookup, other) } : one;
+    one.kind === 'internet' && one.any
+      ? { ...one, address: ordinaryAddress(lookup, other, isIp6(one.address as Ip) ? ORDINARY6 : ORDINARY) }
+      : one;
   return { source: chosen(source, destination), destination: chosen(destination, source) };
 }
 
 // --- instances, host, internet ---------------------------------------------------------------------------------------
 
 export const HOST: Endpoint = { kind: 'host', address: HOST_ADDRESS };
-export const INTERNET: Endpoint = { kind: 'internet', any: true, address: '203.0.113.1' };
+/** The host by its address of this family. */
+export function hostEnd(lookup: Lookup, family: Family): Endpoint {
+  return family === 4 ? HOST : { kind: 'host', address: lookup.hostAddress6 };
+}
 
-/** By its private address too where it has no public one. */
-export function instanceEnd(instance: Instance, by: 'private' | 'public'): Endpoint {
-  const { vpc, name, subnet, ip, publicIp } = instance;
-  const end = { kind: 'instance', vpc, name, subnet, ip, publicIp: publicIp ?? null } as const;
+export const INTERNET: Endpoint = { kind: 'internet', any: true, address: '203.0.113.1' };
+/** Of documentation (RFC 3849). */
+export const INTERNET6: Endpoint = { kind: 'internet', any: true, address: '2001:db8::1' };
+
+/** By its private address too where it has no public one, or no IPv6 one. */
+export function instanceEnd(instance: Instance, by: 'private' | 'public' | 'ipv6'): Endpoint {
+  const { vpc, name, subnet, ip, ipv6, publicIp } = instance;
+  const end = { kind: 'instance', vpc, name, subnet, ip, ipv6: ipv6 ?? null, publicIp: publicIp ?? null } as const;
+  if (by === 'ipv6' && ipv6 !== undefined) return { ...end, by, address: ipv6 };
   return by === 'public' && publicIp !== undefined
     ? { ...end, by, address: publicIp }
     : { ...end, by: 'private', address: ip };
@@ -83,6 +127,9 @@ function sourceOf(lookup: Lookup, text: string): Endpoint {
   if (internet !== undefined) return internet;
   if (text.endsWith('@public'))
     throw usage(`${quote(text)}: a source is not meant by its public address`, SOURCE_FORMS);
+  if (text.endsWith('@ipv6')) {
+    throw usage(`${quote(text)}: the destination's address decides of which family a source is`, SOURCE_FORMS);
+  }
   const instance = instanceOf(lookup, text);
   if (instance === undefined) throw usage(`${quote(text)} is no source`, SOURCE_FORMS);
   return instanceEnd(instance, 'private');
@@ -90,22 +137,28 @@ function sourceOf(lookup: Lookup, text: string): Endpoint {
 
 function destinationOf(lookup: Lookup, text: string, source: Endpoint): Endpoint {
   if (text === 'host') return HOST;
+  if (text === 'host@ipv6') return hostEnd(lookup, 6);
   const internet = internetOf(lookup, text);
   if (internet !== undefined) {
-    if (internet.kind === 'internet' && !internet.any) refuseInside(lookup, source, internet.address as Ipv4);
+    if (internet.kind === 'internet' && !internet.any) refuseInside(lookup, source, internet.address as Ip);
     return internet;
   }
   const byPublic = text.endsWith('@public');
-  const instance = instanceOf(lookup, byPublic ? text.slice(0, -'@public'.length) : text);
+  const by6 = text.endsWith('@ipv6');
+  const instance = instanceOf(lookup, byPublic || by6 ? text.slice(0, text.lastIndexOf('@')) : text);
   if (instance !== undefined) {
+    if (by6 || (source.kind === 'internet' && isIp6(source.address as Ip))) {
+      if (instance.ipv6 !== undefined) return instanceEnd(instance, 'ipv6');
+      throw usage(`instance ${instance.vpc}/${instance.name} has no IPv6 address`, 'ask for another address of it');
+    }
     if (!byPublic) return instanceEnd(instance, source.kind === 'internet' ? 'public' : 'private');
     if (instance.publicIp === undefined) {
       throw usage(`instance ${instance.vpc}/${instance.name} has no public address`, 'leave @public out');
     }
     return instanceEnd(instance, 'public');
   }
-  if (!/^[0-9.]+$/.test(text)) throw usage(`${quote(text)} is no destination`, FORMS);
-  return seenAt(lookup, source, parseIp(text));
+  if (!/^[0-9.]+$|^[0-9a-f:.]*:[0-9a-f:.]*$/i.test(text)) throw usage(`${quote(text)} is no destination`, FORMS);
+  return seenAt(lookup, source, parseAnyIp(text));
 }
 
 function instanceOf(lookup: Lookup, text: string): Instance | undefined {
@@ -117,8 +170,9 @@ function instanceOf(lookup: Lookup, text: string): Instance | undefined {
 
 function internetOf(lookup: Lookup, text: string): Endpoint | undefined {
   if (text === 'internet') return INTERNET;
+  if (text === 'internet@ipv6') return INTERNET6;
   if (!text.startsWith('internet:')) return undefined;
-  const address = parseIp(text.slice('internet:'.length));
+  const address = parseAnyIp(text.slice('internet:'.length));
   refuseSpecial(address);
   if (lookup.isIn(address, lookup.pool)) {
     throw invalid(`${address} is of the pool of public addresses ${lookup.pool.cidr}, not of the outside`, {
@@ -128,7 +182,7 @@ function internetOf(lookup: Lookup, text: string): Endpoint | undefined {
   return { kind: 'internet', any: false, address };
 }
 
-function refuseSpecial(address: Ipv4): void {
+function refuseSpecial(address: Ip): void {
   const special = isSpecialUse(hostCidr(address));
   if (special !== undefined) {
     throw invalid(`${address} is of ${special.cidr} (${special.purpose}): it leaves no network`, {
@@ -137,7 +191,7 @@ function refuseSpecial(address: Ipv4): void {
   }
 }
 
-function refuseInside(lookup: Lookup, source: Endpoint, address: Ipv4): void {
+function refuseInside(lookup: Lookup, source: Endpoint, address: Ip): void {
   const found = seenAt(lookup, source, address);
   if (found.kind === 'internet') return;
   throw invalid(`${address} is not outside for the source: ${endText(found)}`, { hint: 'leave `internet:` out' });
@@ -146,8 +200,9 @@ function refuseInside(lookup: Lookup, source: Endpoint, address: Ipv4): void {
 // --- addresses -------------------------------------------------------------------------------------------------------
 
 /** Whom the source finds at an address. */
-function seenAt(lookup: Lookup, source: Endpoint, address: Ipv4): Endpoint {
+function seenAt(lookup: Lookup, source: Endpoint, address: Ip): Endpoint {
   if (address === HOST_ADDRESS) return HOST;
+  if (address === lookup.hostAddress6) return hostEnd(lookup, 6);
   refuseSpecial(address);
   if (lookup.isIn(address, lookup.pool)) {
     const instance = lookup.instanceAtPublic(address);
@@ -157,7 +212,9 @@ function seenAt(lookup: Lookup, source: Endpoint, address: Ipv4): Endpoint {
   return vpc === undefined ? { kind: 'internet', any: false, address } : inVpc(lookup, vpc, address);
 }
 
-function vpcSeenAt(lookup: Lookup, source: Endpoint, address: Ipv4): string | undefined {
+function vpcSeenAt(lookup: Lookup, source: Endpoint, address: Ip): string | undefined {
+  // No two VPCs have the same IPv6 block.
+  if (isIp6(address)) return lookup.vpcOf6(address);
   if (source.kind === 'host') return lookup.hostRouted(address)?.vpc;
   if (source.kind !== 'instance') return undefined;
   const own = lookup.network(source.vpc);
@@ -165,15 +222,15 @@ function vpcSeenAt(lookup: Lookup, source: Endpoint, address: Ipv4): string | un
   return own.peers.find(({ vpc }) => lookup.isInAny(address, lookup.network(vpc)?.blocks ?? []))?.vpc;
 }
 
-function inVpc(lookup: Lookup, vpc: string, address: Ipv4): Endpoint {
+function inVpc(lookup: Lookup, vpc: string, address: Ip): Endpoint {
   const instance = lookup.instanceAt(vpc, address);
-  if (instance !== undefined) return instanceEnd(instance, 'private');
+  if (instance !== undefined) return instanceEnd(instance, isIp6(address) ? 'ipv6' : 'private');
   const subnet = lookup.gatewayAt(vpc, address);
-  return subnet === undefined ? { kind: 'nobody', vpc, address } : routerEnd(subnet);
+  return subnet === undefined ? { kind: 'nobody', vpc, address } : routerEnd(subnet, address);
 }
 
-function routerEnd({ vpc, name, gateway }: Subnet): Endpoint {
-  return { kind: 'router', vpc, subnet: name, address: gateway };
+function routerEnd({ vpc, name }: Subnet, address: Ip): Endpoint {
+  return { kind: 'router', vpc, subnet: name, address };
 }
 
 /** Tried in order: of documentation (RFC 5737), then of well-known networks. */
@@ -185,17 +242,19 @@ const ORDINARY = [
   '1.1.1.1',
   '93.184.215.14',
   '45.33.32.156',
-] as Ipv4[];
+] as Ip[];
+/** The same of IPv6 (RFC 3849, RFC 9637). */
+const ORDINARY6 = ['2001:db8::1', '3fff::1', '2606:4700::1111', '2a00:1450::1', '2620:fe::9'] as Ip[];
 /** A larger block singles nobody out: `0.0.0.0/1` is half of everything. */
 const SINGLES_OUT = 8;
 
-function ordinaryAddress(lookup: Lookup, other: Endpoint): Ipv4 {
+function ordinaryAddress(lookup: Lookup, other: Endpoint, ordinary: readonly Ip[]): Ip {
   const inside = [lookup.pool, ...lookup.vpcs().flatMap(({ cidrs }) => cidrs.map((cidr) => lookup.block(cidr)))];
-  const instance = other.kind === 'instance' ? lookup.instanceAt(other.vpc, other.ip as Ipv4) : undefined;
+  const instance = other.kind === 'instance' ? lookup.instanceAt(other.vpc, other.ip as Ip) : undefined;
   const named = instance === undefined ? [] : blocksNamed(lookup, instance);
   const narrow = named.filter((cidr) => prefixLength(cidr) >= SINGLES_OUT).map((cidr) => lookup.block(cidr));
-  const free = ORDINARY.filter((address) => !lookup.isInAny(address, inside));
-  return free.find((address) => !lookup.isInAny(address, narrow)) ?? free[0] ?? (INTERNET.address as Ipv4);
+  const free = ordinary.filter((address) => !lookup.isInAny(address, inside));
+  return free.find((address) => !lookup.isInAny(address, narrow)) ?? free[0] ?? (ordinary[0] as Ip);
 }
 
 // --- words -----------------------------------------------------------------------------------------------------------
@@ -204,7 +263,7 @@ function ordinaryAddress(lookup: Lookup, other: Endpoint): Ipv4 {
 export function endText(end: Endpoint): string {
   switch (end.kind) {
     case 'instance':
-      return `${end.vpc}/${end.name}${end.by === 'public' ? ' by its public address' : ''}`;
+      return `${end.vpc}/${end.name}${end.by === 'public' ? ' by its public address' : end.by === 'ipv6' ? ' by its IPv6 address' : ''}`;
     case 'router':
       return `the gateway of subnet ${end.vpc}/${end.subnet}`;
     case 'host':

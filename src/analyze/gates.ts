@@ -1,7 +1,7 @@
 /** The two stateful gates: the sender's egress and the receiver's ingress, by the subnet's policy where it has a list, else by the groups. */
 import { HOST_ADDRESS, type Instance, ids, type Party } from '../model/resources.js';
-import type { PolicyRule } from '../model/rules.js';
-import type { Cidr, Ipv4 } from '../net/cidr.js';
+import { familyOfRule, type PolicyRule } from '../model/rules.js';
+import { type AnyCidr, familyOf, type Ip } from '../net/cidr.js';
 import { type Compiled, type Direction, type Lookup, speaksOf } from './lookup.js';
 import { matchText } from './match.js';
 import type { Component } from './types.js';
@@ -10,7 +10,7 @@ export interface Asked {
   readonly direction: Direction;
   readonly instance: Instance;
   /** The other side as the packet names it. */
-  readonly address: Ipv4;
+  readonly address: Ip;
   /** The address stands for any outside. */
   readonly anybody: boolean;
   /** The other side, where the packet goes between the two within one VPC: only then its groups are known. */
@@ -56,6 +56,7 @@ function byPolicy(lookup: Lookup, asked: Asked, rules: readonly PolicyRule[]): J
   const at = rules.findIndex((rule) => {
     const other = direction === 'ingress' ? rule.source : rule.destination;
     if (!speaksOf(rule, protocol.number, port)) return false;
+    if ((familyOfRule(rule) ?? familyOf(address)) !== familyOf(address)) return false;
     return other === undefined || lookup.isIn(address, lookup.block(other));
   });
   const rule = rules[at];
@@ -112,7 +113,7 @@ function covers(
       if (party.vpc === undefined) return neighbour?.groups.includes(party.group) === true;
       return lookup.peerMember(vpc, party.vpc, party.group, address);
     case 'host':
-      return address === HOST_ADDRESS;
+      return address === HOST_ADDRESS || address === lookup.hostAddress6;
     case 'cidr':
       return block !== undefined && lookup.isIn(address, block);
     case 'vpc':
@@ -158,7 +159,7 @@ function noRule(asked: Asked, named: boolean): { rule: string; hint?: string } {
 }
 
 /** Every block that the rules of an instance single out. */
-export function blocksNamed(lookup: Lookup, instance: Instance): readonly Cidr[] {
+export function blocksNamed(lookup: Lookup, instance: Instance): readonly AnyCidr[] {
   const subnet = lookup.subnet(instance.vpc, instance.subnet);
   const policies = (['ingress', 'egress'] as const).flatMap((direction) =>
     subnet === undefined ? [] : (lookup.policy(subnet, direction) ?? []),

@@ -1,6 +1,7 @@
 /** The model as analyses ask it: everything is read once and kept, addresses compare as numbers. */
 
-import { installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/lookup.js';
+import { gateway6Of, hostAddress6 } from '../model/ipv6.js';
+import { blocksOf, installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import {
   EDGE_ID,
@@ -21,17 +22,17 @@ import {
   type Vpc,
 } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
-import { type Cidr, type Ipv4, prefixLength, rangeOf, toNumber } from '../net/cidr.js';
+import { type AnyCidr, type Ip, numberOf, prefixLength, rangeOf } from '../net/cidr.js';
 
-import { ECHO_REQUEST, isMessage } from './match.js';
+import { echoOf, isMessage } from './match.js';
 
 export type Direction = 'ingress' | 'egress';
 
-/** A block, to be compared with. */
+/** A block, to be compared with. Of IPv6, numbers are bigints. */
 export interface Block {
-  readonly cidr: Cidr;
-  readonly first: number;
-  readonly last: number;
+  readonly cidr: AnyCidr;
+  readonly first: number | bigint;
+  readonly last: number | bigint;
 }
 
 /** A route, or one that follows from a peering. */
@@ -101,8 +102,8 @@ export class Lookup {
   readonly installation: Installation;
   readonly edge: Edge | undefined;
   readonly pool: Block;
-  readonly #numbers = new Memo<Ipv4, number>();
-  readonly #blocks = new Memo<Cidr, Block>();
+  readonly #numbers = new Memo<Ip, number | bigint>();
+  readonly #blocks = new Memo<AnyCidr, Block>();
   readonly #networks = new Memo<string, Network | undefined>();
   readonly #subnets = new Memo2<string, string, Subnet | undefined>();
   readonly #groups = new Memo2<string, string, SecurityGroup | undefined>();
@@ -110,11 +111,11 @@ export class Lookup {
   readonly #policies = new Memo2<Subnet, Direction, readonly PolicyRule[] | undefined>();
   readonly #rules = new Memo2<SecurityGroup, Direction, readonly Compiled[]>();
   readonly #spoken = new Memo2<readonly Compiled[], string, readonly Compiled[]>();
-  readonly #byIp = new Memo2<string, Ipv4, Instance | NatGateway | undefined>();
-  readonly #byPublicIp = new Memo<Ipv4, Instance | NatGateway | undefined>();
+  readonly #byIp = new Memo2<string, Ip, Instance | NatGateway | undefined>();
+  readonly #byPublicIp = new Memo<Ip, Instance | NatGateway | undefined>();
   readonly #transitWays = new Memo2<string, string, readonly TransitWay[]>();
   readonly #ways = new Memo2<string, string, readonly Way[]>();
-  readonly #gateways = new Memo<string, ReadonlyMap<Ipv4, Subnet>>();
+  readonly #gateways = new Memo<string, ReadonlyMap<Ip, Subnet>>();
   #vpcs: readonly Vpc[] | undefined;
   #hostRouted: readonly { readonly subnet: Subnet; readonly block: Block }[] | undefined;
 
@@ -125,16 +126,21 @@ export class Lookup {
     this.pool = this.block(this.installation.publicPool);
   }
 
-  block(cidr: Cidr): Block {
+  /** The host as rules see it in IPv6. */
+  get hostAddress6(): Ip {
+    return hostAddress6(this.reader);
+  }
+
+  block(cidr: AnyCidr): Block {
     return this.#blocks.get(cidr, () => ({ cidr, ...rangeOf(cidr) }));
   }
 
-  isIn(address: Ipv4, { first, last }: Block): boolean {
-    const value = this.#numbers.get(address, toNumber);
-    return value >= first && value <= last;
+  isIn(address: Ip, { first, last }: Block): boolean {
+    const value = this.#numbers.get(address, (ip) => numberOf(ip));
+    return typeof value === typeof first && value >= first && value <= last;
   }
 
-  isInAny(address: Ipv4, blocks: readonly Block[]): boolean {
+  isInAny(address: Ip, blocks: readonly Block[]): boolean {
     return blocks.some((block) => this.isIn(address, block));
   }
 
@@ -143,14 +149,14 @@ export class Lookup {
     return this.#networks.get(name, () => {
       const vpc = getKind(this.reader, 'vpc', ids.vpc(name));
       if (vpc === undefined) return undefined;
-      const blocks = (cidrs: readonly Cidr[]): Block[] => cidrs.map((cidr) => this.block(cidr));
+      const blocks = (cidrs: readonly AnyCidr[]): Block[] => cidrs.map((cidr) => this.block(cidr));
       const peers = peeringsOf(this.reader, name).flatMap((peering): Peer[] => {
         const other = getKind(this.reader, 'vpc', ids.vpc(otherVpc(peering, name)));
         if (other === undefined) return [];
         const [theirs, ours] = [blocks(peeredCidrs(peering, other)), blocks(peeredCidrs(peering, vpc))];
         return [{ peering, vpc: other.name, theirs, ours }];
       });
-      return { vpc, blocks: blocks(vpc.cidrs), peers };
+      return { vpc, blocks: blocks(blocksOf(vpc)), peers };
     });
   }
 
@@ -180,17 +186,17 @@ export class Lookup {
   }
 
   /** What has the address in the VPC. */
-  holderAt(vpc: string, address: Ipv4): Instance | NatGateway | undefined {
+  holderAt(vpc: string, address: Ip): Instance | NatGateway | undefined {
     return this.#byIp.get(vpc, address, () => holder(this.reader.find(`ip:${vpc}/${address}`)));
   }
 
-  instanceAt(vpc: string, address: Ipv4): Instance | undefined {
+  instanceAt(vpc: string, address: Ip): Instance | undefined {
     const found = this.holderAt(vpc, address);
     return found?.kind === 'instance' ? found : undefined;
   }
 
   /** What has the public address, as its own or by an elastic one. */
-  holderAtPublic(address: Ipv4): Instance | NatGateway | undefined {
+  holderAtPublic(address: Ip): Instance | NatGateway | undefined {
     return this.#byPublicIp.get(address, () => {
       const found = this.reader.find(`public-ip:${address}`);
       const [first] = found;
@@ -198,7 +204,7 @@ export class Lookup {
     });
   }
 
-  instanceAtPublic(address: Ipv4): Instance | undefined {
+  instanceAtPublic(address: Ip): Instance | undefined {
     const found = this.holderAtPublic(address);
     return found?.kind === 'instance' ? found : undefined;
   }
@@ -208,7 +214,7 @@ export class Lookup {
   }
 
   /** Whether an address is of a member of a peer's group. */
-  peerMember(vpc: string, peer: string, group: string, address: Ipv4): boolean {
+  peerMember(vpc: string, peer: string, group: string, address: Ip): boolean {
     const peered = this.network(vpc)?.peers.some((one) => one.vpc === peer) === true;
     return peered && this.instanceAt(peer, address)?.groups.includes(group) === true;
   }
@@ -253,14 +259,26 @@ export class Lookup {
   }
 
   /** The subnet whose gateway has the address. */
-  gatewayAt(vpc: string, address: Ipv4): Subnet | undefined {
+  gatewayAt(vpc: string, address: Ip): Subnet | undefined {
     return this.#gateways
-      .get(vpc, () => new Map(subnetsOf(this.reader, vpc).map((subnet) => [subnet.gateway, subnet])))
+      .get(vpc, () => {
+        const subnets = subnetsOf(this.reader, vpc);
+        const both = subnets.flatMap((subnet) =>
+          [subnet.gateway, gateway6Of(subnet) ?? []].flat().map((address): [Ip, Subnet] => [address, subnet]),
+        );
+        return new Map(both);
+      })
       .get(address);
   }
 
+  /** Whose IPv6 block the address is of, wherever it is. */
+  vpcOf6(address: Ip): string | undefined {
+    const all = this.vpcs();
+    return all.find(({ ipv6Cidr }) => ipv6Cidr !== undefined && this.isIn(address, this.block(ipv6Cidr)))?.name;
+  }
+
   /** The public subnet that the host's route for the address leads to. */
-  hostRouted(address: Ipv4): Subnet | undefined {
+  hostRouted(address: Ip): Subnet | undefined {
     this.#hostRouted ??= findKind(this.reader, 'subnet', 'hostroute').map((subnet) => ({
       subnet,
       block: this.block(subnet.cidr),
@@ -288,6 +306,6 @@ export function speaksOf(
   port: number | null,
 ): boolean {
   if (rule.protocol !== undefined && rule.protocol !== protocol) return false;
-  if (rule.icmp !== undefined && !isMessage(rule.icmp, ECHO_REQUEST)) return false;
+  if (rule.icmp !== undefined && !isMessage(rule.icmp, echoOf(protocol).request)) return false;
   return rule.ports === undefined || (port !== null && port >= rule.ports.from && port <= rule.ports.to);
 }

@@ -2,7 +2,17 @@
 import { findKind, type Reader } from '../model/reader.js';
 import type { Instance } from '../model/resources.js';
 import { reaches } from './analyze.js';
-import { HOST, INTERNET, instanceEnd, outside, requireVpcs, type Traffic, trafficOf } from './endpoints.js';
+import {
+  hostEnd,
+  INTERNET,
+  INTERNET6,
+  instanceEnd,
+  outside,
+  requireVpcs,
+  type Traffic,
+  trafficBetween,
+  trafficOf,
+} from './endpoints.js';
 import { Lookup } from './lookup.js';
 import type { Cell, Endpoint, Matrix, MatrixQuery } from './types.js';
 
@@ -10,21 +20,25 @@ import type { Cell, Endpoint, Matrix, MatrixQuery } from './types.js';
 interface End {
   readonly name: string;
   readonly isInstance: boolean;
-  readonly source: Endpoint;
+  /** undefined: it has no address of the family. */
+  readonly source: Endpoint | undefined;
   /** As a destination: by the address it has for itself; by its public one, if it has one. */
-  readonly plain: Endpoint;
+  readonly plain: Endpoint | undefined;
   readonly byPublic: Endpoint | undefined;
 }
 
 /** Asks of every two ends. Errors as of `analyze`. */
 export function matrix(reader: Reader, query: MatrixQuery = {}): Matrix {
   const lookup = new Lookup(reader);
-  const traffic = trafficOf(query);
+  const { ipv6 = false } = query;
+  const traffic = trafficBetween(trafficOf(query), ipv6 ? 6 : 4);
+  const host = hostEnd(lookup, ipv6 ? 6 : 4);
+  const internet = ipv6 ? INTERNET6 : INTERNET;
   const instances = requireVpcs(lookup, query.vpcs).flatMap((vpc) => findKind(reader, 'instance', `instances:${vpc}`));
   const ends: readonly End[] = [
-    ...instances.map(endOf),
-    { name: 'internet', isInstance: false, source: INTERNET, plain: INTERNET, byPublic: undefined },
-    { name: 'host', isInstance: false, source: HOST, plain: HOST, byPublic: undefined },
+    ...instances.map((instance) => endOf(instance, ipv6)),
+    { name: 'internet', isInstance: false, source: internet, plain: internet, byPublic: undefined },
+    { name: 'host', isInstance: false, source: host, plain: host, byPublic: undefined },
   ];
   return {
     protocol: traffic.protocol,
@@ -34,7 +48,11 @@ export function matrix(reader: Reader, query: MatrixQuery = {}): Matrix {
   };
 }
 
-function endOf(instance: Instance): End {
+function endOf(instance: Instance, ipv6: boolean): End {
+  if (ipv6) {
+    const own = instance.ipv6 === undefined ? undefined : instanceEnd(instance, 'ipv6');
+    return { name: `${instance.vpc}/${instance.name}`, isInstance: true, source: own, plain: own, byPublic: own };
+  }
   const plain = instanceEnd(instance, 'private');
   const byPublic = instance.publicIp === undefined ? undefined : instanceEnd(instance, 'public');
   return { name: `${instance.vpc}/${instance.name}`, isInstance: true, source: plain, plain, byPublic };
@@ -43,8 +61,10 @@ function endOf(instance: Instance): End {
 function cell(lookup: Lookup, traffic: Traffic, { name, isInstance, source }: End, to: End): Cell {
   if (name === to.name || !(isInstance || to.isInstance)) return null;
   const reached = (destination: Endpoint | undefined): boolean =>
-    destination !== undefined && reaches(lookup, { ...outside(lookup, source, destination), ...traffic });
-  if (source.kind === 'internet') return reached(to.byPublic) ? 'yes' : 'no';
+    source !== undefined &&
+    destination !== undefined &&
+    reaches(lookup, { ...outside(lookup, source, destination), ...traffic });
+  if (source?.kind === 'internet') return reached(to.byPublic) ? 'yes' : 'no';
   if (reached(to.plain)) return 'yes';
-  return reached(to.byPublic) ? 'public' : 'no';
+  return to.byPublic !== to.plain && reached(to.byPublic) ? 'public' : 'no';
 }

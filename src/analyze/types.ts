@@ -10,14 +10,16 @@
  * |---|---|
  * | `VPC/INSTANCE` | an instance, by its private address; from the internet: by its public one |
  * | `VPC/INSTANCE@public` | an instance by its public address; only as destination |
+ * | `VPC/INSTANCE@ipv6` | an instance by its IPv6 address; only as destination: the source's is then that too |
  * | `internet`, `internet:ADDRESS` | an address outside: one that no rule singles out, or that one |
- * | `host` | the machine vpcctl runs on |
- * | `ADDRESS` | whoever has this IPv4 address as the source sees it; only as destination |
+ * | `internet@ipv6` | an IPv6 address outside that no rule singles out |
+ * | `host` | the machine vpcctl runs on; `host@ipv6`: by its IPv6 address |
+ * | `ADDRESS` | whoever has this address, of either family, as the source sees it; only as destination |
  */
 export interface Query {
   readonly source: string;
   readonly destination: string;
-  /** By name, or its number as a number or in digits. Default: tcp with a port, else icmp (an echo request). */
+  /** By name, or its number as a number or in digits. Default: tcp with a port, else icmp (an echo request). Between IPv6 addresses, icmp is icmpv6. */
   readonly protocol?: string | number;
   /** Of the destination. Needed with tcp and udp, refused with others. */
   readonly port?: number;
@@ -31,9 +33,10 @@ export type Endpoint =
       readonly name: string;
       readonly subnet: string;
       readonly ip: string;
+      readonly ipv6: string | null;
       readonly publicIp: string | null;
       /** Which of its addresses is meant. */
-      readonly by: 'private' | 'public';
+      readonly by: 'private' | 'public' | 'ipv6';
       readonly address: string;
     }
   /** The router of a VPC, by the gateway address of a subnet. */
@@ -138,6 +141,8 @@ export interface MatrixQuery {
   readonly vpcs?: readonly string[];
   readonly protocol?: string | number;
   readonly port?: number;
+  /** By IPv6 addresses: who has none reaches nobody. Default false. */
+  readonly ipv6?: boolean;
 }
 
 /**

@@ -5,7 +5,7 @@ import { type Colors, count, table } from './text.js';
 function endText(end: Endpoint): string {
   switch (end.kind) {
     case 'instance':
-      return `${end.vpc}/${end.name} (${end.address}${end.by === 'public' ? ', public' : ''})`;
+      return `${end.vpc}/${end.name} (${end.address}${end.by === 'private' ? '' : `, ${end.by === 'public' ? 'public' : 'IPv6'}`})`;
     case 'router':
       return `gateway of ${end.vpc}/${end.subnet} (${end.address})`;
     case 'host':

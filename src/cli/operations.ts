@@ -2,13 +2,13 @@
 import { InvalidArgumentError } from 'commander';
 import type { NetworkAclSpec, PolicyFile, SecurityGroupSpec, Transaction } from '../index.js';
 import { directionOf, entryOf } from './commands/acls.js';
-import { publicIpOf } from './commands/instance.js';
 import { addNatGateway, targetOf } from './commands/routing.js';
 import { addSubnet, checkSubnet } from './commands/subnet.js';
 import { transitTargetOf } from './commands/transit.js';
 import { settingsOf } from './commands/vpc.js';
 import { UsageError } from './failure.js';
 import type { Line } from './lines.js';
+import { wishOf } from './wish.js';
 
 /** A verb on a transaction; what it returns stands in the result. */
 export type Step = (tx: Transaction) => object;
@@ -146,7 +146,7 @@ function targetIn<T>(text: string, read: (text: string) => T): T {
 const VERBS: Readonly<Record<string, Verb>> = {
   configure: verb(
     {},
-    { uplink: 'text', publicPool: 'text', poolRouted: 'flag', quotas: 'map' },
+    { uplink: 'text', publicPool: 'text', poolRouted: 'flag', ipv6Pool: 'text', quotas: 'map' },
     ({ quotas, ...given }) => {
       const settings = { ...settingsOf(given), ...(quotas === undefined ? {} : { quotas }) };
       return doing([], (tx) => tx.configure(settings));
@@ -154,12 +154,12 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'create-vpc': verb(
     { name: 'text', cidr: 'text' },
-    { uplink: 'text', publicPool: 'text', poolRouted: 'flag' },
-    ({ name, cidr, ...given }) => {
+    { ipv6: 'text', uplink: 'text', publicPool: 'text', poolRouted: 'flag', ipv6Pool: 'text' },
+    ({ name, cidr, ipv6, ...given }) => {
       const settings = settingsOf(given);
       const step: Step = (tx) => {
         if (settings !== undefined) tx.configure(settings);
-        tx.createVpc({ name, cidr });
+        tx.createVpc({ name, cidr, ...(ipv6 === undefined ? {} : { ipv6Cidr: wishOf(ipv6) }) });
         return {};
       };
       return { vpcs: [name], step };
@@ -170,7 +170,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'add-subnet': verb(
     { vpc: 'text', subnet: 'text' },
-    { cidr: 'text', ip: 'text', gateway: 'text', public: 'flag', instance: 'flag' },
+    { cidr: 'text', ip: 'text', ipv6: 'text', gateway: 'text', public: 'flag', instance: 'flag' },
     ({ public: isPublic, instance = true, ...given }) => {
       const options = {
         ...given,
@@ -186,9 +186,13 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'add-instance': verb(
     { vpc: 'text', subnet: 'text', name: 'text' },
-    { ip: 'text', publicIp: 'text', elasticIp: 'text', securityGroups: 'texts' },
-    ({ publicIp, ...given }) => {
-      const instance = { ...given, ...(publicIp === undefined ? {} : { publicIp: publicIpOf(publicIp) }) };
+    { ip: 'text', ipv6: 'text', publicIp: 'text', elasticIp: 'text', securityGroups: 'texts' },
+    ({ ipv6, publicIp, ...given }) => {
+      const instance = {
+        ...given,
+        ...(ipv6 === undefined ? {} : { ipv6: wishOf(ipv6) }),
+        ...(publicIp === undefined ? {} : { publicIp: wishOf(publicIp) }),
+      };
       return { vpcs: [given.vpc], step: (tx) => tx.addInstance(instance) };
     },
   ),

@@ -43,14 +43,24 @@ export function listText({ vpcs, peerings, transitGateways }: InstallationView, 
   ];
 }
 
-function vpcRows({ name, cidrs, subnets }: VpcView): string[][] {
-  const own = [name, cidrs.join(',')];
+function vpcRows({ name, cidrs, ipv6Cidr, subnets }: VpcView): string[][] {
+  const own = [name, both(cidrs.join(','), ipv6Cidr)];
   if (subnets.length === 0) return [[...own, ...Array<string>(6).fill(NOTHING)]];
   return subnets.flatMap((subnet) => {
-    const where = [...own, subnet.name, subnet.cidr, subnet.kind];
+    const where = [...own, subnet.name, both(subnet.cidr, subnet.ipv6Cidr), subnet.kind];
     if (subnet.instances.length === 0) return [[...where, NOTHING, NOTHING, NOTHING]];
-    return subnet.instances.map((instance) => [...where, instance.name, instance.ip, instance.publicIp ?? NOTHING]);
+    return subnet.instances.map(({ name: instance, ip, ipv6, publicIp }) => [
+      ...where,
+      instance,
+      both(ip, ipv6),
+      publicIp ?? NOTHING,
+    ]);
   });
+}
+
+/** An IPv4 address or block, and the IPv6 one where there is one. */
+function both(v4: string, v6: string | null): string {
+  return v6 === null ? v4 : `${v4},${v6}`;
 }
 
 function peeringText({ vpcs, allowCidrs, routes }: PeeringView): string {
@@ -134,7 +144,7 @@ export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: re
     ({ name, routes }) => name !== 'main' || routes.some(({ automatic }) => !automatic),
   );
   return [
-    `${c.bold(`vpc ${vpc.name}`)}  ${vpc.cidrs.join(', ')}  ${c.dim(`mtu ${vpc.mtu}, router ${vpc.namespace}`)}`,
+    `${c.bold(`vpc ${vpc.name}`)}  ${[...vpc.cidrs, vpc.ipv6Cidr ?? []].flat().join(', ')}  ${c.dim(`mtu ${vpc.mtu}, router ${vpc.namespace}`)}`,
     ...draw([
       ...vpc.subnets.map((subnet) => subnetBranch(vpc.name, subnet, apps, c)),
       ...tables.map(({ name, subnets, routes }) => ({
@@ -194,11 +204,12 @@ function natText(nat: NatGatewayView, c: Colors): string {
 
 function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[], c: Colors): Branch {
   return {
-    text: `subnet ${subnet.name}  ${subnet.cidr}  ${subnet.kind}, gateway ${subnet.gateway}${subnet.networkAcl === null ? '' : `, network acl ${subnet.networkAcl}`}`,
+    text: `subnet ${subnet.name}  ${subnet.cidr}${subnet.ipv6Cidr === null ? '' : `, ${subnet.ipv6Cidr}`}  ${subnet.kind}, gateway ${subnet.gateway}${subnet.networkAcl === null ? '' : `, network acl ${subnet.networkAcl}`}`,
     branches: [
       ...subnet.instances.map((instance) => ({
         text: [
           `instance ${instance.name}  ${instance.ip}`,
+          ...(instance.ipv6 === null ? [] : [instance.ipv6]),
           ...(instance.publicIp === null ? [] : [`public ${instance.publicIp}${elasticOf(instance)}`]),
           ...instance.publish.map(({ hostPort, port, protocol }) => `host port ${hostPort}/${protocol} → ${port}`),
           `groups ${instance.securityGroups.join(', ')}`,

@@ -47,8 +47,9 @@ export function cutsOf(before: Reader, edits: readonly Edit[], refused: boolean)
   return [...cuts].map(([vpc, cut]) => ({ vpc, ...cut }));
 }
 
-function addressesOf({ ip, publicIp }: Instance | NatGateway): string[] {
-  return publicIp === undefined ? [ip] : [ip, publicIp];
+function addressesOf(owner: Instance | NatGateway): string[] {
+  const ipv6 = owner.kind === 'instance' ? owner.ipv6 : undefined;
+  return [owner.ip, owner.publicIp ?? [], ipv6 ?? []].flat();
 }
 
 /** What is recorded: the model, and the rows of each resource. */

@@ -15,6 +15,6 @@ export function poolOf(pool: number): number {
 
 /** For so many instances, and for new VPCs, whose routers have a firewall. */
 export async function keepReady(kernel: Kernel, pool: number): Promise<void> {
-  const routers = { rows: routerRuleset(''), count: Math.ceil(pool / INSTANCES_A_ROUTER) };
+  const routers = { rows: routerRuleset('', false), count: Math.ceil(pool / INSTANCES_A_ROUTER) };
   await kernel.keepReady?.({ namespaces: pool, firewalls: pool === 0 ? [] : [routers] });
 }

@@ -64,6 +64,7 @@ export async function look(kernel: Kernel, { recorded, namespaces, unfiltered }:
   const unread = new Map<string, VpcctlError>();
   const observed = await kernel.observe(namespaces, {
     unfiltered,
+    dual: new Set(recorded.flatMap(({ row }) => (row.kind === 'addr' && row.addr.includes(':') ? [row.ns] : []))),
     onUnreadable: (ns, error) => unread.set(ns, error),
   });
   const rows = settlePeers(

@@ -3,7 +3,9 @@ import { EDGE_NS, natNs, routerNs, transitNs, workloadNs } from '../lower/names.
 import { formatEntry } from '../model/acls.js';
 import { holderOf } from '../model/elastic.js';
 import {
+  blocksOf,
   installationOf,
+  ipv6PoolOf,
   networkAclsOf,
   otherVpc,
   peerBlocks,
@@ -51,6 +53,7 @@ export interface InstanceView {
   readonly name: string;
   readonly subnet: string;
   readonly ip: string;
+  readonly ipv6: string | null;
   readonly publicIp: string | null;
   /** Name of the elastic address that `publicIp` is. */
   readonly elasticIp: string | null;
@@ -65,6 +68,7 @@ export interface InstanceView {
 export interface SubnetView {
   readonly name: string;
   readonly cidr: string;
+  readonly ipv6Cidr: string | null;
   readonly gateway: string;
   readonly kind: 'public' | 'private';
   /** The one that its packets follow. */
@@ -164,6 +168,7 @@ export interface PeeringView {
 export interface VpcView {
   readonly name: string;
   readonly cidrs: readonly string[];
+  readonly ipv6Cidr: string | null;
   readonly mtu: number;
   /** The router's namespace, below /run/netns. */
   readonly namespace: string;
@@ -179,6 +184,8 @@ export interface VpcView {
 export interface InstallationView {
   readonly publicPool: string;
   readonly poolRouted: boolean;
+  /** Where IPv6 blocks of VPCs are taken from. */
+  readonly ipv6Pool: string;
   /** As configured. */
   readonly uplink: string;
   readonly quotas: QuotasSpec;
@@ -195,6 +202,7 @@ export function viewInstance(instance: Instance): InstanceView {
     name: instance.name,
     subnet: instance.subnet,
     ip: instance.ip,
+    ipv6: instance.ipv6 ?? null,
     publicIp: instance.publicIp ?? null,
     elasticIp: instance.elasticIp ?? null,
     publish: (instance.publish ?? []).map(({ protocol, hostPort, port }) => ({
@@ -211,6 +219,7 @@ function viewSubnet(reader: Reader, subnet: Subnet): SubnetView {
   return {
     name: subnet.name,
     cidr: subnet.cidr,
+    ipv6Cidr: subnet.ipv6Cidr ?? null,
     gateway: subnet.gateway,
     kind: subnet.public ? 'public' : 'private',
     routeTable: tableOf(subnet),
@@ -223,7 +232,7 @@ function viewSubnet(reader: Reader, subnet: Subnet): SubnetView {
 
 function viewRouteTable(reader: Reader, vpc: Vpc, table: RouteTable): RouteTableView {
   const automatic = [
-    ...vpc.cidrs.map((destination) => ({ destination, target: 'local' as const })),
+    ...blocksOf(vpc).map((destination) => ({ destination, target: 'local' as const })),
     ...peerBlocks(reader, vpc.name).map(({ destination, peer }) => ({ destination, target: { peering: peer } })),
   ].filter(({ destination }) => !table.routes.some((route) => route.destination === destination));
   return {
@@ -304,6 +313,7 @@ export function viewVpc(reader: Reader, vpc: Vpc): VpcView {
   return {
     name: vpc.name,
     cidrs: vpc.cidrs,
+    ipv6Cidr: vpc.ipv6Cidr ?? null,
     mtu: vpc.mtu,
     namespace: routerNs(vpc.name),
     subnets: subnetsOf(reader, vpc.name).map((subnet) => viewSubnet(reader, subnet)),
@@ -329,6 +339,7 @@ export function viewInstallation(reader: Reader): InstallationView {
   return {
     publicPool: settings.publicPool,
     poolRouted: settings.poolRouted,
+    ipv6Pool: ipv6PoolOf(reader),
     uplink: settings.uplink,
     quotas: settings.quotas ?? {},
     edge: edge === undefined ? null : { namespace: EDGE_NS, uplink: edge.uplink ?? null },

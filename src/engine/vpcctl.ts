@@ -151,7 +151,7 @@ export interface Transaction {
   /** false when there is none. CONFLICT while instances other than its own-named one are in it, unless `force`. */
   deleteSubnet(vpc: string, subnet: string, options?: { force?: boolean }): boolean;
   /** Returns the addresses it got. */
-  addInstance(args: verbs.AddInstance): { ip: string; publicIp: string | null };
+  addInstance(args: verbs.AddInstance): { ip: string; ipv6: string | null; publicIp: string | null };
   deleteInstance(vpc: string, instance: string): boolean;
   /** Creates a group or replaces its rules. */
   putSecurityGroup(vpc: string, name: string, spec: SecurityGroupSpec): void;
@@ -219,8 +219,8 @@ function transactionOn(draft: Draft): Transaction {
     addSubnet: (args) => void verbs.addSubnet(draft, args),
     deleteSubnet: (vpc, subnet, options) => verbs.deleteSubnet(draft, vpc, subnet, options?.force),
     addInstance: (args) => {
-      const { ip, publicIp } = verbs.addInstance(draft, args);
-      return { ip, publicIp: publicIp ?? null };
+      const { ip, ipv6, publicIp } = verbs.addInstance(draft, args);
+      return { ip, ipv6: ipv6 ?? null, publicIp: publicIp ?? null };
     },
     deleteInstance: (vpc, instance) => verbs.deleteInstance(draft, vpc, instance),
     putSecurityGroup: (vpc, name, spec) => {

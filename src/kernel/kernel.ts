@@ -71,6 +71,8 @@ export interface ObserveOptions {
    * neighbours, and routes of the main table; no nftables, rules and sysctls.
    */
   readonly unfiltered?: readonly string[];
+  /** Those of `unfiltered` whose IPv6 is read too. */
+  readonly dual?: ReadonlySet<string>;
   /** A namespace of these that cannot be read has no rows, and is told of here; without it, that is an error. */
   readonly onUnreadable?: (ns: string, error: VpcctlError) => void;
 }

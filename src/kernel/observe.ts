@@ -32,6 +32,7 @@ export interface NamespaceDump {
 /** Every sysctl that lowering may set in a namespace of ours. */
 export const SYSCTL_KEYS: readonly string[] = [
   'net/ipv4/ip_forward',
+  'net/ipv6/conf/all/forwarding',
   'net/ipv4/conf/all/send_redirects',
   'net/ipv4/conf/all/rp_filter',
   'net/ipv4/conf/all/arp_ignore',
@@ -40,6 +41,12 @@ export const SYSCTL_KEYS: readonly string[] = [
   'net/netfilter/nf_conntrack_udp_timeout',
   'net/netfilter/nf_conntrack_udp_timeout_stream',
 ];
+
+/** IP6_RT_PRIO_USER: of a route that was given none. */
+const METRIC6 = 1024;
+
+/** RT_SCOPE_LINK */
+const LINK_SCOPE = 253;
 
 /** RTPROT_KERNEL: routes that follow from addresses, rules of every new namespace. */
 const BY_KERNEL = 2;
@@ -131,23 +138,33 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
   if (!host) rows.push(...dump.links.flatMap((link) => altNameRows(ns, link)));
   for (const addr of dump.addrs) {
     const link = names.get(addr.index);
-    if (addr.family !== 4 || link === undefined) continue;
-    // 127.0.0.1 comes with the loopback.
-    const added = !host && addr.index === loopback && !addr.addr.startsWith('127.');
+    // Those of a link itself the kernel makes; we make none.
+    if (link === undefined || addr.scope === LINK_SCOPE) continue;
+    // 127.0.0.1 and ::1 come with the loopback.
+    const added = !host && addr.index === loopback && !/^(?:127\.|::1\/)/.test(addr.addr);
     if (added || ownIndices.has(addr.index)) rows.push({ kind: 'addr', ns, link, addr: addr.addr });
   }
   for (const route of dump.routes) {
     // On the host a protocol number proves nothing: others may use it too.
     if (host && (route.index === undefined || !ownIndices.has(route.index))) continue;
-    if (route.protocol !== BY_KERNEL && route.family === 4) rows.push(routeRow(ns, route, names));
+    if (route.protocol !== BY_KERNEL) rows.push(routeRow(ns, route, names));
   }
   for (const { family, priority, from, iif, table, protocol } of dump.rules) {
-    if (host || family !== 4 || protocol === BY_KERNEL) continue;
-    rows.push({ kind: 'rule', ns, priority, from, ...(iif === undefined ? {} : { iif }), table, ...madeBy(protocol) });
+    if (host || protocol === BY_KERNEL) continue;
+    rows.push({
+      kind: 'rule',
+      ns,
+      priority,
+      from,
+      ...(family === 6 && from === 'all' ? { family } : {}),
+      ...(iif === undefined ? {} : { iif }),
+      table,
+      ...madeBy(protocol),
+    });
   }
   for (const neigh of dump.neighs) {
     const link = names.get(neigh.index);
-    if (neigh.state !== 'permanent' || neigh.family !== 4 || link === undefined || neigh.mac === undefined) continue;
+    if (neigh.state !== 'permanent' || link === undefined || neigh.mac === undefined) continue;
     if (ownIndices.has(neigh.index)) rows.push({ kind: 'neigh', ns, link, ip: neigh.ip, mac: neigh.mac });
   }
   for (const [key, value] of dump.sysctls) rows.push({ kind: 'sysctl', ns, key, value });
@@ -207,13 +224,13 @@ function routeRow(ns: string, route: RouteInfo, names: ReadonlyMap<number, strin
     kind: 'route',
     ns,
     table: route.table,
-    dst: route.dst,
+    dst: route.family === 6 && route.dst === 'default' ? '::/0' : route.dst,
     type,
     ...(route.via === undefined ? {} : { via: route.via }),
     ...(link === undefined || type !== 'unicast' ? {} : { link }),
     ...(route.src === undefined ? {} : { src: route.src }),
     ...(route.onlink ? { onlink: true } : {}),
-    ...(route.metric === 0 ? {} : { metric: route.metric }),
+    ...(route.metric === (route.family === 4 ? 0 : METRIC6) ? {} : { metric: route.metric }),
     ...madeBy(route.protocol),
   };
 }

@@ -4,13 +4,13 @@
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
 import { VpcctlError } from '../errors.js';
 import { launcherPath, proberPath } from './native.js';
 
 export type ProbeProtocol = 'tcp' | 'udp' | 'icmp';
 
-/** Where a packet is sent to, or awaited. Port 0 with icmp, which means echo requests. */
+/** Where a packet is sent to, or awaited, in both families. Port 0 with icmp, which means echo requests; of IPv6 it is ICMPv6. */
 export interface Ear {
   readonly protocol: ProbeProtocol;
   readonly port: number;
@@ -68,7 +68,7 @@ export type Reply =
 
 /** The same in native/probe.c. */
 export const IN_FLIGHT = 512;
-const LONGEST_LINE = 128;
+const LONGEST_LINE = 192;
 const LAST_NUMBER = 2 ** 32;
 const STOP_MS = 2_000;
 
@@ -115,7 +115,7 @@ function arrivalOf(words: readonly string[]): Reply | undefined {
   const protocol = PROTOCOLS.find((one) => one === name);
   const [sourcePort, port] = others.map((text) => numberOf(text, 65_535));
   const token = others[2] ?? '';
-  if (words.length !== 5 || protocol === undefined || !isIPv4(source)) return undefined;
+  if (words.length !== 5 || protocol === undefined || isIP(source) === 0) return undefined;
   if (sourcePort === undefined || port === undefined || !(protocol === 'tcp' ? token === '-' : TOKEN.test(token))) {
     return undefined;
   }
@@ -134,7 +134,13 @@ function resultOf(words: readonly string[]): Reply | undefined {
   const common = { verdict, rttMs: micros / 1000, sourcePort, token };
   if (address !== '-') {
     const port = numberOf(at, 65_535);
-    if (words.length !== 8 || verdict !== 'answered' || !isIPv4(address) || port === undefined || !TOKEN.test(last)) {
+    if (
+      words.length !== 8 ||
+      verdict !== 'answered' ||
+      isIP(address) === 0 ||
+      port === undefined ||
+      !TOKEN.test(last)
+    ) {
       return undefined;
     }
     return { type: 'result', number, outcome: { ...common, answer: { by: last, address, port } } };

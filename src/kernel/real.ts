@@ -285,7 +285,7 @@ export class RealKernel implements Kernel {
 
   async observe(
     namespaces: readonly string[],
-    { unfiltered = [], onUnreadable = raise }: ObserveOptions = {},
+    { unfiltered = [], dual = new Set(), onUnreadable = raise }: ObserveOptions = {},
   ): Promise<KernelObject[]> {
     const present = await this.pinned(namespaces);
     const there = namespaces.filter((ns) => ns === '' || present.includes(ns));
@@ -294,6 +294,7 @@ export class RealKernel implements Kernel {
     const workloads = await readWorkloads(
       this.#native,
       there.filter((ns) => theirs.has(ns)),
+      dual,
     );
     const read = workloads.flatMap((one) => {
       if (!('error' in one)) return [one];

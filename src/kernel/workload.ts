@@ -4,6 +4,7 @@
  */
 import { VpcctlError } from '../errors.js';
 import { decodeAddrs, dumpAddrs } from '../netlink/addr.js';
+import type { Family } from '../netlink/address.js';
 import { decodeLinks, dumpLinks } from '../netlink/link.js';
 import { decodeNeighs, dumpNeighs } from '../netlink/neigh.js';
 import { decodeRoutes, dumpRoutes } from '../netlink/route.js';
@@ -18,7 +19,13 @@ const MOST_LINKS = 4;
 /** What came of reading one workload. */
 export type Workload = NamespaceDump | { readonly ns: string; readonly error: VpcctlError };
 
-export async function readWorkloads(native: Native, namespaces: readonly string[]): Promise<Workload[]> {
+/** `dual`: those whose IPv6 is looked at too. */
+export async function readWorkloads(
+  native: Native,
+  namespaces: readonly string[],
+  dual: ReadonlySet<string>,
+): Promise<Workload[]> {
+  const familiesOf = (ns: string): readonly Family[] => (dual.has(ns) ? [4, 6] : [4]);
   const dump = (ns: string, data: Uint8Array): DumpOp => ({ op: 'dump', netns: netnsPath(ns), data, partial: true });
   const listed = await native.run(
     namespaces.map((ns) => dump(ns, dumpLinks())),
@@ -35,10 +42,10 @@ export async function readWorkloads(native: Native, namespaces: readonly string[
   const ops = asked.flatMap(({ ns, near, failed }) =>
     failed !== 0
       ? []
-      : [
-          dump(ns, dumpRoutes(MAIN_TABLE)),
-          ...near.flatMap(({ index }) => [dump(ns, dumpAddrs(index)), dump(ns, dumpNeighs(index))]),
-        ],
+      : familiesOf(ns).flatMap((family) => [
+          dump(ns, dumpRoutes(MAIN_TABLE, family)),
+          ...near.flatMap(({ index }) => [dump(ns, dumpAddrs(index, family)), dump(ns, dumpNeighs(index, family))]),
+        ]),
   );
   const results = (await native.run(ops, true)).values();
   return asked.map(({ ns, links, near, failed }): Workload => {
@@ -49,13 +56,16 @@ export async function readWorkloads(native: Native, namespaces: readonly string[
       if (data === undefined && !isGone(native, errno)) refused ||= errno;
       return data ?? new Uint8Array();
     };
-    const routes = decodeRoutes(take());
-    const inside = near.map(() => ({ addrs: decodeAddrs(take()), neighs: decodeNeighs(take()) }));
+    const read = familiesOf(ns).map(() => ({
+      routes: decodeRoutes(take()),
+      inside: near.map(() => ({ addrs: decodeAddrs(take()), neighs: decodeNeighs(take()) })),
+    }));
+    const inside = read.flatMap((one) => one.inside);
     if (refused !== 0) return { ns, error: unreadable(native, ns, refused) };
     return {
       ns,
       links,
-      routes,
+      routes: read.flatMap(({ routes }) => routes),
       addrs: inside.flatMap(({ addrs }) => addrs),
       neighs: inside.flatMap(({ neighs }) => neighs),
       rules: [],

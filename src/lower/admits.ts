@@ -2,9 +2,9 @@
  * What the firewall of a router (firewall.ts) says of a connection, answered from the rows it was filled with. For connections that are tracked
  * already and that the kernel lets pass without asking again. Network ACLs have no part in it: they judge every packet, of tracked connections too.
  */
-import { firstAddress, type Ipv4, networkOf, toNumber } from '../net/cidr.js';
+import { type AnyCidr, type Family, firstAddress, type Ip, isIp6, networkOf, numberOf, rangeOf } from '../net/cidr.js';
 import type { KernelObject, NftElementRow, NftValue } from '../objects/kernel-object.js';
-import { GATE_SETS, type Gate, type GateSet, SETS } from './firewall.js';
+import { BLOCK_SETS, type Gate, type GateSet, gateSet, gateShapes, SETS } from './firewall.js';
 import { TRANSIT } from './names.js';
 
 /** A connection at a router. Where addresses are translated, both the translated and the private one are told. */
@@ -34,7 +34,8 @@ export class Admission {
       if (row.kind !== 'nft-element') continue;
       const first = String(row.key[0]);
       if (row.set === SETS.through) this.#passesOn = true;
-      if (row.set === SETS.peerFlow && !this.#peerLinks.includes(first)) this.#peerLinks.push(first);
+      if ((row.set === SETS.peerFlow || row.set === SETS.peerFlow6) && !this.#peerLinks.includes(first))
+        this.#peerLinks.push(first);
       const key = `${row.set} ${first}`;
       const known = this.#elements.get(key);
       if (known === undefined) this.#elements.set(key, [row]);
@@ -55,7 +56,7 @@ export class Admission {
   }
 
   #profile(address: string): number | undefined {
-    const mark = this.#data(SETS.profile, address);
+    const mark = this.#data(isIp6(address as Ip) ? SETS.profile6 : SETS.profile, address);
     return mark === undefined ? undefined : Number(mark);
   }
 
@@ -64,24 +65,23 @@ export class Admission {
   }
 
   #passes(gate: Gate, own: number, other: number, address: string, { protocol, port, icmp }: Connection): boolean {
-    const block = (length: number) => [firstAddress(networkOf(address as Ipv4, length)), protocol, port];
-    const asked: Readonly<Record<GateSet, readonly (string | number | undefined)[]>> = {
+    const family: Family = isIp6(address as Ip) ? 6 : 4;
+    const block = (length: number) => [firstAddress(networkOf(address as Ip, length) as never), protocol, port];
+    const asked: Readonly<Partial<Record<GateSet, readonly (string | number | undefined)[]>>> = {
       all: [],
       proto: [protocol],
       port: [protocol, port],
       group: [other],
       group_proto: [other, protocol],
-      net32_port: block(32),
-      net24_port: block(24),
-      net16_port: block(16),
-      net8_port: block(8),
+      ...Object.fromEntries(BLOCK_SETS[family].map(({ set, length }) => [set, block(length)])),
       group_port: [other, protocol, port],
       group_icmp: [other, icmp?.type, icmp?.code],
       net: [address, protocol],
       net_port: [address, protocol, port],
       net_icmp: [address, icmp?.type, icmp?.code],
     };
-    return Object.keys(GATE_SETS).some((set) => this.#holds(`${gate}_${set}`, [own, ...asked[set as GateSet]]));
+    const sets = Object.keys(gateShapes(family)) as GateSet[];
+    return sets.some((set) => this.#holds(gateSet(gate, family, set), [own, ...(asked[set] ?? [])]));
   }
 
   #holds(set: string, asked: readonly (string | number | undefined)[]): boolean {
@@ -92,7 +92,8 @@ export class Admission {
 
   /** Whether the peering of some link admits an own address and a peer's. */
   #isPeered(own: string, theirs: string): boolean {
-    return this.#peerLinks.some((link) => this.#holds(SETS.peerFlow, [link, own, theirs]));
+    const flow = isIp6(own as Ip) ? SETS.peerFlow6 : SETS.peerFlow;
+    return this.#peerLinks.some((link) => this.#holds(flow, [link, own, theirs]));
   }
 
   #entersFrom({ source, destination, answersFrom }: Connection): boolean {
@@ -112,14 +113,13 @@ export class Admission {
 function covers(part: NftValue, asked: string | number | undefined): boolean {
   if (asked === undefined) return false;
   if (typeof part === 'number' || part === String(asked)) return String(part) === String(asked);
-  const value = typeof asked === 'number' ? asked : toNumber(asked as Ipv4);
-  const [base, length] = part.split('/');
-  if (length !== undefined) {
-    const first = toNumber(base as Ipv4);
-    return value >= first && value < first + 2 ** (32 - Number(length));
+  const value = typeof asked === 'number' ? asked : numberOf(asked as Ip);
+  if (part.includes('/')) {
+    const { first, last } = rangeOf(part as AnyCidr);
+    return value >= first && value <= last;
   }
   const [from, to] = part.split('-');
   if (from === undefined || to === undefined) return false;
-  const bound = (text: string): number => (text.includes('.') ? toNumber(text as Ipv4) : Number(text));
+  const bound = (text: string): number | bigint => (/[.:]/.test(text) ? numberOf(text as Ip) : Number(text));
   return value >= bound(from) && value <= bound(to);
 }

@@ -1,30 +1,34 @@
 /**
- * Sets of packets as disjoint boxes. A box is a range of remote addresses × protocols × ports; nft refuses overlapping elements in one interval
+ * Sets of packets of one family as disjoint boxes. A box is a range of remote addresses × protocols × ports; nft refuses overlapping elements in one interval
  * set, and ordered allow and deny rules become accept-only boxes by subtraction. Of ICMP, type × 256 + code is in the place of the port.
  */
-import { fromNumber, rangeToCidrs } from '../net/cidr.js';
+import { addressOf, type Family, rangeToCidrs, stepped } from '../net/cidr.js';
 import type { IcmpMessages } from '../net/ports.js';
 import type { NftValue } from '../objects/kernel-object.js';
 import { blockValue } from './names.js';
 
-export interface Range {
-  readonly from: number;
-  readonly to: number;
+export interface Range<N extends number | bigint = number> {
+  readonly from: N;
+  readonly to: N;
 }
 
+/** Of IPv6, addresses are bigints. */
 export interface Box {
-  readonly address: Range;
+  readonly address: Range<number | bigint>;
   readonly protocol: Range;
   readonly port: Range;
 }
 
-export const ALL_ADDRESSES: Range = { from: 0, to: 2 ** 32 - 1 };
+export const ALL_ADDRESSES: Readonly<Record<Family, Range<number | bigint>>> = {
+  4: { from: 0, to: 2 ** 32 - 1 },
+  6: { from: 0n, to: 2n ** 128n - 1n },
+};
 export const ALL_PROTOCOLS: Range = { from: 0, to: 255 };
 export const ALL_PORTS: Range = { from: 0, to: 65535 };
 
 const AXES = ['address', 'protocol', 'port'] as const;
 
-function disjoint(a: Range, b: Range): boolean {
+function disjoint(a: Range<number | bigint>, b: Range<number | bigint>): boolean {
   return a.to < b.from || b.to < a.from;
 }
 
@@ -36,9 +40,9 @@ export function without(box: Box, hole: Box): Box[] {
   for (const axis of AXES) {
     const { from, to } = core[axis];
     const cut = hole[axis];
-    if (from < cut.from) rest.push({ ...core, [axis]: { from, to: cut.from - 1 } });
-    if (cut.to < to) rest.push({ ...core, [axis]: { from: cut.to + 1, to } });
-    core = { ...core, [axis]: { from: Math.max(from, cut.from), to: Math.min(to, cut.to) } };
+    if (from < cut.from) rest.push({ ...core, [axis]: { from, to: stepped(cut.from, -1) } });
+    if (cut.to < to) rest.push({ ...core, [axis]: { from: stepped(cut.to, 1), to } });
+    core = { ...core, [axis]: { from: from > cut.from ? from : cut.from, to: to < cut.to ? to : cut.to } };
   }
   return rest;
 }
@@ -61,7 +65,7 @@ export function firstMatch(rules: readonly { readonly allow: boolean; readonly b
   return allowed;
 }
 
-export function isAll(range: Range, all: Range): boolean {
+export function isAll(range: Range<number | bigint>, all: Range<number | bigint>): boolean {
   return range.from === all.from && range.to === all.to;
 }
 
@@ -92,8 +96,8 @@ export function rangeValue({ from, to }: Range): NftValue {
 }
 
 /** An address, a block where the range is one, else the range. */
-export function addressValue({ from, to }: Range): NftValue {
+export function addressValue({ from, to }: Range<number | bigint>): NftValue {
   const [cidr, more] = rangeToCidrs(from, to);
   if (cidr !== undefined && more === undefined) return blockValue(cidr);
-  return `${fromNumber(from)}-${fromNumber(to)}`;
+  return `${addressOf(from)}-${addressOf(to)}`;
 }

@@ -7,7 +7,7 @@
  * A packet between workloads passes two gates, in the sender's and the receiver's router: `egress` of the sender, which only returns or drops, then
  * `ingress` of the receiver, which alone accepts. Marks: ct mark is the sender's profile, meta mark the receiver's.
  */
-import { fromNumber } from '../net/cidr.js';
+import { addressOf, type Family } from '../net/cidr.js';
 import type { NftChainRow, NftFamily, NftRow, NftSetRow } from '../objects/kernel-object.js';
 import { NFT_TABLE } from '../objects/kernel-object.js';
 import { EDGE_HOST_LINK, HOST_LINK, PEER_LINKS, PORTS, ROUTER_LINKS, TRANSIT, TRANSIT_LINKS, UPLINK } from './names.js';
@@ -17,8 +17,10 @@ type Expr = Readonly<Record<string, unknown>>;
 const meta = (key: string): Expr => ({ meta: { key } });
 const ct = (key: string): Expr => ({ ct: { key } });
 const ip = (field: 'saddr' | 'daddr'): Expr => ({ payload: { protocol: 'ip', field } });
+const ip6 = (field: 'saddr' | 'daddr'): Expr => ({ payload: { protocol: 'ip6', field } });
 const dport: Expr = { payload: { protocol: 'th', field: 'dport' } };
 const icmp = (field: 'type' | 'code'): Expr => ({ payload: { protocol: 'icmp', field } });
+const icmp6 = (field: 'type' | 'code'): Expr => ({ payload: { protocol: 'icmpv6', field } });
 const concat = (...parts: readonly Expr[]): Expr => ({ concat: parts });
 
 const match = (op: '==' | '!=' | 'in', left: Expr, right: unknown): Expr => ({ match: { op, left, right } });
@@ -41,8 +43,12 @@ const RELATED = 4;
 const NEW = 8;
 const DNAT = 32;
 const ECHO_REQUEST = 8;
-/** NFPROTO_IPV4. */
+/** ICMPV6_ECHO_REQUEST. */
+const ECHO_REQUEST6 = 128;
+/** NFPROTO_IPV4 and NFPROTO_IPV6. */
 export const IPV4 = 2;
+export const IPV6 = 10;
+const isIp6 = eq(meta('nfproto'), IPV6);
 
 const established = match('in', ct('state'), [ESTABLISHED, RELATED]);
 const notNew = match('!=', ct('state'), NEW);
@@ -80,6 +86,7 @@ const nat = (hook: string, prio: number) => ({ type: 'nat', hook, prio, policy: 
 export type Gate = 'in' | 'out';
 
 const BLOCK_PORT = ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'] as const;
+const BLOCK_PORT6 = ['mark', 'ipv6_addr', 'inet_proto', 'inet_service'] as const;
 
 /**
  * The sets of one gate. Key: the own profile's mark, then what is asked of the other side. `net`, `net_port` and `net_icmp` hold boxes (intervals), and a new
@@ -102,46 +109,83 @@ export const GATE_SETS = {
   net_icmp: { type: ['mark', 'ipv4_addr', 'icmp_type', 'icmp_code'], interval: true },
 } as const satisfies Readonly<Record<string, { type: readonly string[]; interval?: boolean }>>;
 
-export type GateSet = keyof typeof GATE_SETS;
+/** The same for packets of IPv6, in routers of VPCs that have it. The block lengths are those that the cloud hands out. */
+export const GATE_SETS6 = {
+  all: { type: ['mark'] },
+  proto: { type: ['mark', 'inet_proto'] },
+  port: { type: ['mark', 'inet_proto', 'inet_service'] },
+  group: { type: ['mark', 'mark'] },
+  group_proto: { type: ['mark', 'mark', 'inet_proto'] },
+  net128_port: { type: BLOCK_PORT6 },
+  net64_port: { type: BLOCK_PORT6 },
+  net56_port: { type: BLOCK_PORT6 },
+  group_port: { type: ['mark', 'mark', 'inet_proto', 'inet_service'], interval: true },
+  group_icmp: { type: ['mark', 'mark', 'icmpv6_type', 'icmpv6_code'], interval: true },
+  net: { type: ['mark', 'ipv6_addr', 'inet_proto'], interval: true },
+  net_port: { type: ['mark', 'ipv6_addr', 'inet_proto', 'inet_service'], interval: true },
+  net_icmp: { type: ['mark', 'ipv6_addr', 'icmpv6_type', 'icmpv6_code'], interval: true },
+} as const satisfies Readonly<Record<string, { type: readonly string[]; interval?: boolean }>>;
+
+export type GateSet = keyof typeof GATE_SETS | keyof typeof GATE_SETS6;
+
+type Shapes = Readonly<Record<string, { readonly type: readonly string[]; readonly interval?: boolean }>>;
+
+export const gateShapes = (family: Family): Shapes => (family === 4 ? GATE_SETS : GATE_SETS6);
+
+/** The name of a gate's set: `in_port`, `out6_net`. */
+export const gateSet = (gate: Gate, family: Family, set: GateSet): string => `${gate}${family === 6 ? '6' : ''}_${set}`;
 
 /** Sets of blocks of one length, of which they hold the first address: the packet's is cut to that length before it is looked up. */
-export const BLOCK_SETS = [
-  { set: 'net32_port', length: 32 },
-  { set: 'net24_port', length: 24 },
-  { set: 'net16_port', length: 16 },
-  { set: 'net8_port', length: 8 },
-] as const satisfies readonly { set: GateSet; length: number }[];
+export const BLOCK_SETS: Readonly<Record<Family, readonly { readonly set: GateSet; readonly length: number }[]>> = {
+  4: [
+    { set: 'net32_port', length: 32 },
+    { set: 'net24_port', length: 24 },
+    { set: 'net16_port', length: 16 },
+    { set: 'net8_port', length: 8 },
+  ],
+  6: [
+    { set: 'net128_port', length: 128 },
+    { set: 'net64_port', length: 64 },
+    { set: 'net56_port', length: 56 },
+  ],
+};
 
 /** As `nft -n` lists a mask; of a whole address it lists none. */
-function cut(address: Expr, length: number): Expr {
-  const mask = fromNumber(2 ** 32 - 2 ** (32 - length));
-  return length === 32 ? address : { '&': [address, mask] };
+function cut(address: Expr, length: number, family: Family): Expr {
+  if (length === (family === 4 ? 32 : 128)) return address;
+  const mask =
+    family === 4 ? addressOf(2 ** 32 - 2 ** (32 - length)) : addressOf(2n ** 128n - 2n ** BigInt(128 - length));
+  return { '&': [address, mask] };
 }
 
-function gateSets(gate: Gate): Omit<NftSetRow, 'kind' | 'ns' | 'family' | 'table'>[] {
-  return Object.entries(GATE_SETS).map(([name, shape]) => ({ set: `${gate}_${name}`, ...shape }));
+function gateSets(gate: Gate, family: Family): Omit<NftSetRow, 'kind' | 'ns' | 'family' | 'table'>[] {
+  return Object.entries(gateShapes(family)).map(([name, shape]) => ({
+    set: gateSet(gate, family, name as GateSet),
+    ...shape,
+  }));
 }
 
-function gateRules(gate: Gate, own: Expr, other: Expr, address: Expr, verdict: Expr): Expr[][] {
+function gateRules(gate: Gate, family: Family, own: Expr, other: Expr, address: Expr, verdict: Expr): Expr[][] {
   const proto = meta('l4proto');
-  const block = (length: number) => concat(own, cut(address, length), proto, dport);
-  const keys: Readonly<Record<GateSet, Expr>> = {
+  const message = family === 4 ? icmp : icmp6;
+  const blocks = BLOCK_SETS[family].map(({ set, length }) => {
+    return [set, concat(own, cut(address, length, family), proto, dport)] as const;
+  });
+  const keys: Readonly<Partial<Record<GateSet, Expr>>> = {
     all: own,
     proto: concat(own, proto),
     port: concat(own, proto, dport),
     group: concat(own, other),
     group_proto: concat(own, other, proto),
-    net32_port: block(32),
-    net24_port: block(24),
-    net16_port: block(16),
-    net8_port: block(8),
+    ...Object.fromEntries(blocks),
     group_port: concat(own, other, proto, dport),
-    group_icmp: concat(own, other, icmp('type'), icmp('code')),
+    group_icmp: concat(own, other, message('type'), message('code')),
     net: concat(own, address, proto),
     net_port: concat(own, address, proto, dport),
-    net_icmp: concat(own, address, icmp('type'), icmp('code')),
+    net_icmp: concat(own, address, message('type'), message('code')),
   };
-  return [...Object.entries(keys).map(([set, key]) => [eq(key, `@${gate}_${set}`), verdict]), [counter, drop]];
+  const sets = Object.keys(gateShapes(family)) as GateSet[];
+  return [...sets.map((set) => [eq(keys[set] ?? own, `@${gateSet(gate, family, set)}`), verdict]), [counter, drop]];
 }
 
 /**
@@ -159,6 +203,24 @@ export const ACL_SETS = {
 
 export type AclSet = keyof typeof ACL_SETS;
 
+/** The same for packets of IPv6: a rule is for one family. */
+const ACL_SETS6 = {
+  all: { type: ['mark'] },
+  proto: { type: ['mark', 'inet_proto'] },
+  port: { type: ['mark', 'inet_proto', 'inet_service'] },
+  net: { type: ['mark', 'ipv6_addr', 'inet_proto'], interval: true },
+  net_port: { type: ['mark', 'ipv6_addr', 'inet_proto', 'inet_service'], interval: true },
+  icmp: { type: ['mark', 'ipv6_addr', 'icmpv6_type', 'icmpv6_code'], interval: true },
+} as const satisfies Readonly<Record<AclSet, { type: readonly string[]; interval?: boolean }>>;
+
+/** The name of a set of network ACLs: `acl_port`, `acl6_net`. */
+export const aclSet = (family: Family, set: AclSet): string => `${family === 4 ? 'acl' : 'acl6'}_${set}`;
+
+function aclSets(family: Family): Omit<NftSetRow, 'kind' | 'ns' | 'family' | 'table'>[] {
+  const shapes = family === 4 ? ACL_SETS : ACL_SETS6;
+  return Object.entries(shapes).map(([name, shape]) => ({ set: aclSet(family, name as AclSet), ...shape }));
+}
+
 /** The mark of one of the two lists of a network ACL. */
 export const aclMark = (number: number, direction: 'ingress' | 'egress'): number =>
   number * 2 + (direction === 'ingress' ? 1 : 0);
@@ -167,7 +229,8 @@ export const aclMark = (number: number, direction: 'ingress' | 'egress'): number
  * One border. The mark is the number of the subnet that `port` is in when it begins: what stays in that subnet passes; else it becomes the mark of
  * the subnet's list in this direction, and the packet is looked up. What passes has mark 0 again.
  */
-function aclRules(otherPort: 'iifname' | 'oifname', list: string, address: Expr): Expr[][] {
+function aclRules(family: Family, otherPort: 'iifname' | 'oifname', list: string, address: Expr): Expr[][] {
+  const message = family === 4 ? icmp : icmp6;
   const own = meta('mark');
   const proto = meta('l4proto');
   const pass = [{ mangle: { key: own, value: 0 } }, back];
@@ -177,12 +240,12 @@ function aclRules(otherPort: 'iifname' | 'oifname', list: string, address: Expr)
     port: concat(own, proto, dport),
     net: concat(own, address, proto),
     net_port: concat(own, address, proto, dport),
-    icmp: concat(own, address, icmp('type'), icmp('code')),
+    icmp: concat(own, address, message('type'), message('code')),
   };
   return [
     [eq(concat(meta(otherPort), own), `@${SETS.aclInside}`), ...pass],
     [setFromMap(own, own, list)],
-    ...Object.entries(keys).map(([set, key]) => [eq(key, `@acl_${set}`), ...pass]),
+    ...Object.entries(keys).map(([set, key]) => [eq(key, `@${aclSet(family, set as AclSet)}`), ...pass]),
     [counter, drop],
   ];
 }
@@ -191,6 +254,8 @@ function aclRules(otherPort: 'iifname' | 'oifname', list: string, address: Expr)
 export const SETS = {
   /** address → mark of its profile */
   profile: 'profile',
+  /** the same of IPv6 */
+  profile6: 'profile6',
   /** addresses that have a public one */
   public: 'public',
   /** public → private and private → public address */
@@ -198,7 +263,7 @@ export const SETS = {
   publicOut: 'public_out',
   /** ports of what passes on packets that are not for it: NAT gateways */
   through: 'through',
-  /** {@link IPV4}, where any subnet has a network ACL: one cheap look-up, where none has */
+  /** {@link IPV4}, and {@link IPV6} where the VPC has that, where any subnet has a network ACL: one cheap look-up, where none has */
   aclOn: 'acl_on',
   /** of ports in subnets that have a network ACL: port → number of its subnet, and port . that number */
   aclPort: 'acl_port_subnet',
@@ -208,6 +273,7 @@ export const SETS = {
   aclEgress: 'acl_egress',
   /** peer link . own block . peer's block */
   peerFlow: 'peer_flow',
+  peerFlow6: 'peer_flow6',
   /** host and edge: the pool; host: the uplink, and the pool again where it is masqueraded */
   pool: 'pool',
   uplink: 'uplink',
@@ -217,7 +283,8 @@ export const SETS = {
   publishedPort: 'published_port',
 } as const;
 
-export function routerRuleset(ns: string): NftRow[] {
+/** `ipv6`: the VPC has IPv6. Without it, a router knows no way for a packet of that and has no set for it. */
+export function routerRuleset(ns: string, ipv6: boolean): NftRow[] {
   const sender = ct('mark');
   const receiver = meta('mark');
   return table({
@@ -235,15 +302,18 @@ export function routerRuleset(ns: string): NftRow[] {
       { set: SETS.aclInside, type: ['ifname', 'mark'] },
       { set: SETS.aclIngress, type: ['mark'], data: 'mark' },
       { set: SETS.aclEgress, type: ['mark'], data: 'mark' },
-      ...Object.entries(ACL_SETS).map(([name, shape]) => ({ set: `acl_${name}`, ...shape })),
-      ...gateSets('out'),
-      ...gateSets('in'),
+      ...aclSets(4),
+      ...gateSets('out', 4),
+      ...gateSets('in', 4),
+      ...(ipv6 ? ROUTER_SETS6 : []),
     ],
     chains: {
+      ...(ipv6 ? ROUTER_CHAINS6 : {}),
       input: {
         base: filter('input', 'drop'),
         rules: [
           [from(PORTS), eq(icmp('type'), ECHO_REQUEST), accept],
+          ...(ipv6 ? [[from(PORTS), eq(icmp6('type'), ECHO_REQUEST6), accept]] : []),
           [counter, drop],
         ],
       },
@@ -253,6 +323,7 @@ export function routerRuleset(ns: string): NftRow[] {
           [eq(meta('nfproto'), `@${SETS.aclOn}`), jump('borders')],
           [established, accept],
           [notNew, counter, drop],
+          ...(ipv6 ? [[isIp6, goto('forward6')]] : []),
           [from(PORTS), setFromMap(ct('mark'), ip('saddr'), SETS.profile)],
           [to(PORTS), setFromMap(meta('mark'), ip('daddr'), SETS.profile)],
           [from(UPLINK), jump('from_uplink')],
@@ -300,14 +371,15 @@ export function routerRuleset(ns: string): NftRow[] {
       },
       borders: {
         rules: [
+          ...(ipv6 ? [[isIp6, goto('borders6')]] : []),
           [setFromMap(receiver, meta('iifname'), SETS.aclPort), jump('acl_leave')],
           [setFromMap(receiver, meta('oifname'), SETS.aclPort), jump('acl_enter')],
         ],
       },
-      acl_leave: { rules: aclRules('oifname', SETS.aclEgress, ip('daddr')) },
-      acl_enter: { rules: aclRules('iifname', SETS.aclIngress, ip('saddr')) },
-      egress: { rules: gateRules('out', sender, receiver, ip('daddr'), back) },
-      ingress: { rules: gateRules('in', receiver, sender, ip('saddr'), accept) },
+      acl_leave: { rules: aclRules(4, 'oifname', SETS.aclEgress, ip('daddr')) },
+      acl_enter: { rules: aclRules(4, 'iifname', SETS.aclIngress, ip('saddr')) },
+      egress: { rules: gateRules('out', 4, sender, receiver, ip('daddr'), back) },
+      ingress: { rules: gateRules('in', 4, receiver, sender, ip('saddr'), accept) },
       nat_in: {
         base: nat('prerouting', -100),
         rules: [
@@ -323,6 +395,61 @@ export function routerRuleset(ns: string): NftRow[] {
     },
   });
 }
+
+const ROUTER_SETS6: TableSpec['sets'] = [
+  { set: SETS.profile6, type: ['ipv6_addr'], data: 'mark' },
+  { set: SETS.peerFlow6, type: ['ifname', 'ipv6_addr', 'ipv6_addr'], interval: true },
+  ...aclSets(6),
+  ...gateSets('out', 6),
+  ...gateSets('in', 6),
+];
+
+/** IPv6 has no rp_filter: the route back to a packet's source leads to the link that it came by, or it is dropped. */
+const FROM_ELSEWHERE: Expr = eq({ fib: { result: 'oif', flags: ['saddr', 'iif'] } }, false);
+
+/** What a router has besides for packets of IPv6, from where `forward` and `borders` lead to them. */
+const ROUTER_CHAINS6: TableSpec['chains'] = {
+  // Behind the defragmentation (-400), in front of connection tracking (-200).
+  source6: { base: filter('prerouting', 'accept', -300), rules: [[isIp6, from(PORTS), FROM_ELSEWHERE, counter, drop]] },
+  forward6: {
+    rules: [
+      [from(PORTS), setFromMap(ct('mark'), ip6('saddr'), SETS.profile6)],
+      [to(PORTS), setFromMap(meta('mark'), ip6('daddr'), SETS.profile6)],
+      [from(PEER_LINKS), jump('from_peer6')],
+      [from(TRANSIT_LINKS), match('!=', meta('oifname'), PORTS), counter, drop],
+      [to(TRANSIT_LINKS), match('!=', meta('iifname'), PORTS), counter, drop],
+      [to(PEER_LINKS), jump('to_peer6')],
+      [from(PORTS), jump('egress6')],
+      [to(PEER_LINKS), accept],
+      [to(TRANSIT_LINKS), accept],
+      [to(PORTS), goto('ingress6')],
+      [counter, drop],
+    ],
+  },
+  from_peer6: {
+    rules: [
+      [match('!=', meta('oifname'), PORTS), counter, drop],
+      [eq(concat(meta('iifname'), ip6('daddr'), ip6('saddr')), `@${SETS.peerFlow6}`), back],
+      [counter, drop],
+    ],
+  },
+  to_peer6: {
+    rules: [
+      [from(PORTS), eq(concat(meta('oifname'), ip6('saddr'), ip6('daddr')), `@${SETS.peerFlow6}`), back],
+      [counter, drop],
+    ],
+  },
+  borders6: {
+    rules: [
+      [setFromMap(meta('mark'), meta('iifname'), SETS.aclPort), jump('acl_leave6')],
+      [setFromMap(meta('mark'), meta('oifname'), SETS.aclPort), jump('acl_enter6')],
+    ],
+  },
+  acl_leave6: { rules: aclRules(6, 'oifname', SETS.aclEgress, ip6('daddr')) },
+  acl_enter6: { rules: aclRules(6, 'iifname', SETS.aclIngress, ip6('saddr')) },
+  egress6: { rules: gateRules('out', 6, ct('mark'), meta('mark'), ip6('daddr'), back) },
+  ingress6: { rules: gateRules('in', 6, meta('mark'), ct('mark'), ip6('saddr'), accept) },
+};
 
 /**
  * Where many addresses become one, a port at random for each connection: two clients that have the same one, at once, would both keep it, and

@@ -3,7 +3,8 @@
  * what it refers to; the rows of a model are the union over its resources, and no two resources have a row in common.
  */
 import { assertNever } from '../errors.js';
-import { peerBlocks, peeredCidrs, routeTablesOf } from '../model/lookup.js';
+import { gateway6Of } from '../model/ipv6.js';
+import { blocksOf, peerBlocks, peeredCidrs, routeTablesOf } from '../model/lookup.js';
 import { getKind, has, type Reader } from '../model/reader.js';
 import {
   describe,
@@ -26,8 +27,18 @@ import {
   type Vpc,
 } from '../model/resources.js';
 import { ANYWHERE, isBlackhole } from '../model/routing.js';
-import { isTransitBlackhole, propagated, transitTablesOf } from '../model/transit.js';
-import { type Cidr, hostCidr, type Ipv4, prefixLength, rangeOf } from '../net/cidr.js';
+import { attachmentsOf, isTransitBlackhole, propagated, transitTablesOf } from '../model/transit.js';
+import {
+  ANY_CIDR6,
+  type AnyCidr,
+  familyOf,
+  hostCidr,
+  type Ipv4,
+  isCidr6,
+  ofFamily,
+  prefixLength,
+  rangeOf,
+} from '../net/cidr.js';
 import {
   type KernelObject,
   LOOPBACK,
@@ -46,6 +57,7 @@ import {
   edgeRuleset,
   hostRuleset,
   IPV4,
+  IPV6,
   natRuleset,
   routerRuleset,
   SETS,
@@ -60,6 +72,7 @@ import {
   EDGE_NS,
   HOST_LINK,
   LAST_METRIC,
+  LAST_METRIC6,
   MAC,
   natNs,
   peerLink,
@@ -68,6 +81,7 @@ import {
   routerNs,
   SUBNET_RULE_PRIORITY,
   TRANSIT,
+  TRANSIT6,
   transitLink,
   transitNs,
   UPLINK,
@@ -87,7 +101,7 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
     case 'elastic-ip':
       return [];
     case 'transit-gateway':
-      return lowerTransitGateway(resource);
+      return lowerTransitGateway(reader, resource);
     case 'transit-attachment':
       return lowerAttachment(reader, resource);
     case 'transit-route-table':
@@ -107,7 +121,7 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
     case 'route-table':
       return lowerRouteTable(reader, resource);
     case 'network-acl':
-      return lowerNetworkAcl(resource);
+      return lowerNetworkAcl(reader, resource);
     case 'nat-gateway':
       return lowerNatGateway(reader, resource);
     case 'peering':
@@ -246,8 +260,30 @@ function lowerEdge(edge: Edge): KernelObject[] {
   ];
 }
 
+/**
+ * All links of a namespace pass on IPv6, later ones too, and then the kernel takes no advertisement and no redirect by any (accept_ra 1, rt6_do_redirect). It
+ * sends redirects from a link-local address only, which no link of ours has.
+ */
+function forwarding6(ns: string): KernelObject {
+  return { kind: 'sysctl', ns, key: 'net/ipv6/conf/all/forwarding', value: '1', restore: '0' };
+}
+
+function nowhere6(ns: string, dst: string, table: number = MAIN_TABLE): KernelObject {
+  return { kind: 'route', ns, table, dst, type: 'unreachable', metric: LAST_METRIC6 };
+}
+
+/** Of what leads somewhere, IPv6 only where the VPC has that. */
+const spokenIn =
+  (reader: Reader, vpc: string) =>
+  (destination: AnyCidr): boolean =>
+    !isCidr6(destination) || isDualVpc(reader, vpc);
+
+const isDualVpc = (reader: Reader, vpc: string): boolean =>
+  getKind(reader, 'vpc', ids.vpc(vpc))?.ipv6Cidr !== undefined;
+
 function lowerVpc(reader: Reader, vpc: Vpc): KernelObject[] {
   const ns = routerNs(vpc.name);
+  const isDual = vpc.ipv6Cidr !== undefined;
   return [
     { kind: 'netns', ns },
     ...routerSysctls(ns),
@@ -259,8 +295,11 @@ function lowerVpc(reader: Reader, vpc: Vpc): KernelObject[] {
     ...vpc.cidrs.map(
       (dst): KernelObject => ({ kind: 'route', ns, table: MAIN_TABLE, dst, type: 'unreachable', metric: LAST_METRIC }),
     ),
-    ...routerRuleset(ns),
-    ...(has(reader, `bordered:${vpc.name}`) ? [element(ns, SETS.aclOn, [IPV4])] : []),
+    ...routerRuleset(ns, isDual),
+    ...(has(reader, `bordered:${vpc.name}`)
+      ? [IPV4, ...(isDual ? [IPV6] : [])].map((family) => element(ns, SETS.aclOn, [family]))
+      : []),
+    ...(isDual ? [forwarding6(ns), nowhere6(ns, vpc.ipv6Cidr)] : []),
   ];
 }
 
@@ -296,11 +335,15 @@ function edgeRoute(vpc: string, dst: string): KernelObject {
 function lowerSubnet(reader: Reader, subnet: Subnet): KernelObject[] {
   const ns = routerNs(subnet.vpc);
   const rows: KernelObject[] = [{ kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(subnet.gateway) }];
+  const gateway6 = gateway6Of(subnet);
+  if (gateway6 !== undefined) rows.push({ kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(gateway6) });
   const name = tableOf(subnet);
   if (name !== MAIN_ROUTE_TABLE) {
     const table = getKind(reader, 'route-table', ids.routeTable(subnet.vpc, name));
     if (table === undefined) throw new Error(`subnet ${subnet.vpc}/${subnet.name} has no route table`);
-    rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from: subnet.cidr, table: table.number });
+    for (const from of blocksOf({ cidrs: [subnet.cidr], ...subnet })) {
+      rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from, table: table.number });
+    }
   }
   rows.push(...lowerBorder(reader, subnet));
   if (subnet.hostRoute) {
@@ -343,6 +386,7 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
   const { publicIp, publish = [] } = instance;
   return [
     ...lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {}),
+    ...lowerIpv6(instance),
     ...publish.flatMap(({ protocol, hostPort, port }) =>
       publicIp === undefined
         ? []
@@ -351,6 +395,28 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
             element(HOST_NS, SETS.publishedPort, [protocol, hostPort], port),
           ],
     ),
+  ];
+}
+
+/** Its IPv6 address, on the link that {@link lowerEni} makes. Nobody on it asks for a neighbour: both sides know theirs. */
+function lowerIpv6({ vpc, name, ip, ipv6, profile }: Instance): KernelObject[] {
+  if (ipv6 === undefined) return [];
+  const [ns, router, port] = [workloadNs(vpc, name), routerNs(vpc), portLink(ip)];
+  return [
+    { kind: 'addr', ns, link: WORKLOAD_LINK, addr: hostCidr(ipv6) },
+    { kind: 'neigh', ns, link: WORKLOAD_LINK, ip: TRANSIT6.port, mac: MAC.port },
+    {
+      kind: 'route',
+      ns,
+      table: MAIN_TABLE,
+      dst: ANY_CIDR6,
+      type: 'unicast',
+      via: TRANSIT6.port,
+      link: WORKLOAD_LINK,
+    },
+    { kind: 'neigh', ns: router, link: port, ip: ipv6, mac: MAC.workload(ip) },
+    { kind: 'route', ns: router, table: MAIN_TABLE, dst: hostCidr(ipv6), type: 'unicast', link: port },
+    element(router, SETS.profile6, [ipv6], profile),
   ];
 }
 
@@ -431,29 +497,43 @@ function lowerEni(
 /** Its routes but for those to peers: they go with the peering's link, and are the peering's ({@link peerRoutes}). */
 function lowerRouteTable(reader: Reader, { vpc, name, number, routes }: RouteTable): KernelObject[] {
   const ns = routerNs(vpc);
+  const isSpoken = spokenIn(reader, vpc);
   const own = routes.flatMap(({ destination, target }) => {
+    if (!isSpoken(destination)) return [];
     const hop = hopOf(reader, vpc, target);
     return hop === undefined ? [] : [routeRow(ns, number, destination, hop)];
   });
   // What another table does not know, `main` is not to be asked for.
   if (name !== MAIN_ROUTE_TABLE) {
-    return [...own, { kind: 'route', ns, table: number, dst: 'default', type: 'unreachable', metric: LAST_METRIC }];
+    return [
+      ...own,
+      { kind: 'route', ns, table: number, dst: 'default', type: 'unreachable', metric: LAST_METRIC },
+      ...(isDualVpc(reader, vpc) ? [nowhere6(ns, ANY_CIDR6, number)] : []),
+    ];
   }
   if (routes.length === 0 && peerBlocks(reader, vpc).length === 0) return [];
-  const cidrs = getKind(reader, 'vpc', ids.vpc(vpc))?.cidrs ?? [];
+  const home = getKind(reader, 'vpc', ids.vpc(vpc));
   return [
-    ...cidrs.map((from): KernelObject => ({ kind: 'rule', ns, priority: VPC_RULE_PRIORITY, from, table: number })),
+    ...(home === undefined ? [] : blocksOf(home)).map(
+      (from): KernelObject => ({ kind: 'rule', ns, priority: VPC_RULE_PRIORITY, from, table: number }),
+    ),
     ...own,
   ];
 }
 
 type Hop = Pick<RouteRow, 'type' | 'via' | 'link' | 'onlink'>;
 
-function routeRow(ns: string, table: number, destination: Cidr, hop: Hop): RouteRow {
+function routeRow(ns: string, table: number, destination: AnyCidr, hop: Hop): RouteRow {
   return { kind: 'route', ns, table, dst: destination === ANYWHERE ? 'default' : destination, ...hop };
 }
 
-const hopBy = (link: string, via: string): Hop => ({ type: 'unicast', via, link, onlink: true });
+/** In IPv6 a link-local next hop is on the link in any case. */
+const hopBy = (link: string, via: string): Hop =>
+  via.includes(':') ? { type: 'unicast', via, link } : { type: 'unicast', via, link, onlink: true };
+
+/** The next hop to a destination, of its family. */
+const nextHop = (destination: AnyCidr, name: 'peer' | 'gateway' | 'router'): string =>
+  isCidr6(destination) ? TRANSIT6[name] : TRANSIT[name];
 
 /** Undefined: to a peer or transit gateway that is there. */
 function hopOf(reader: Reader, vpc: string, target: RouteTarget): Hop | undefined {
@@ -471,16 +551,25 @@ function hopOf(reader: Reader, vpc: string, target: RouteTarget): Hop | undefine
 }
 
 /** Forwards between its attachments. It has no address, so nothing is for itself. */
-function lowerTransitGateway({ name }: TransitGateway): KernelObject[] {
+function lowerTransitGateway(reader: Reader, { name }: TransitGateway): KernelObject[] {
   const ns = transitNs(name);
-  return [{ kind: 'netns', ns }, ...routerSysctls(ns), ...transitRuleset(ns)];
+  const forwarding = isDualTransit(reader, name) ? [forwarding6(ns)] : [];
+  return [{ kind: 'netns', ns }, ...routerSysctls(ns), ...forwarding, ...transitRuleset(ns)];
+}
+
+/** Whether any VPC that is attached has IPv6. */
+function isDualTransit(reader: Reader, gateway: string): boolean {
+  return attachmentsOf(reader, gateway).some(({ vpc }) => isDualVpc(reader, vpc));
 }
 
 /** Its static routes that lead nowhere; the others go with a link, and are the attachments'. */
 function lowerTransitTable(reader: Reader, table: TransitRouteTable): KernelObject[] {
   const ns = transitNs(table.transitGateway);
+  const isDual = isDualTransit(reader, table.transitGateway);
   return [
+    ...(isDual ? [nowhere6(ns, ANY_CIDR6, table.number)] : []),
     ...table.routes
+      .filter(({ destination }) => isDual || !isCidr6(destination))
       .filter(({ target }) => isTransitBlackhole(reader, table.transitGateway, target))
       .map(({ destination }) => routeRow(ns, table.number, destination, { type: 'blackhole' })),
     { kind: 'route', ns, table: table.number, dst: 'default', type: 'unreachable', metric: LAST_METRIC },
@@ -497,7 +586,8 @@ function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelO
   const ns = transitNs(transitGateway);
   const router = routerNs(name);
   const [link, port] = [transitLink(transitGateway), attachmentLink(name)];
-  const hop = hopBy(port, TRANSIT.router);
+  const hop = (destination: AnyCidr): Hop => hopBy(port, nextHop(destination, 'router'));
+  const isDual = vpc.ipv6Cidr !== undefined;
   return [
     ...vethPair(
       { ns: router, name: link, mac: MAC.attached, strict: 'loosely' },
@@ -514,12 +604,31 @@ function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelO
           target.type === 'vpc' && target.vpc === name ? [destination] : [],
         ),
         ...propagated(reader, attachment, table),
-      ].map((destination) => routeRow(ns, table.number, destination, hop)),
+      ]
+        .filter(spokenIn(reader, name))
+        .map((destination) => routeRow(ns, table.number, destination, hop(destination))),
     ),
+    ...(isDual
+      ? ([
+          { kind: 'neigh', ns: router, link, ip: TRANSIT6.gateway, mac: MAC.gateway },
+          { kind: 'neigh', ns, link: port, ip: TRANSIT6.router, mac: MAC.attached },
+          {
+            kind: 'rule',
+            ns,
+            priority: ATTACHMENT_RULE_PRIORITY,
+            from: 'all',
+            iif: port,
+            table: followed.number,
+            family: 6,
+          },
+        ] as const)
+      : []),
     ...routeTablesOf(reader, name).flatMap(({ number, routes }) =>
       routes.flatMap(({ destination, target }) =>
-        target.type === 'transit-gateway' && target.transitGateway === transitGateway
-          ? [routeRow(router, number, destination, hopBy(link, TRANSIT.gateway))]
+        target.type === 'transit-gateway' &&
+        target.transitGateway === transitGateway &&
+        spokenIn(reader, name)(destination)
+          ? [routeRow(router, number, destination, hopBy(link, nextHop(destination, 'gateway')))]
           : [],
       ),
     ),
@@ -527,16 +636,17 @@ function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelO
 }
 
 /** In all route tables of a VPC: the routes that name this peer, and unless others do, those to its blocks. */
-function peerRoutes(reader: Reader, vpc: string, peer: string, blocks: readonly Cidr[]): RouteRow[] {
-  const hop = hopBy(peerLink(peer), TRANSIT.peer);
+function peerRoutes(reader: Reader, vpc: string, peer: string, blocks: readonly AnyCidr[]): RouteRow[] {
+  const hop = (destination: AnyCidr): Hop => hopBy(peerLink(peer), nextHop(destination, 'peer'));
   return routeTablesOf(reader, vpc).flatMap(({ number, routes }) => {
     const listed = routes.map(({ destination }) => destination);
     const named = routes.flatMap(({ destination, target }) =>
       target.type === 'peering' && target.peering === peer ? [destination] : [],
     );
-    return [...named, ...blocks.filter((block) => !listed.includes(block))].map((destination) =>
-      routeRow(routerNs(vpc), number, destination, hop),
-    );
+    const all = [...named, ...blocks.filter((block) => !listed.includes(block))];
+    return all
+      .filter(spokenIn(reader, vpc))
+      .map((destination) => routeRow(routerNs(vpc), number, destination, hop(destination)));
   });
 }
 
@@ -574,10 +684,17 @@ function lowerPeering(reader: Reader, peering: Peering): KernelObject[] {
     ),
     ...[[a, b] as const, [b, a] as const].flatMap(([own, other]): KernelObject[] => [
       { kind: 'neigh', ns: own.ns, link: own.link, ip: TRANSIT.peer, mac: other.mac },
+      ...(own.vpc.ipv6Cidr === undefined
+        ? []
+        : [{ kind: 'neigh', ns: own.ns, link: own.link, ip: TRANSIT6.peer, mac: other.mac } as const]),
       ...peerRoutes(reader, own.vpc.name, other.vpc.name, peering.manualRoutes === true ? [] : other.cidrs),
       ...own.cidrs.flatMap((mine) =>
-        other.cidrs.map((theirs) =>
-          blockElement(own.ns, SETS.peerFlow, [own.link, blockValue(mine), blockValue(theirs)]),
+        ofFamily(familyOf(mine), other.cidrs).map((theirs) =>
+          blockElement(own.ns, isCidr6(mine) ? SETS.peerFlow6 : SETS.peerFlow, [
+            own.link,
+            blockValue(mine),
+            blockValue(theirs),
+          ]),
         ),
       ),
     ]),

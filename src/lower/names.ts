@@ -1,6 +1,6 @@
 /** Names and fixed numbers of what we make in the kernel. All follow from the model's names: nothing is allocated. */
 import { HOST_ADDRESS } from '../model/resources.js';
-import { type Cidr, type Ipv4, toNumber } from '../net/cidr.js';
+import { type AnyCidr, type Cidr, type Ipv4, type Ipv6, toNumber } from '../net/cidr.js';
 import { linkName, macOf } from '../net/name.js';
 import { OWNER_MARK } from '../objects/kernel-object.js';
 
@@ -54,6 +54,17 @@ export const TRANSIT = {
   block: '169.254.128.0/30' as Cidr,
 } as const;
 
+/** The same for IPv6: next hops that nobody owns, but for the host's and the edge's addresses, which are of the pool. */
+export const TRANSIT6 = {
+  /** From a workload to its router. */
+  port: 'fe80::1' as Ipv6,
+  /** From a router to its peer. */
+  peer: 'fe80::6' as Ipv6,
+  /** From a router to a transit gateway, and back. */
+  gateway: 'fe80::7' as Ipv6,
+  router: 'fe80::5' as Ipv6,
+} as const;
+
 /** MAC addresses of our own links; first octets differ from those of {@link macOf}. */
 export const MAC = {
   /** All ports: each is a network of its own, and a workload's gateway has this address on any. */
@@ -73,6 +84,8 @@ export const MAC = {
 
 /** Of a route that any other to the same destination goes before. */
 export const LAST_METRIC = 1000;
+/** The same in IPv6, where a route without a metric has 1024. */
+export const LAST_METRIC6 = 2000;
 /** Behind the kernel's main (32766) and default (32767): what main knows, the VPC itself, comes first. */
 export const SUBNET_RULE_PRIORITY = 33000;
 /** Of the route table `main`: behind the rules of subnets that follow another one. */
@@ -84,4 +97,5 @@ export const ATTACHMENT_RULE_PRIORITY = 1000;
 export const alias = (what: string): string => `${OWNER_MARK}${what}`;
 
 /** A block as an element of a set: nft prints a block of one address as the address. */
-export const blockValue = (cidr: Cidr): string => (cidr.endsWith('/32') ? cidr.slice(0, -3) : cidr);
+export const blockValue = (cidr: AnyCidr): string =>
+  cidr.endsWith(cidr.includes(':') ? '/128' : '/32') ? cidr.slice(0, cidr.indexOf('/')) : cidr;

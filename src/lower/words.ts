@@ -3,11 +3,10 @@ import { assertNever } from '../errors.js';
 import { networkAclsOf, otherVpc } from '../model/lookup.js';
 import { getKind, type Reader } from '../model/reader.js';
 import { describe, ids, type Profile, type Resource } from '../model/resources.js';
-import { type Ipv4, networkOf } from '../net/cidr.js';
-import { ICMP } from '../net/ports.js';
+import { type Family, type Ip, networkOf } from '../net/cidr.js';
+import { icmpOf } from '../net/ports.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
-import type { Gate } from './firewall.js';
-import { ACL_SETS, BLOCK_SETS, SETS } from './firewall.js';
+import { ACL_SETS, type AclSet, aclSet, BLOCK_SETS, type Gate, SETS } from './firewall.js';
 import { blockValue, EDGE_NS, routerNs, transitNs } from './names.js';
 import { lowerProfile } from './profile.js';
 
@@ -96,7 +95,7 @@ function routeWords(owner: Resource, ns: string, dst: string): string {
       return from === undefined ? `the route to ${dst}` : `route to peer ${otherVpc(owner, from)} (${dst})`;
     }
     case 'route-table':
-      return `the route to ${dst === 'default' ? 'everywhere else' : dst}`;
+      return `the route to ${dst === 'default' ? 'everywhere else' : dst === '::/0' ? 'everywhere else (IPv6)' : dst}`;
     case 'instance':
     case 'nat-gateway':
       if (ns === EDGE_NS) return `the route to its public address${placeOf(ns)}`;
@@ -132,6 +131,7 @@ function elementWords(owner: Resource, row: NftElementRow): string {
   const [first, second, third] = row.key;
   switch (row.set) {
     case SETS.profile:
+    case SETS.profile6:
       return 'its membership of its security groups';
     case SETS.public:
       return 'the leave to use its public address';
@@ -152,6 +152,7 @@ function elementWords(owner: Resource, row: NftElementRow): string {
     case SETS.aclEgress:
       return `its network acl for ${row.set === SETS.aclIngress ? 'ingress' : 'egress'}`;
     case SETS.peerFlow:
+    case SETS.peerFlow6:
       return `the leave to pass between ${second} and ${third}${placeOf(row.ns)}`;
     case SETS.pool:
       return `the leave of the public addresses ${first} to pass${placeOf(row.ns)}`;
@@ -167,7 +168,7 @@ function elementWords(owner: Resource, row: NftElementRow): string {
 
 // --- rules of groups and policies ------------------------------------------------------------------------------------
 
-const PROTOCOLS: Readonly<Record<string, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp' };
+const PROTOCOLS: Readonly<Record<string, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 58: 'icmpv6' };
 
 function profileWords(reader: Reader, profile: Profile, row: KernelObject): RowWords {
   if (row.kind !== 'nft-element') return { whose: describe(profile), what: partWords(profile, row) };
@@ -180,7 +181,7 @@ function profileWords(reader: Reader, profile: Profile, row: KernelObject): RowW
 }
 
 function gateOf(row: NftElementRow): Gate {
-  return row.set.startsWith('in_') ? 'in' : 'out';
+  return row.set.startsWith('in') ? 'in' : 'out';
 }
 
 function hasPolicy(reader: Reader, { vpc, policySubnet }: Profile, gate: Gate): boolean {
@@ -207,26 +208,33 @@ function otherSide(reader: Reader, { vpc }: Profile, row: NftElementRow): string
 
 /** `rule tcp/443 from 0.0.0.0/0`. */
 function gateRule(row: NftElementRow, other: string | undefined): string {
-  const set = row.set.replace(/^(?:in|out)_/, '');
+  const family: Family = row.set.startsWith(`${gateOf(row)}6`) ? 6 : 4;
+  const set = row.set.replace(/^(?:in|out)6?_/, '');
   const [, ...rest] = row.key;
   const party = set.startsWith('group') || set.startsWith('net') ? rest.shift() : undefined;
-  const [protocol, ...port] = set.endsWith('_icmp') ? [ICMP.number, ...rest] : rest;
-  const length = BLOCK_SETS.find((one) => one.set === set)?.length;
-  const block = length === undefined ? party : blockValue(networkOf(party as Ipv4, length));
-  const whom = other ?? String(block ?? '0.0.0.0/0');
+  const [protocol, ...port] = set.endsWith('_icmp') ? [icmpOf(family).number, ...rest] : rest;
+  const length = BLOCK_SETS[family].find((one) => one.set === set)?.length;
+  const block = length === undefined ? party : blockValue(networkOf(party as Ip, length));
+  const whom = other ?? String(block ?? everywhere(family));
   return `rule ${[protocolWord(protocol), ...port].join('/')} ${gateOf(row) === 'in' ? 'from' : 'to'} ${whom}`;
 }
 
-const ACL_ELEMENTS: ReadonlySet<string> = new Set(Object.keys(ACL_SETS).map((set) => `acl_${set}`));
+const everywhere = (family: Family): string => (family === 4 ? '0.0.0.0/0' : '::/0');
+
+const ACL_ELEMENTS: ReadonlySet<string> = new Set(
+  (Object.keys(ACL_SETS) as AclSet[]).flatMap((set) => [aclSet(4, set), aclSet(6, set)]),
+);
 
 /** `ingress rule that allows tcp/443 from 0.0.0.0/0`, of what is left of that when rules before it deny some. */
-function aclRule({ set, key }: NftElementRow): string {
+function aclRule({ set: named, key }: NftElementRow): string {
+  const family: Family = named.startsWith('acl6_') ? 6 : 4;
+  const set = named.replace('acl6_', 'acl_');
   const [mark, ...rest] = key;
   const party = ['acl_net', 'acl_net_port', 'acl_icmp'].includes(set) ? rest.shift() : undefined;
-  const protocol = set === 'acl_icmp' ? ICMP.number : rest.shift();
+  const protocol = set === 'acl_icmp' ? icmpOf(family).number : rest.shift();
   const ingress = Number(mark) % 2 === 1;
   const match = [protocolWord(protocol), ...rest].join('/');
-  return `${ingress ? 'ingress' : 'egress'} rule that allows ${match} ${ingress ? 'from' : 'to'} ${party ?? '0.0.0.0/0'}`;
+  return `${ingress ? 'ingress' : 'egress'} rule that allows ${match} ${ingress ? 'from' : 'to'} ${party ?? everywhere(family)}`;
 }
 
 function protocolWord(protocol: NftValue | undefined): string {
@@ -239,7 +247,7 @@ function protocolWord(protocol: NftValue | undefined): string {
 /** The words for what is in a namespace of ours and belongs to no resource. */
 export function foreignWords(reader: Reader, row: KernelObject): RowWords {
   const [, vpc = ''] = row.ns.split('.');
-  if (row.kind === 'nft-element' && /^(?:in|out)_/.test(row.set)) {
+  if (row.kind === 'nft-element' && /^(?:in|out)6?_/.test(row.set)) {
     const profile = getKind(reader, 'profile', ids.profile(vpc, Number(row.key[0])));
     if (profile !== undefined) return profileWords(reader, profile, row);
   }

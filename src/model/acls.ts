@@ -3,7 +3,7 @@
  */
 import { isSame } from '../canonical.js';
 import { invalid } from '../errors.js';
-import { parseIpOrCidr } from '../net/cidr.js';
+import { parseAnyIpOrCidr } from '../net/cidr.js';
 import { hash32, parseName } from '../net/name.js';
 import { ANY_PORT, parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import type { NetworkAclEntrySpec, NetworkAclSpec } from '../spec/types.js';
@@ -87,7 +87,7 @@ function parseEntry(spec: NetworkAclEntrySpec): AclEntry {
     ...(protocol.number === 'any' ? {} : { protocol: protocol.number }),
     ...(ports === ANY_PORT ? {} : { ports: { from: ports.from, to: ports.to } }),
     ...(icmp === undefined ? {} : { icmp }),
-    cidr: parseIpOrCidr(spec.cidr),
+    cidr: parseAnyIpOrCidr(spec.cidr),
   };
 }
 

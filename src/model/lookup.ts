@@ -1,6 +1,6 @@
 /** What the verbs look up, and how they refuse. */
 import { VpcctlError } from '../errors.js';
-import { aggregate, type Cidr, intersect } from '../net/cidr.js';
+import { type AnyCidr, aggregate, type Cidr, type Cidr6, intersect } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
 import { findKind, getKind, type Reader } from './reader.js';
 import {
@@ -17,6 +17,19 @@ import {
 
 /** Public addresses of an installation that says nothing: TEST-NET-2, RFC 5737. */
 export const DEFAULT_POOL = '198.51.100.0/24' as Cidr;
+
+/** IPv6 blocks of an installation that says nothing: of the unique local ones, RFC 4193. */
+export const DEFAULT_POOL6 = 'fd76:7063:6300::/40' as Cidr6;
+
+/** Where IPv6 blocks of VPCs are taken from. */
+export function ipv6PoolOf(reader: Reader): Cidr6 {
+  return installationOf(reader).ipv6Pool ?? DEFAULT_POOL6;
+}
+
+/** All blocks of a VPC, of both families. */
+export function blocksOf({ cidrs, ipv6Cidr }: Pick<Vpc, 'cidrs' | 'ipv6Cidr'>): AnyCidr[] {
+  return [...cidrs, ...(ipv6Cidr === undefined ? [] : [ipv6Cidr])];
+}
 
 export function conflict(message: string, hint?: string): VpcctlError {
   return new VpcctlError('CONFLICT', message, hint === undefined ? {} : { hint });
@@ -89,14 +102,14 @@ export function otherVpc(peering: Peering, vpc: string): string {
 }
 
 /** The blocks of `vpc` that take part in the peering: disjoint, also where the allowed blocks overlap. */
-export function peeredCidrs(peering: Peering, vpc: Vpc): Cidr[] {
+export function peeredCidrs(peering: Peering, vpc: Vpc): AnyCidr[] {
   const { allowCidrs } = peering;
-  if (allowCidrs === undefined) return [...vpc.cidrs];
-  return vpc.cidrs.flatMap((cidr) => aggregate(allowCidrs.flatMap((allowed) => intersect(cidr, allowed) ?? [])));
+  if (allowCidrs === undefined) return blocksOf(vpc);
+  return blocksOf(vpc).flatMap((cidr) => aggregate(allowCidrs.flatMap((allowed) => intersect(cidr, allowed) ?? [])));
 }
 
 /** The blocks of a VPC's peers that every route table of it leads to. */
-export function peerBlocks(reader: Reader, vpc: string): { readonly destination: Cidr; readonly peer: string }[] {
+export function peerBlocks(reader: Reader, vpc: string): { readonly destination: AnyCidr; readonly peer: string }[] {
   return peeringsOf(reader, vpc).flatMap((peering) => {
     const peer = otherVpc(peering, vpc);
     const other = getKind(reader, 'vpc', ids.vpc(peer));

@@ -2,17 +2,17 @@
  * The resources of the cloud, as data with everything decided: addresses allocated, defaults filled in, rules normalised.
  * A resource is identified by its id and found by its terms ({@link terms}); nothing here knows of namespaces or links.
  */
-import type { Cidr, Ipv4 } from '../net/cidr.js';
+import type { AnyCidr, Cidr, Cidr6, Ipv4, Ipv6 } from '../net/cidr.js';
 import type { IcmpMessages } from '../net/ports.js';
 import type { PolicySpec, QuotasSpec } from '../spec/types.js';
 
 /** What the machine vpcctl runs on is known by to instances: the address of the party `host`. Link-local (RFC 3927), so never routed by anyone else. */
 export const HOST_ADDRESS = '169.254.128.1' as Ipv4;
 
-/** How a group's rule names the other side. */
+/** How a group's rule names the other side. `any`: every address of both families. */
 export type Party =
   | { readonly type: 'any' | 'self' | 'vpc' | 'peers' | 'host' }
-  | { readonly type: 'cidr'; readonly cidr: Cidr }
+  | { readonly type: 'cidr'; readonly cidr: AnyCidr }
   /** `vpc`: of that peer; absent: of the group's own VPC. */
   | { readonly type: 'group'; readonly group: string; readonly vpc?: string };
 
@@ -22,7 +22,7 @@ export interface GroupRule {
   readonly protocol?: number;
   /** Inclusive; absent: all. Only with tcp and udp. */
   readonly ports?: { readonly from: number; readonly to: number };
-  /** Absent: all. Only with icmp. */
+  /** Absent: all. Only with icmp and icmpv6. */
   readonly icmp?: IcmpMessages;
   readonly party: Party;
   readonly description?: string;
@@ -33,6 +33,8 @@ export interface Installation {
   readonly kind: 'installation';
   readonly publicPool: Cidr;
   readonly poolRouted: boolean;
+  /** Where IPv6 blocks of VPCs are taken from. Absent: the default. */
+  readonly ipv6Pool?: Cidr6;
   /** As the user said it: a link, `auto` or `none`. */
   readonly uplink: string;
   readonly quotas?: QuotasSpec;
@@ -53,6 +55,8 @@ export interface Vpc {
   readonly name: string;
   /** The primary block first. */
   readonly cidrs: readonly Cidr[];
+  /** Its IPv6 block, a /56 of the pool. No two VPCs have the same. */
+  readonly ipv6Cidr?: Cidr6;
   readonly mtu: number;
   /** Gateway address named at creation; the subnet that holds it uses it. */
   readonly gatewayHint?: Ipv4;
@@ -71,6 +75,8 @@ export interface Subnet {
   readonly vpc: string;
   readonly name: string;
   readonly cidr: Cidr;
+  /** A /64 of the VPC's IPv6 block. */
+  readonly ipv6Cidr?: Cidr6;
   readonly gateway: Ipv4;
   readonly public: boolean;
   readonly addressing: 'cloud' | 'plain';
@@ -108,6 +114,8 @@ export interface Instance {
   readonly name: string;
   readonly subnet: string;
   readonly ip: Ipv4;
+  /** Of the subnet's IPv6 block. */
+  readonly ipv6?: Ipv6;
   readonly publicIp?: Ipv4;
   /** Name of the elastic address that `publicIp` is. */
   readonly elasticIp?: string;
@@ -142,7 +150,7 @@ export type RouteTarget =
   | { readonly type: 'transit-gateway'; readonly transitGateway: string };
 
 export interface Route {
-  readonly destination: Cidr;
+  readonly destination: AnyCidr;
   readonly target: RouteTarget;
 }
 
@@ -168,10 +176,10 @@ export interface AclEntry {
   readonly protocol?: number;
   /** Of the packet's destination, inclusive; absent: all. Only with tcp and udp. */
   readonly ports?: { readonly from: number; readonly to: number };
-  /** Absent: all. Only with icmp. */
+  /** Absent: all. Only with icmp and icmpv6. */
   readonly icmp?: IcmpMessages;
-  /** Of ingress the source, of egress the destination. */
-  readonly cidr: Cidr;
+  /** Of ingress the source, of egress the destination. It is for packets of that family only. */
+  readonly cidr: AnyCidr;
 }
 
 /** What may pass the border of the subnets that are associated with it: each packet is judged by itself. What no entry names is denied. */
@@ -228,7 +236,7 @@ export interface TransitRouteTable {
   /** As {@link RouteTable.number}. */
   readonly number: number;
   /** The static ones, in the order of their destinations: they go before propagated ones. */
-  readonly routes: readonly { readonly destination: Cidr; readonly target: TransitTarget }[];
+  readonly routes: readonly { readonly destination: AnyCidr; readonly target: TransitTarget }[];
 }
 
 /** A public address that stays when what has it goes. */
@@ -242,7 +250,7 @@ export interface Peering {
   readonly kind: 'peering';
   /** Sorted. */
   readonly vpcs: readonly [string, string];
-  readonly allowCidrs?: readonly Cidr[];
+  readonly allowCidrs?: readonly AnyCidr[];
   /** Only route tables that say so lead there. Absent: all of both VPCs do. */
   readonly manualRoutes?: true;
 }
@@ -355,7 +363,8 @@ export function scopesOf(resource: Resource): readonly string[] {
       // Public blocks compete for one route each on the host.
       return resource.public ? [INSTALLATION_SCOPE, resource.vpc] : [resource.vpc];
     case 'vpc':
-      return [resource.name];
+      // Of the pool of IPv6 blocks, nobody else takes the same meanwhile, and it stays what it is.
+      return resource.ipv6Cidr === undefined ? [resource.name] : [INSTALLATION_SCOPE, resource.name];
     case 'peering':
       return resource.vpcs;
     case 'instance':
@@ -382,7 +391,7 @@ export function terms(resource: Resource): readonly string[] {
     case 'transit-route-table':
       return [own, `transit-tables:${resource.transitGateway}`];
     case 'vpc':
-      return resource.origin === undefined ? [own] : [own, `origin:${resource.origin}`];
+      return [own, ...(resource.origin === undefined ? [] : [`origin:${resource.origin}`]), ...claims(resource)];
     case 'subnet':
       return [
         `subnets:${resource.vpc}`,
@@ -468,14 +477,18 @@ export function claims(resource: Resource): readonly string[] {
   switch (resource.kind) {
     case 'elastic-ip':
       return [`public-ip:${resource.address}`];
+    case 'vpc':
+      return resource.ipv6Cidr === undefined ? [] : [`ipv6-block:${resource.ipv6Cidr}`];
     case 'instance':
     case 'nat-gateway': {
       const { vpc, ip, publicIp, elasticIp } = resource;
       const own =
         elasticIp !== undefined ? [`elastic:${elasticIp}`] : publicIp !== undefined ? [`public-ip:${publicIp}`] : [];
       const published = (resource.kind === 'instance' ? resource.publish : undefined) ?? [];
+      const ipv6 = resource.kind === 'instance' ? resource.ipv6 : undefined;
       return [
         `ip:${vpc}/${ip}`,
+        ...(ipv6 === undefined ? [] : [`ip:${vpc}/${ipv6}`]),
         ...own,
         ...published.map(({ protocol, hostPort }) => `host-port:${protocol}/${hostPort}`),
       ];

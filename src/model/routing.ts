@@ -4,12 +4,13 @@
  */
 import { isSame } from '../canonical.js';
 import { invalid } from '../errors.js';
-import { type Cidr, contains, type Ipv4, isSpecialUse, parseCidr, parseIp } from '../net/cidr.js';
+import { ANY_CIDR, contains, type Ipv4, isCidr6, isSpecialUse, parseAnyCidr, parseIp } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
 import type { RouteSpec, RouteTargetSpec } from '../spec/types.js';
 import { allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
 import { freeElasticIp } from './elastic.js';
 import {
+  blocksOf,
   conflict,
   installationOf,
   notFound,
@@ -72,7 +73,7 @@ export function settlePublicTable(draft: Draft, vpc: string): void {
   draft.put({ ...newTable(draft, vpc, PUBLIC_ROUTE_TABLE), routes, implied: true });
 }
 
-export const ANYWHERE = '0.0.0.0/0' as Cidr;
+export const ANYWHERE = ANY_CIDR;
 
 /** Deletes a route table; false when there is none. CONFLICT for `main`, and while a subnet is associated with it. */
 export function deleteRouteTable(draft: Draft, vpc: string, name: string): boolean {
@@ -149,8 +150,8 @@ function checkTarget(draft: Draft, vpc: string, target: RouteTarget): void {
 }
 
 function parseRoute(draft: Draft, vpc: string, spec: RouteSpec): Route {
-  const destination = parseCidr(spec.destination).cidr;
-  const home = requireVpc(draft, vpc).cidrs.find((cidr) => contains(cidr, destination));
+  const destination = parseAnyCidr(spec.destination);
+  const home = blocksOf(requireVpc(draft, vpc)).find((cidr) => contains(cidr, destination));
   if (home !== undefined) {
     throw invalid(`a route to ${destination} has no effect: it is in the VPC's own block ${home}, which is local`, {
       hint: 'name a block outside of the VPC',
@@ -163,6 +164,16 @@ function parseRoute(draft: Draft, vpc: string, spec: RouteSpec): Route {
     });
   }
   const target = parseTarget(spec.target);
+  if (isCidr6(destination) && target.type === 'nat-gateway') {
+    throw invalid(`no NAT gateway translates IPv6: the route to ${destination} cannot lead to one`, {
+      hint: 'let it lead to a peering or a transit gateway',
+    });
+  }
+  if (isCidr6(destination) && target.type === 'internet-gateway') {
+    throw invalid(`the route to ${destination} cannot lead to the internet gateway: that is for IPv4`, {
+      hint: 'let it lead to a peering or a transit gateway',
+    });
+  }
   checkTarget(draft, vpc, target);
   return { destination, target };
 }
@@ -191,7 +202,7 @@ export function addRoute(draft: Draft, vpc: string, name: string, spec: RouteSpe
 /** Deletes a route; false when there is none to that destination. */
 export function deleteRoute(draft: Draft, vpc: string, name: string, destination: string): boolean {
   const table = requireRouteTable(draft, vpc, name);
-  const { cidr } = parseCidr(destination);
+  const cidr = parseAnyCidr(destination);
   const routes = table.routes.filter((route) => route.destination !== cidr);
   if (routes.length === table.routes.length) return false;
   put(draft, { ...table, routes });

@@ -1,6 +1,15 @@
 /** Rules of security groups and policies: from what a user writes to the normal form. */
 import { invalid } from '../errors.js';
-import { type Cidr, contains, parseIpOrCidr } from '../net/cidr.js';
+import {
+  type AnyCidr,
+  type Cidr,
+  type Cidr6,
+  contains,
+  type Family,
+  familyOf,
+  isCidr6,
+  parseAnyIpOrCidr,
+} from '../net/cidr.js';
 import { parseName } from '../net/name.js';
 import { ANY_PORT, type IcmpMessages, parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import type {
@@ -46,8 +55,7 @@ function parseParty(party: PartySpec | undefined, direction: 'ingress' | 'egress
       hint: `write a CIDR, one of ${KEYWORDS.join(', ')}, or {group: NAME}`,
     });
   }
-  const cidr = parseIpOrCidr(party);
-  return cidr === '0.0.0.0/0' ? { type: 'any' } : { type: 'cidr', cidr };
+  return { type: 'cidr', cidr: parseAnyIpOrCidr(party) };
 }
 
 function parseRule(rule: IngressRuleSpec & EgressRuleSpec, direction: 'ingress' | 'egress'): GroupRule {
@@ -88,10 +96,11 @@ function formatParty(party: Party): PartySpec | undefined {
   }
 }
 
-const PROTOCOL_NAMES: ReadonlyMap<number, 'tcp' | 'udp' | 'icmp'> = new Map([
+const PROTOCOL_NAMES: ReadonlyMap<number, 'tcp' | 'udp' | 'icmp' | 'icmpv6'> = new Map([
   [6, 'tcp'],
   [17, 'udp'],
   [1, 'icmp'],
+  [58, 'icmpv6'],
 ]);
 
 /** What packets a rule is for, whoever the other side is. */
@@ -103,7 +112,7 @@ interface Match {
 
 /** The protocol, ports and ICMP messages of a rule as a user writes them; nothing of what is all. */
 export function formatMatch({ protocol, ports, icmp }: Match): {
-  protocol?: 'tcp' | 'udp' | 'icmp' | number;
+  protocol?: 'tcp' | 'udp' | 'icmp' | 'icmpv6' | number;
   port?: number | string;
   icmpType?: number;
   icmpCode?: number;
@@ -140,19 +149,32 @@ export interface PolicyRule {
   readonly allow: boolean;
   readonly protocol?: number;
   readonly ports?: { readonly from: number; readonly to: number };
-  readonly source?: Cidr;
-  readonly destination?: Cidr;
+  readonly source?: AnyCidr;
+  readonly destination?: AnyCidr;
+}
+
+/** Of which family packets are that a rule of a policy is for; undefined: of both. */
+export function familyOfRule({ source, destination }: PolicyRule): Family | undefined {
+  const named = source ?? destination;
+  return named === undefined ? undefined : familyOf(named);
 }
 
 export function parsePolicyRule(rule: PolicyRuleSpec): PolicyRule {
   const protocol = parseProtocol(rule.protocol);
   const ports = parsePort(rule.port, protocol);
+  const source = rule.source === undefined ? undefined : parseAnyIpOrCidr(rule.source);
+  const destination = rule.destination === undefined ? undefined : parseAnyIpOrCidr(rule.destination);
+  if (source !== undefined && destination !== undefined && familyOf(source) !== familyOf(destination)) {
+    throw invalid(`no packet goes from ${source} to ${destination}: they are of two families`, {
+      hint: 'write one rule for each family',
+    });
+  }
   return {
     allow: rule.action === 'allow' || rule.action === 'accept',
     ...(protocol.number === 'any' ? {} : { protocol: protocol.number }),
     ...(ports === ANY_PORT ? {} : { ports: { from: ports.from, to: ports.to } }),
-    ...(rule.source === undefined ? {} : { source: parseIpOrCidr(rule.source) }),
-    ...(rule.destination === undefined ? {} : { destination: parseIpOrCidr(rule.destination) }),
+    ...(source === undefined ? {} : { source }),
+    ...(destination === undefined ? {} : { destination }),
   };
 }
 
@@ -160,15 +182,24 @@ export function parsePolicyRule(rule: PolicyRuleSpec): PolicyRule {
  * Reads every rule once, so that a policy with a bad one is refused before anything happens. The subnet's own side of a rule (an ingress rule's
  * destination, an egress rule's source) may only be named so as to hold the whole subnet: a policy is the subnet's, not an instance's.
  */
-export function checkPolicy(policy: PolicySpec, subnet: Cidr): PolicySpec {
+export function checkPolicy(
+  policy: PolicySpec,
+  subnet: { readonly cidr: Cidr; readonly ipv6Cidr?: Cidr6 },
+): PolicySpec {
   for (const [direction, own] of [
     ['ingress', 'destination'],
     ['egress', 'source'],
   ] as const) {
     for (const [index, rule] of (policy[direction] ?? []).entries()) {
       const block = parsePolicyRule(rule)[own];
-      if (block !== undefined && !contains(block, subnet)) {
-        throw invalid(`${direction} rule ${index + 1}: ${own} ${block} does not hold the whole subnet ${subnet}`, {
+      const whole = block !== undefined && isCidr6(block) ? subnet.ipv6Cidr : subnet.cidr;
+      if (block !== undefined && whole === undefined) {
+        throw invalid(`${direction} rule ${index + 1}: ${own} ${block} is IPv6, and the subnet has no IPv6 block`, {
+          hint: `leave the ${own} out, or give the subnet one`,
+        });
+      }
+      if (block !== undefined && whole !== undefined && !contains(block, whole)) {
+        throw invalid(`${direction} rule ${index + 1}: ${own} ${block} does not hold the whole subnet ${whole}`, {
           hint: `leave the ${own} out, or use security groups for single instances`,
         });
       }

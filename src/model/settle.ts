@@ -4,7 +4,7 @@
  */
 import { isSame } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
-import { type Cidr, overlaps } from '../net/cidr.js';
+import { type Cidr, type Cidr6, overlaps } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
 import { installationOf, otherVpc, peeringsOf, routeTablesOf } from './lookup.js';
 import { type Draft, type Edit, findKind, getKind, has } from './reader.js';
@@ -51,6 +51,8 @@ function claimsSame(before: Edit['before'], after: Subnet): boolean {
 const DEFAULT_MTU = 1500;
 /** IPv4 needs 68 (RFC 791); below 576 hosts may not cope; a jumbo frame is 9000. */
 const LEAST_MTU = 576;
+/** RFC 8200. */
+const LEAST_MTU6 = 1280;
 
 /** Completes the draft. `facts` may be absent only when {@link needsHostFacts} says so. */
 export function settle(draft: Draft, facts?: HostFacts): void {
@@ -79,7 +81,14 @@ function uplinkMtu(draft: Draft, facts: HostFacts | undefined): number {
 
 function settleVpcs(draft: Draft, mtu: () => number): void {
   for (const { after } of draft.edits()) {
-    if (after?.kind === 'vpc' && after.mtu === 0) draft.put({ ...after, mtu: mtu() });
+    if (after?.kind !== 'vpc') continue;
+    const vpc = after.mtu === 0 ? { ...after, mtu: mtu() } : after;
+    if (vpc.ipv6Cidr !== undefined && vpc.mtu < LEAST_MTU6) {
+      throw new VpcctlError('ENVIRONMENT', `vpc ${vpc.name} has an MTU of ${vpc.mtu}, and IPv6 needs ${LEAST_MTU6}`, {
+        hint: 'leave its IPv6 block out, or raise the MTU of the uplink',
+      });
+    }
+    if (vpc !== after) draft.put(vpc);
   }
 }
 
@@ -276,6 +285,7 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
         ...routeTablesOf(draft, resource.name).map(idOf),
         ...gatewaysOf(draft, resource.name).flatMap((gateway) => draft.find(`attachments:${gateway}`).map(idOf)),
         ...peerings.flatMap((peering) => routeTablesOf(draft, otherVpc(peering, resource.name)).map(idOf)),
+        ...(ipv6Of(before) === ipv6Of(after) ? [] : dependentsOnIpv6(draft, resource.name)),
         ...profilesOfGroups(draft, `refers-vpc:${resource.name}`),
         ...peerings.flatMap((peering) => profilesOfGroups(draft, `refers-peers:${otherVpc(peering, resource.name)}`)),
       ];
@@ -301,11 +311,14 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     case 'instance': {
       // Groups of peers that speak of its groups know its address.
       const groups = [before, after].flatMap((one) => (one?.kind === 'instance' ? one.groups : []));
-      if (before?.kind === 'instance' && after?.kind === 'instance' && isSame(before.groups, after.groups)) return [];
+      if (before?.kind === 'instance' && after?.kind === 'instance') {
+        if (before.ipv6 === after.ipv6 && isSame(before.groups, after.groups)) return [];
+      }
       return [...new Set(groups)].flatMap((group) => profilesOfGroups(draft, `refers-peer:${resource.vpc}/${group}`));
     }
     case 'transit-attachment':
       return [
+        ...present(draft, ids.transitGateway(resource.transitGateway)),
         ...routeTablesOf(draft, resource.vpc).map(idOf),
         ...[`attachments:${resource.transitGateway}`, `transit-tables:${resource.transitGateway}`].flatMap((term) =>
           draft.find(term).map(idOf),
@@ -341,6 +354,26 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     default:
       return [];
   }
+}
+
+function ipv6Of(resource: Resource | undefined): Cidr6 | undefined {
+  return resource?.kind === 'vpc' ? resource.ipv6Cidr : undefined;
+}
+
+/** What a VPC has rules of for IPv6 too, once it has that. */
+function dependentsOnIpv6(draft: Draft, vpc: string): string[] {
+  const transit = gatewaysOf(draft, vpc).flatMap((gateway) => [
+    ids.transitGateway(gateway),
+    ...draft.find(`transit-tables:${gateway}`).map(idOf),
+  ]);
+  return [
+    ...transit,
+    ...[`profiles:${vpc}`, `network-acls:${vpc}`, `subnets:${vpc}`].flatMap((term) => draft.find(term).map(idOf)),
+  ];
+}
+
+function present(draft: Draft, id: string): string[] {
+  return draft.get(id) === undefined ? [] : [id];
 }
 
 function aclOf(resource: Resource | undefined): string | undefined {

@@ -20,8 +20,16 @@ import type {
 } from '../spec/types.js';
 import { associateNetworkAcl, deleteNetworkAcl, formatEntry, putNetworkAcl } from './acls.js';
 import { allocateElasticIp, holderOf, releaseElasticIp } from './elastic.js';
-import { DEFAULT_POOL, installationOf, networkAclsOf, peeringsOf, routeTablesOf, subnetsOf } from './lookup.js';
-import { type Draft, findKind, type Reader } from './reader.js';
+import {
+  DEFAULT_POOL,
+  DEFAULT_POOL6,
+  installationOf,
+  networkAclsOf,
+  peeringsOf,
+  routeTablesOf,
+  subnetsOf,
+} from './lookup.js';
+import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
   type GroupRule,
   INSTALLATION_ID,
@@ -202,6 +210,7 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     if (!(instance.name in instances)) deleteInstance(draft, name, instance.name);
   }
   for (const subnet of subnetsOf(draft, name)) if (!(subnet.name in subnets)) deleteSubnet(draft, name, subnet.name);
+  takeIpv6(draft, name, spec);
   at([...path, 'secondaryCidrs'], () => {
     const keep = (spec.secondaryCidrs ?? []).map((text) => parseCidr(text).cidr);
     retainVpcBlocks(draft, name, keep);
@@ -211,6 +220,7 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     }
     createVpc(draft, { name, cidr: spec.cidr, secondaryCidrs: keep });
   });
+  at([...path, 'ipv6Cidr'], () => createVpc(draft, { name, cidr: spec.cidr, ipv6Cidr: spec.ipv6Cidr ?? false }));
   for (const table of Object.keys(spec.routeTables ?? {})) {
     at([...path, 'routeTables', table], () => addRouteTable(draft, name, table));
   }
@@ -227,12 +237,35 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     at([...path, 'securityGroups', group], () => putGroup(draft, name, group, wanted));
   }
   for (const [instance, wanted] of Object.entries(instances)) {
-    at([...path, 'instances', instance], () => addInstance(draft, { vpc: name, name: instance, ...explicit(wanted) }));
+    const isDual = has6(subnets[wanted.subnet]);
+    at([...path, 'instances', instance], () =>
+      addInstance(draft, { vpc: name, name: instance, ...explicit(wanted), ipv6: wanted.ipv6 ?? isDual }),
+    );
   }
   for (const [nat, wanted] of Object.entries(spec.natGateways ?? {})) {
     at([...path, 'natGateways', nat], () => addNatGateway(draft, { vpc: name, name: nat, elasticIp: null, ...wanted }));
   }
   removeGroups(draft, name, spec);
+}
+
+const has6 = (spec: { readonly ipv6Cidr?: boolean | string } | undefined): boolean =>
+  spec?.ipv6Cidr !== undefined && spec.ipv6Cidr !== false;
+
+/** What is to have no IPv6, or that of another block, gives it up first, the instances before the subnets. */
+function takeIpv6(draft: Draft, vpc: string, spec: VpcSpec): void {
+  const leaves = (had: string | undefined, wanted: { readonly ipv6Cidr?: boolean | string } | undefined): boolean =>
+    had !== undefined && (!has6(wanted) || (typeof wanted?.ipv6Cidr === 'string' && wanted.ipv6Cidr !== had));
+  const all = leaves(getKind(draft, 'vpc', ids.vpc(vpc))?.ipv6Cidr, spec);
+  for (const subnet of subnetsOf(draft, vpc)) {
+    if (subnet.ipv6Cidr === undefined || !(all || leaves(subnet.ipv6Cidr, spec.subnets?.[subnet.name]))) continue;
+    for (const { name } of findKind(draft, 'instance', `subnet:${vpc}/${subnet.name}`)) {
+      addInstance(draft, { vpc, subnet: subnet.name, name, ipv6: false });
+    }
+    const { name, cidr, gateway } = subnet;
+    addSubnet(draft, { vpc, name, cidr, gateway, ipv6Cidr: false });
+  }
+  const cidr = getKind(draft, 'vpc', ids.vpc(vpc))?.cidrs[0];
+  if (all && cidr !== undefined) createVpc(draft, { name: vpc, cidr, ipv6Cidr: false });
 }
 
 /** What a spec leaves out is the default, not what was before. */
@@ -264,6 +297,7 @@ function applySubnet(draft: Draft, vpc: string, name: string, spec: SubnetSpec):
     vpc,
     name,
     cidr: spec.cidr,
+    ipv6Cidr: spec.ipv6Cidr ?? false,
     public: spec.public ?? false,
     addressing: spec.addressing ?? 'cloud',
     ...(spec.gateway === undefined ? {} : { gateway: spec.gateway }),
@@ -317,6 +351,7 @@ export function exportSpec(reader: Reader): Spec {
   const own = {
     ...(settings.publicPool === DEFAULT_POOL ? {} : { publicPool: settings.publicPool }),
     ...(settings.poolRouted ? { poolRouted: true } : {}),
+    ...(settings.ipv6Pool === undefined || settings.ipv6Pool === DEFAULT_POOL6 ? {} : { ipv6Pool: settings.ipv6Pool }),
     ...(settings.uplink === 'auto' ? {} : { uplink: settings.uplink }),
     ...(settings.quotas === undefined ? {} : { quotas: settings.quotas }),
   };
@@ -347,6 +382,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
       {
         subnet: instance.subnet,
         ip: instance.ip,
+        ipv6: instance.ipv6 ?? false,
         ...(instance.elasticIp === undefined
           ? { publicIp: instance.publicIp ?? false }
           : { elasticIp: instance.elasticIp }),
@@ -364,6 +400,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
   const nats = record(natGatewaysOf(reader, vpc.name).map((nat) => [nat.name, exportNatGateway(nat)] as const));
   return {
     cidr: primary ?? '',
+    ...(vpc.ipv6Cidr === undefined ? {} : { ipv6Cidr: vpc.ipv6Cidr }),
     ...(secondary.length === 0 ? {} : { secondaryCidrs: secondary }),
     ...(subnets === undefined ? {} : { subnets }),
     ...(tables === undefined ? {} : { routeTables: tables }),
@@ -374,18 +411,25 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
   };
 }
 
-/** `publicIp: false` is said only where the subnet would give one. */
+/** `publicIp: false` and `ipv6: false` are said only where the subnet would give one. */
 function forSubnets(
   instances: Record<string, InstanceSpec>,
   subnets: Record<string, SubnetSpec>,
 ): Record<string, InstanceSpec> {
   return Object.fromEntries(
-    Object.entries(instances).map(([name, { publicIp, ...rest }]) => [
-      name,
-      publicIp === undefined || (publicIp === false && subnets[rest.subnet]?.public !== true)
-        ? rest
-        : { ...rest, publicIp },
-    ]),
+    Object.entries(instances).map(([name, { publicIp, ipv6, ip, subnet, ...rest }]) => {
+      const home = subnets[subnet];
+      return [
+        name,
+        {
+          subnet,
+          ...(ip === undefined ? {} : { ip }),
+          ...(ipv6 === undefined || (ipv6 === false && !has6(home)) ? {} : { ipv6 }),
+          ...(publicIp === undefined || (publicIp === false && home?.public !== true) ? {} : { publicIp }),
+          ...rest,
+        },
+      ];
+    }),
   );
 }
 
@@ -448,6 +492,7 @@ function exportNetworkAcl({ ingress, egress }: NetworkAcl): NetworkAclSpec {
 function exportSubnet(subnet: Subnet): SubnetSpec {
   return {
     cidr: subnet.cidr,
+    ...(subnet.ipv6Cidr === undefined ? {} : { ipv6Cidr: subnet.ipv6Cidr }),
     ...(subnet.public ? { public: true } : {}),
     ...(subnet.routeTable === undefined ? {} : { routeTable: subnet.routeTable }),
     ...(subnet.networkAcl === undefined ? {} : { networkAcl: subnet.networkAcl }),

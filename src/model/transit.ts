@@ -1,10 +1,10 @@
 /** The verbs of transit gateways. Source of the rules: Amazon VPC, Transit Gateways, "How transit gateways work" and "Transit gateway route tables". */
 import { isSame } from '../canonical.js';
 import { invalid } from '../errors.js';
-import { type Cidr, contains, isSpecialUse, parseCidr } from '../net/cidr.js';
+import { type AnyCidr, contains, isSpecialUse, parseAnyCidr } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
 import type { TransitRouteSpec, TransitTargetSpec } from '../spec/types.js';
-import { conflict, notFound, requireVpc } from './lookup.js';
+import { blocksOf, conflict, notFound, requireVpc } from './lookup.js';
 import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
 import {
   describe,
@@ -60,14 +60,18 @@ export function isTransitBlackhole(reader: Reader, gateway: string, target: Tran
  * The blocks of an attached VPC that a table of the gateway has routes to by propagation: those that no static route of it names, nor one of a VPC before it
  * in the order of names. (AWS propagates overlapping blocks of one VPC only.)
  */
-export function propagated(reader: Reader, attachment: TransitAttachment, table: TransitRouteTable): Cidr[] {
+export function propagated(reader: Reader, attachment: TransitAttachment, table: TransitRouteTable): AnyCidr[] {
   if (!attachment.propagateTo.includes(table.name)) return [];
+  const blocksIn = (name: string): AnyCidr[] => {
+    const vpc = getKind(reader, 'vpc', ids.vpc(name));
+    return vpc === undefined ? [] : blocksOf(vpc);
+  };
   const taken = new Set<string>(table.routes.map(({ destination }) => destination));
   for (const other of attachmentsOf(reader, attachment.transitGateway)) {
     if (other.vpc >= attachment.vpc || !other.propagateTo.includes(table.name)) continue;
-    for (const cidr of getKind(reader, 'vpc', ids.vpc(other.vpc))?.cidrs ?? []) taken.add(cidr);
+    for (const cidr of blocksIn(other.vpc)) taken.add(cidr);
   }
-  return (getKind(reader, 'vpc', ids.vpc(attachment.vpc))?.cidrs ?? []).filter((cidr) => !taken.has(cidr));
+  return blocksIn(attachment.vpc).filter((cidr) => !taken.has(cidr));
 }
 
 // --- gateways and attachments ----------------------------------------------------------------------------------------
@@ -163,7 +167,7 @@ export function deleteTransitTable(draft: Draft, gateway: string, name: string):
 }
 
 function parseTransitRoute(draft: Draft, gateway: string, spec: TransitRouteSpec): TransitRoute {
-  const destination = parseCidr(spec.destination).cidr;
+  const destination = parseAnyCidr(spec.destination);
   const special = isSpecialUse(destination);
   if (special !== undefined && contains(special.cidr, destination)) {
     throw invalid(`no route can lead to ${destination}: ${special.cidr} is for ${special.purpose}`, {
@@ -227,7 +231,7 @@ export function addTransitRoute(
 /** Deletes a static route; false when there is none to that destination. */
 export function deleteTransitRoute(draft: Draft, gateway: string, name: string, destination: string): boolean {
   const table = requireTransitTable(draft, gateway, name);
-  const { cidr } = parseCidr(destination);
+  const cidr = parseAnyCidr(destination);
   const rest = table.routes.filter((route) => route.destination !== cidr);
   if (rest.length === table.routes.length) return false;
   putRoutes(draft, table, rest);

@@ -14,6 +14,7 @@ import {
   networkOf,
   offsetOf,
   overlaps,
+  parseAnyCidr,
   parseCidr,
   parseIp,
   prefixLength,
@@ -24,8 +25,18 @@ import type { PolicyFile, PublicationSpec, QuotasSpec, SecurityGroupSpec, Settin
 import { addressOf, allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
 import { freeElasticIp } from './elastic.js';
 import {
+  checkPoolUnused,
+  chooseInstanceIpv6,
+  chooseSubnetIpv6,
+  type Ipv6Wish,
+  parseIpv6Pool,
+  setVpcIpv6,
+} from './ipv6.js';
+import {
+  blocksOf,
   conflict,
   installationOf,
+  ipv6PoolOf,
   notFound,
   otherVpc,
   peeredCidrs,
@@ -70,6 +81,11 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
     kind: 'installation',
     publicPool: pool,
     poolRouted: settings.poolRouted ?? before.poolRouted,
+    ...(settings.ipv6Pool === undefined
+      ? before.ipv6Pool === undefined
+        ? {}
+        : { ipv6Pool: before.ipv6Pool }
+      : { ipv6Pool: parseIpv6Pool(settings.ipv6Pool) }),
     uplink: settings.uplink ?? before.uplink,
     ...withQuotas(settings.quotas ?? before.quotas),
   };
@@ -79,6 +95,7 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
     });
   }
   if (isSame(before, after)) return;
+  if ((after.ipv6Pool ?? ipv6PoolOf(draft)) !== ipv6PoolOf(draft)) checkPoolUnused(draft, ipv6PoolOf(draft));
   if (before.publicPool !== pool) {
     for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) {
       for (const cidr of vpc.cidrs) refusePool(cidr, pool, `vpc ${vpc.name}`);
@@ -140,6 +157,8 @@ export interface CreateVpc {
   /** The block, or the gateway's address with its prefix length (`10.0.1.1/24`). */
   readonly cidr: string;
   readonly secondaryCidrs?: readonly string[];
+  /** A /56 of the pool; true: a free one; false: none. Default: as it was. */
+  readonly ipv6Cidr?: Ipv6Wish;
   readonly origin?: string;
 }
 
@@ -175,7 +194,7 @@ export function createVpc(draft: Draft, args: CreateVpc): Vpc {
     draft.put(newTable(draft, name, MAIN_ROUTE_TABLE));
   }
   for (const secondary of args.secondaryCidrs ?? []) vpc = addVpcBlock(draft, name, parseCidr(secondary).cidr);
-  return vpc;
+  return setVpcIpv6(draft, vpc, args.ipv6Cidr);
 }
 
 function networkAddress(cidr: Cidr): Ipv4 {
@@ -279,6 +298,8 @@ export interface AddSubnet {
   readonly name: string;
   /** The block. Default: the network of `gateway` and `ip`: the VPC's block when it is a /24 or smaller, else their /24. */
   readonly cidr?: string;
+  /** A /64 of the VPC's IPv6 block; true: a free one; false: none. Default: as it was. */
+  readonly ipv6Cidr?: Ipv6Wish;
   readonly gateway?: string;
   readonly public?: boolean;
   readonly addressing?: 'cloud' | 'plain';
@@ -324,6 +345,7 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     vpc: vpc.name,
     name,
     cidr,
+    ...chooseSubnetIpv6(draft, vpc, name, args.ipv6Cidr, existing),
     gateway,
     public: args.public ?? existing?.public ?? false,
     addressing: args.addressing ?? existing?.addressing ?? 'cloud',
@@ -438,6 +460,8 @@ export interface AddInstance {
   readonly subnet: string;
   readonly name: string;
   readonly ip?: string;
+  /** One of the subnet's IPv6 block; true: a free one; false: none. Default: as it was; of a new one, as the subnet. */
+  readonly ipv6?: Ipv6Wish;
   /** true: allocate; false: none; an address: that one. Default: as the subnet. */
   readonly publicIp?: boolean | string;
   /** Name of the elastic address that is to be its public one; null: none. Default: as it was. */
@@ -483,12 +507,14 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
       hint: 'give it one, or publish nothing of it',
     });
   }
+  const chosen = ip ?? addressOf(returning, draft, subnet) ?? allocate(draft, subnet);
   const instance: Instance = {
     kind: 'instance',
     vpc: subnet.vpc,
     name,
     subnet: subnet.name,
-    ip: ip ?? addressOf(returning, draft, subnet) ?? allocate(draft, subnet),
+    ip: chosen,
+    ...chooseInstanceIpv6(draft, subnet, id, chosen, args.ipv6, existing),
     ...address,
     ...(publish === undefined || publish.length === 0 ? {} : { publish }),
     groups,
@@ -659,11 +685,11 @@ export function peer(
       );
     }
   }
-  const allowed = allowCidrs?.map((text) => parseCidr(text).cidr);
+  const allowed = allowCidrs?.map(parseAnyCidr);
   for (const cidr of allowed ?? []) {
-    if (![...a.cidrs, ...b.cidrs].some((block) => overlaps(block, cidr))) {
+    if (![...blocksOf(a), ...blocksOf(b)].some((block) => overlaps(block, cidr))) {
       throw invalid(
-        `allowed block ${cidr} is in neither VPC: ${a.name} has ${a.cidrs.join(', ')}; ${b.name} has ${b.cidrs.join(', ')}`,
+        `allowed block ${cidr} is in neither VPC: ${a.name} has ${blocksOf(a).join(', ')}; ${b.name} has ${blocksOf(b).join(', ')}`,
         {
           hint: 'name blocks of the two VPCs',
         },
@@ -679,7 +705,7 @@ export function peer(
   };
   for (const side of [a, b]) {
     if (peeredCidrs(peering, side).length === 0) {
-      throw invalid(`the allowed blocks leave out all of vpc ${side.name} (${side.cidrs.join(', ')})`, {
+      throw invalid(`the allowed blocks leave out all of vpc ${side.name} (${blocksOf(side).join(', ')})`, {
         hint: 'name blocks of both VPCs',
       });
     }
@@ -712,7 +738,7 @@ export function unpeer(draft: Draft, first: string, second: string): boolean {
 /** Sets the policy of a subnet, given by name or by the file's `subnet` (name or CIDR). Replaces the one before. */
 export function applyPolicy(draft: Draft, vpc: string, subnet: string | undefined, policy: PolicyFile): Subnet {
   const target = policyTarget(draft, vpc, subnet, policy.subnet);
-  const after: Subnet = { ...target, policy: checkPolicy(policy, target.cidr) };
+  const after: Subnet = { ...target, policy: checkPolicy(policy, target) };
   draft.put(after);
   return after;
 }

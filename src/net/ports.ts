@@ -1,10 +1,11 @@
 /** Protocols and ports of firewall rules. */
 import { invalid } from '../errors.js';
+import type { Family } from './cidr.js';
 import { quote } from './quote.js';
 
 /** An IP protocol; `number` is `any` for all of them. Equal protocols have equal names: 6 reads as `tcp`. */
 export interface Protocol {
-  /** `tcp`, `udp`, `icmp`, `any`, or the number in digits. */
+  /** `tcp`, `udp`, `icmp`, `icmpv6`, `any`, or the number in digits. */
   readonly name: string;
   readonly number: number | 'any';
 }
@@ -18,12 +19,23 @@ export interface PortRange {
 export const TCP: Protocol = { name: 'tcp', number: 6 };
 export const UDP: Protocol = { name: 'udp', number: 17 };
 export const ICMP: Protocol = { name: 'icmp', number: 1 };
+export const ICMPV6: Protocol = { name: 'icmpv6', number: 58 };
 export const ANY_PROTOCOL: Protocol = { name: 'any', number: 'any' };
 export const ANY_PORT: PortRange = { from: 0, to: 65535 };
 
-const NAMED: readonly Protocol[] = [TCP, UDP, ICMP, ANY_PROTOCOL];
-const PROTOCOLS = 'expected tcp, udp, icmp, any or a protocol number of 0 to 255';
+const NAMED: readonly Protocol[] = [TCP, UDP, ICMP, ICMPV6, ANY_PROTOCOL];
+const PROTOCOLS = 'expected tcp, udp, icmp, icmpv6, any or a protocol number of 0 to 255';
 const PORTS = 'expected a port of 1 to 65535, "from-to" or any';
+
+/** The protocol whose messages are those of ICMP in this family. */
+export function icmpOf(family: Family): Protocol & { readonly number: number } {
+  return { ...(family === 4 ? ICMP : ICMPV6), number: family === 4 ? 1 : 58 };
+}
+
+/** Whether rules of this protocol may name types of messages. */
+function hasMessages({ number }: Protocol): boolean {
+  return number === ICMP.number || number === ICMPV6.number;
+}
 
 /** Whether rules of this protocol may name ports. */
 export function hasPorts(protocol: Protocol): boolean {
@@ -88,7 +100,7 @@ const ALL_MESSAGES = -1;
 
 /**
  * Reads the messages that a rule of `protocol` is for: a type and a code, each 0 to 255, or -1 for all. Absent is -1. undefined: all messages.
- * INVALID for anything else, for a code without a type, and with a protocol other than icmp.
+ * INVALID for anything else, for a code without a type, and with a protocol other than icmp and icmpv6.
  */
 export function parseIcmp(
   type: number | undefined,
@@ -103,9 +115,9 @@ export function parseIcmp(
     if (!Number.isInteger(value) || value < ALL_MESSAGES || value > 255) {
       throw invalid(`${what} ${value}: expected a number of 0 to 255, or -1 for all`);
     }
-    if (value !== ALL_MESSAGES && protocol.number !== ICMP.number) {
+    if (value !== ALL_MESSAGES && !hasMessages(protocol)) {
       throw invalid(`${what} ${value}: protocol ${protocol.name} has none`, {
-        hint: `set the protocol to icmp, or leave the ${what} out`,
+        hint: `set the protocol to icmp or icmpv6, or leave the ${what} out`,
       });
     }
   }

@@ -1,5 +1,5 @@
 /** Addresses of links (RTM_*ADDR, linux/if_addr.h). */
-import { AF_INET, type Family, familyNumber, familyOf, formatCidr, formatIp, parseCidr } from './address.js';
+import { type Family, familyNumber, familyOf, formatCidr, formatIp, parseCidr } from './address.js';
 import { type Batch, dumpRequest } from './batch.js';
 import { decodeMessages, eachAttr, malformed, readBytes, readText, readU32, viewOf } from './message.js';
 import { LITTLE_ENDIAN, NLM_F_CREATE, NLM_F_EXCL, NLMSG_HDRLEN } from './wire.js';
@@ -66,11 +66,11 @@ export function deleteAddr(batch: Batch, addr: Pick<AddrParams, 'link' | 'addr'>
   addrMessage(batch, RTM_DELADDR, 0, { link: addr.link, addr: addr.addr });
 }
 
-/** The request for all addresses of a namespace; with `index`, for the IPv4 addresses of that link. ENODEV when it is not there. */
-export function dumpAddrs(index?: number): Uint8Array {
+/** The request for all addresses of a namespace; with `index`, for those of one family of that link. ENODEV when it is not there. */
+export function dumpAddrs(index?: number, family: Family = 4): Uint8Array {
   const request = dumpRequest(RTM_GETADDR, IFADDRMSG_LENGTH);
   if (index === undefined) return request;
-  request[NLMSG_HDRLEN] = AF_INET;
+  request[NLMSG_HDRLEN] = familyNumber(family);
   viewOf(request).setUint32(NLMSG_HDRLEN + 4, index, LITTLE_ENDIAN);
   return request;
 }

@@ -29,6 +29,8 @@ const CTA_PROTO_SRC_PORT = 2;
 const CTA_PROTO_DST_PORT = 3;
 const CTA_PROTO_ICMP_TYPE = 5;
 const CTA_PROTO_ICMP_CODE = 6;
+const CTA_PROTO_ICMPV6_TYPE = 8;
+const CTA_PROTO_ICMPV6_CODE = 9;
 
 /** One direction of a connection. Ports: tcp, udp and others that have them. */
 export interface Tuple {
@@ -37,7 +39,7 @@ export interface Tuple {
   readonly protocol: number;
   readonly sourcePort?: number;
   readonly destinationPort?: number;
-  /** Of icmp: what its first packet is, or what answers are. */
+  /** Of icmp and icmpv6: what its first packet is, or what answers are. */
   readonly icmp?: { readonly type: number; readonly code: number };
 }
 
@@ -120,6 +122,8 @@ function readProtocol(view: DataView, type: number, from: number, to: number, tu
   if (type === CTA_PROTO_NUM) tuple.protocol = readU8(view, from, to);
   if (type === CTA_PROTO_SRC_PORT) tuple.sourcePort = port();
   if (type === CTA_PROTO_DST_PORT) tuple.destinationPort = port();
-  if (type === CTA_PROTO_ICMP_TYPE) tuple.icmp = { type: readU8(view, from, to), code: tuple.icmp?.code ?? 0 };
-  if (type === CTA_PROTO_ICMP_CODE) tuple.icmp = { type: tuple.icmp?.type ?? 0, code: readU8(view, from, to) };
+  if (type === CTA_PROTO_ICMP_TYPE || type === CTA_PROTO_ICMPV6_TYPE)
+    tuple.icmp = { type: readU8(view, from, to), code: tuple.icmp?.code ?? 0 };
+  if (type === CTA_PROTO_ICMP_CODE || type === CTA_PROTO_ICMPV6_CODE)
+    tuple.icmp = { type: tuple.icmp?.type ?? 0, code: readU8(view, from, to) };
 }

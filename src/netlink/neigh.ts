@@ -1,5 +1,5 @@
 /** Neighbours: ARP and NDP entries (RTM_*NEIGH, linux/neighbour.h). */
-import { AF_INET, type Family, familyNumber, familyOf, formatIp, formatMac, parseIp, parseMac } from './address.js';
+import { type Family, familyNumber, familyOf, formatIp, formatMac, parseIp, parseMac } from './address.js';
 import { type Batch, dumpRequest } from './batch.js';
 import { decodeMessages, eachAttr, malformed, readBytes } from './message.js';
 import { LITTLE_ENDIAN, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLMSG_HDRLEN } from './wire.js';
@@ -61,11 +61,11 @@ export function deleteNeigh(batch: Batch, neigh: Pick<NeighParams, 'link' | 'ip'
   batch.message(RTM_DELNEIGH, 0, () => ndmsg(batch, neigh, 0));
 }
 
-/** The request for all neighbours of a namespace, IPv4 and IPv6; with `index`, for the IPv4 neighbours on that link. */
-export function dumpNeighs(index?: number): Uint8Array {
+/** The request for all neighbours of a namespace, IPv4 and IPv6; with `index`, for those of one family on that link. */
+export function dumpNeighs(index?: number, family: Family = 4): Uint8Array {
   if (index === undefined) return dumpRequest(RTM_GETNEIGH, NDMSG_LENGTH);
   const request = dumpRequest(RTM_GETNEIGH, NDMSG_LENGTH, [[NDA_IFINDEX, index]]);
-  request[NLMSG_HDRLEN] = AF_INET;
+  request[NLMSG_HDRLEN] = familyNumber(family);
   return request;
 }
 

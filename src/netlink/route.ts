@@ -148,13 +148,13 @@ export function deleteRoute(batch: Batch, route: RouteKey): void {
 }
 
 /**
- * The request for all routes of a namespace, all tables, IPv4 and IPv6; with `table`, for the IPv4 routes of that table, from `default` on. ENOENT
+ * The request for all routes of a namespace, all tables, IPv4 and IPv6; with `table`, for the routes of one family of that table, of IPv4 from `default` on. ENOENT
  * when there is no such table.
  */
-export function dumpRoutes(table?: number): Uint8Array {
+export function dumpRoutes(table?: number, family: Family = 4): Uint8Array {
   if (table === undefined) return dumpRequest(RTM_GETROUTE, RTMSG_LENGTH);
   const request = dumpRequest(RTM_GETROUTE, RTMSG_LENGTH, [[RTA_TABLE, table]]);
-  request[NLMSG_HDRLEN] = AF_INET;
+  request[NLMSG_HDRLEN] = familyNumber(family);
   return request;
 }
 

@@ -3,6 +3,7 @@
  * business.
  */
 import { VpcctlError } from '../errors.js';
+import { formatIp6, readIp6 } from '../net/ip6.js';
 import {
   type KernelObject,
   NFT_TABLE,
@@ -107,11 +108,18 @@ function components(key: unknown): NftValue[] {
 }
 
 function value(part: unknown): NftValue {
-  if (typeof part === 'number' || typeof part === 'string') return part;
-  if (isObject(part) && isObject(part.prefix)) return `${text(part.prefix.addr)}/${String(part.prefix.len)}`;
+  if (typeof part === 'number') return part;
+  if (typeof part === 'string') return canonical(part);
+  if (isObject(part) && isObject(part.prefix)) return `${canonical(text(part.prefix.addr))}/${String(part.prefix.len)}`;
   if (isObject(part) && Array.isArray(part.range)) {
-    const [from, to] = part.range;
-    return from === to ? value(from) : `${String(from)}-${String(to)}`;
+    const [from, to] = part.range as unknown[];
+    return from === to ? value(from) : `${String(value(from))}-${String(value(to))}`;
   }
   throw new VpcctlError('KERNEL', `nft listed an element of unknown form: ${JSON.stringify(part)?.slice(0, 80)}`);
+}
+
+/** nft lists some IPv6 addresses with an IPv4 one at their end (inet_ntop). */
+function canonical(word: string): string {
+  const number = word.includes(':') && word.includes('.') ? readIp6(word) : undefined;
+  return number === undefined ? word : formatIp6(number);
 }

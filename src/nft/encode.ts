@@ -131,10 +131,11 @@ function element({ key, data, interval }: NftElementRow): unknown {
 
 function value(part: NftValue): unknown {
   if (typeof part === 'number') return part;
-  const prefix = /^([0-9.]+)\/([0-9]+)$/.exec(part);
+  const prefix = /^([0-9.]+|[0-9a-f]*:[0-9a-f:]*)\/([0-9]+)$/.exec(part);
   if (prefix !== null) return { prefix: { addr: prefix[1], len: Number(prefix[2]) } };
-  const range = /^([0-9.]+)-([0-9.]+)$/.exec(part);
+  // No name of a link has a colon.
+  const range = /^([0-9.]+|[0-9a-f]*:[0-9a-f:]*)-([0-9.]+|[0-9a-f]*:[0-9a-f:]*)$/.exec(part);
   if (range === null) return part;
-  const bound = (text: string): string | number => (text.includes('.') ? text : Number(text));
+  const bound = (text: string): string | number => (/[.:]/.test(text) ? text : Number(text));
   return { range: [bound(range[1] as string), bound(range[2] as string)] };
 }

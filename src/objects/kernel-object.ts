@@ -85,7 +85,7 @@ export interface AddrRow {
   readonly addr: string;
 }
 
-/** A route of ours (`rtm_protocol` 201). `dst` is a CIDR or `default`. */
+/** A route of ours (`rtm_protocol` 201). `dst` is a CIDR or, of IPv4, `default`; of IPv6 that is `::/0`. */
 export interface RouteRow {
   readonly kind: 'route';
   readonly ns: NsName;
@@ -99,7 +99,7 @@ export interface RouteRow {
   readonly src?: string;
   /** The next hop is on the link though no address says so. */
   readonly onlink?: boolean;
-  /** Lower wins; absent: 0. */
+  /** Lower wins; absent: 0, in IPv6 1024. */
   readonly metric?: number;
   /** Of a route that is not ours: who made it (rtm_protocol). Only observed. */
   readonly protocol?: number;
@@ -110,8 +110,10 @@ export interface RuleRow {
   readonly kind: 'rule';
   readonly ns: NsName;
   readonly priority: number;
-  /** A block, or `all`. */
+  /** A block, or `all` of a family. */
   readonly from: string;
+  /** Of a rule from `all` that is for IPv6; else IPv4. */
+  readonly family?: 6;
   /** Only packets that come by this link. */
   readonly iif?: string;
   readonly table: number;
@@ -221,7 +223,7 @@ export function rowKey(row: KernelObject): string {
     case 'route':
       return `route|${row.ns}|${row.table}|${row.dst}${row.metric === undefined ? '' : `|${row.metric}`}`;
     case 'rule':
-      return `rule|${row.ns}|${row.priority}|${row.from}${row.iif === undefined ? '' : `|${row.iif}`}`;
+      return `rule|${row.ns}|${row.priority}|${row.from}${row.iif === undefined ? '' : `|${row.iif}`}${row.family === undefined ? '' : `|${row.family}`}`;
     case 'neigh':
       return `neigh|${row.ns}|${row.link}|${row.ip}`;
     case 'sysctl':

@@ -5,7 +5,7 @@
  */
 import * as v from 'valibot';
 import { invalid, VpcctlError } from '../errors.js';
-import { parseCidr, parseIp, parseIpOrCidr } from '../net/cidr.js';
+import { parseAnyCidr, parseAnyIpOrCidr, parseCidr, parseCidr6, parseIp, parseIp6 } from '../net/cidr.js';
 import { NAME_PATTERN, NAME_RULE, parseName } from '../net/name.js';
 import { parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import { quote } from '../net/quote.js';
@@ -156,9 +156,23 @@ const address = v.pipe(
   v.metadata({ pattern: `^${ADDRESS}$` }),
 );
 
+/** What an editor can tell of IPv6 text; the rest is the parser's. */
+const ADDRESS6 = '[0-9a-f:]*:[0-9a-f:]*';
+const PREFIX6 = '(?:12[0-8]|1[01][0-9]|[1-9]?[0-9])';
+
+const cidr6 = v.pipe(text('an IPv6 block as text', parseCidr6), v.metadata({ pattern: `^${ADDRESS6}/${PREFIX6}$` }));
+const address6 = v.pipe(text('an IPv6 address as text', parseIp6), v.metadata({ pattern: `^${ADDRESS6}$` }));
+
+const anyCidr = v.pipe(
+  text('a block as text, such as 10.0.0.0/16 or fd00:0:0:100::/56', parseAnyCidr),
+  v.metadata({ pattern: `^(?:${ADDRESS}/${PREFIX}|${ADDRESS6}/${PREFIX6})$` }),
+);
+
+const EITHER = `(?:${ADDRESS}(?:/${PREFIX})?|${ADDRESS6}(?:/${PREFIX6})?)`;
+
 const addressOrCidr = v.pipe(
-  text('an IPv4 address or block as text', parseIpOrCidr),
-  v.metadata({ pattern: `^${ADDRESS}(?:/${PREFIX})?$` }),
+  text('an address or block as text', parseAnyIpOrCidr),
+  v.metadata({ pattern: `^${EITHER}$` }),
 );
 
 function boolean() {
@@ -197,7 +211,7 @@ function described<const TSchema extends v.GenericSchema>(schema: TSchema, words
 
 // ---- rules
 
-const PROTOCOLS = ['tcp', 'udp', 'icmp', 'any'] as const;
+const PROTOCOLS = ['tcp', 'udp', 'icmp', 'icmpv6', 'any'] as const;
 
 const protocol = v.union(
   [
@@ -211,7 +225,7 @@ const protocol = v.union(
       v.metadata({ type: 'integer', minimum: 0, maximum: 255 }),
     ),
   ],
-  wrongWord('a protocol (tcp, udp, icmp, any or a number of 0 to 255)', PROTOCOLS),
+  wrongWord('a protocol (tcp, udp, icmp, icmpv6, any or a number of 0 to 255)', PROTOCOLS),
 );
 
 const port = v.union(
@@ -269,8 +283,8 @@ function portOfProtocol<TRule extends PortRule>() {
 const PARTIES = ['any', 'self', 'vpc', 'peers', 'host'] as const;
 
 function readParty(value: string): void {
-  if (PARTIES.some((party) => party === value) || refusal(() => parseIpOrCidr(value)) === undefined) return;
-  if (/^[0-9]/.test(value) && /[./]/.test(value)) parseIpOrCidr(value);
+  if (PARTIES.some((party) => party === value) || refusal(() => parseAnyIpOrCidr(value)) === undefined) return;
+  if ((/^[0-9]/.test(value) && /[./]/.test(value)) || value.includes(':')) parseAnyIpOrCidr(value);
   const near = closest(value, PARTIES);
   const hint =
     near !== undefined
@@ -279,7 +293,7 @@ function readParty(value: string): void {
         ? `write { group: ${value} } for a group`
         : undefined;
   throw invalid(
-    `${quote(value)}: expected an IPv4 address or block, ${PARTIES.join(', ')}, or a map with a group's name`,
+    `${quote(value)}: expected an address or block, ${PARTIES.join(', ')}, or a map with a group's name`,
     hint === undefined ? {} : { hint },
   );
 }
@@ -289,7 +303,7 @@ const party = v.union(
     v.pipe(
       text('text', readParty),
       v.metadata({
-        anyOf: [{ enum: PARTIES }, { pattern: `^${ADDRESS}(?:/${PREFIX})?$` }],
+        anyOf: [{ enum: PARTIES }, { pattern: `^${EITHER}$` }],
       }),
     ),
     map('a map', {
@@ -301,12 +315,12 @@ const party = v.union(
 );
 
 const PARTY_WORDS =
-  'An IPv4 address or block; self (members of this group); vpc (its blocks); peers (what its peerings admit); ' +
-  'host (the machine vpcctl runs on); any (default); { group: NAME }; or { group: NAME, vpc: PEER }.';
+  'An IPv4 or IPv6 address or block; self (members of this group); vpc (its blocks); peers (what its peerings admit); ' +
+  'host (the machine vpcctl runs on); any (default: every address of both families); { group: NAME }; or { group: NAME, vpc: PEER }.';
 
 const icmpEntries = {
   icmpType: v.exactOptional(
-    described(icmpNumber, 'A type of ICMP; -1 (default): all. Only with icmp.', { default: -1 }),
+    described(icmpNumber, 'A type of ICMP; -1 (default): all. Only with icmp and icmpv6.', { default: -1 }),
   ),
   icmpCode: v.exactOptional(
     described(icmpNumber, 'A code of that type; -1 (default): all. Only with an icmpType.', { default: -1 }),
@@ -314,7 +328,9 @@ const icmpEntries = {
 };
 
 const groupRule = {
-  protocol: v.exactOptional(described(protocol, 'tcp, udp, icmp, any (default) or a number.', { default: 'any' })),
+  protocol: v.exactOptional(
+    described(protocol, 'tcp, udp, icmp, icmpv6, any (default) or a number.', { default: 'any' }),
+  ),
   port: v.exactOptional(
     described(port, 'A port, "from-to" or any (default). Only with tcp and udp.', { default: 'any' }),
   ),
@@ -341,15 +357,23 @@ const egressRule = v.pipe(
 
 const policyRule = v.pipe(
   map('a rule (a map)', {
-    protocol: v.exactOptional(described(oneOf(PROTOCOLS), 'tcp, udp, icmp or any (default).', { default: 'any' })),
+    protocol: v.exactOptional(
+      described(oneOf(PROTOCOLS), 'tcp, udp, icmp, icmpv6 or any (default).', { default: 'any' }),
+    ),
     port: v.exactOptional(
       described(port, 'A port, "from-to" or any (default). Only with tcp and udp.', { default: 'any' }),
     ),
     source: v.exactOptional(
-      described(addressOrCidr, 'Where packets come from: an IPv4 address or block. Default: any.'),
+      described(
+        addressOrCidr,
+        'Where packets come from: an address or block, of whose family the rule is then. Default: any.',
+      ),
     ),
     destination: v.exactOptional(
-      described(addressOrCidr, 'Where packets go to: an IPv4 address or block. Default: any.'),
+      described(
+        addressOrCidr,
+        'Where packets go to: an address or block, of whose family the rule is then. Default: any.',
+      ),
     ),
     action: described(
       oneOf(['allow', 'accept', 'deny', 'drop', 'reject']),
@@ -381,6 +405,13 @@ const subnet = map('a subnet (a map)', {
   cidr: described(cidr, 'IPv4 block of the subnet, /16 to /28, inside a block of the VPC.', {
     examples: ['10.0.1.0/24'],
   }),
+  ipv6Cidr: v.exactOptional(
+    described(
+      v.union([boolean(), cidr6], expected('true, false or an IPv6 block')),
+      "Its IPv6 block: a /64 of the VPC's, or true for a free one. Its instances get an address of it each.",
+      { default: false },
+    ),
+  ),
   public: v.exactOptional(
     described(
       boolean(),
@@ -423,8 +454,8 @@ const routeTarget = v.union(
 );
 
 const route = map('a route (a map)', {
-  destination: described(cidr, 'Where to: an IPv4 block outside of the VPC. The longest prefix decides.', {
-    examples: ['0.0.0.0/0'],
+  destination: described(anyCidr, 'Where to: a block outside of the VPC. The longest prefix decides.', {
+    examples: ['0.0.0.0/0', '::/0'],
   }),
   target: described(
     routeTarget,
@@ -470,16 +501,22 @@ const aclEntry = v.pipe(
       'Its place: the rule with the lowest number that matches decides.',
     ),
     action: described(oneOf(['allow', 'deny']), 'What it decides.'),
-    protocol: v.exactOptional(described(protocol, 'tcp, udp, icmp, any (default) or a number.', { default: 'any' })),
+    protocol: v.exactOptional(
+      described(protocol, 'tcp, udp, icmp, icmpv6, any (default) or a number.', { default: 'any' }),
+    ),
     port: v.exactOptional(
       described(port, 'The destination\'s port, "from-to" or any (default). Only with tcp and udp.', {
         default: 'any',
       }),
     ),
     ...icmpEntries,
-    cidr: described(addressOrCidr, 'Where packets into the subnet come from, or those out of it go to.', {
-      examples: ['0.0.0.0/0'],
-    }),
+    cidr: described(
+      addressOrCidr,
+      'Where packets into the subnet come from, or those out of it go to. The rule is for that family only.',
+      {
+        examples: ['0.0.0.0/0', '::/0'],
+      },
+    ),
   }),
   portOfProtocol(),
 );
@@ -504,6 +541,12 @@ const securityGroup = map('a security group (a map)', {
 const instance = map('an instance (a map)', {
   subnet: described(name('subnet'), 'Name of the subnet it is in.'),
   ip: v.exactOptional(described(address, 'Private address. Default: the next free one of the subnet.')),
+  ipv6: v.exactOptional(
+    described(
+      v.union([boolean(), address6], expected('true, false or an IPv6 address of the subnet')),
+      "An address of the subnet's IPv6 block; true: a free one; false: none. Default: true where the subnet has one.",
+    ),
+  ),
   publicIp: v.exactOptional(
     described(
       v.union([boolean(), address], expected('true, false or an IPv4 address of the public pool')),
@@ -533,6 +576,13 @@ const instance = map('an instance (a map)', {
 
 const vpc = map('a VPC (a map)', {
   cidr: described(cidr, 'Primary IPv4 block, /16 to /28.', { examples: ['10.0.0.0/16'] }),
+  ipv6Cidr: v.exactOptional(
+    described(
+      v.union([boolean(), cidr6], expected('true, false or an IPv6 block')),
+      'Its IPv6 block: a /56 of the pool, or true for a free one.',
+      { default: false },
+    ),
+  ),
   secondaryCidrs: v.exactOptional(described(list('IPv4 blocks', cidr), 'Further IPv4 blocks, /16 to /28.')),
   subnets: v.exactOptional(described(named('subnet', subnet), 'Subnets by name.')),
   routeTables: v.exactOptional(
@@ -565,7 +615,10 @@ const peering = map('a peering (a map)', {
     'The two VPCs.',
   ),
   allowCidrs: v.exactOptional(
-    described(list('IPv4 blocks', cidr), 'Only these blocks of either side take part. Default: all blocks of both.'),
+    described(
+      list('blocks', anyCidr),
+      'Only these blocks of either side take part, of both families. Default: all blocks of both.',
+    ),
   ),
   routes: v.exactOptional(
     described(
@@ -577,7 +630,7 @@ const peering = map('a peering (a map)', {
 });
 
 const transitRoute = map('a route (a map)', {
-  destination: described(cidr, 'Where to: an IPv4 block. The longest prefix decides.'),
+  destination: described(anyCidr, 'Where to: a block. The longest prefix decides.'),
   target: described(
     v.union(
       [v.picklist(['blackhole']), map('a map', { vpc: described(name('VPC'), 'Name of an attached VPC.') })],
@@ -652,6 +705,11 @@ const settings = map('settings (a map)', {
   publicPool: v.exactOptional(
     described(cidr, 'Public addresses that this installation hands out. Default 198.51.100.0/24.', {
       default: '198.51.100.0/24',
+    }),
+  ),
+  ipv6Pool: v.exactOptional(
+    described(cidr6, 'IPv6 blocks of VPCs are taken from it: /16 to /55. Default fd76:7063:6300::/40.', {
+      default: 'fd76:7063:6300::/40',
     }),
   ),
   poolRouted: v.exactOptional(

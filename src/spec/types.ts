@@ -22,6 +22,8 @@ export interface Spec {
 export interface SettingsSpec {
   /** Public addresses that this installation hands out: an IPv4 CIDR. Default 198.51.100.0/24 (RFC 5737). */
   readonly publicPool?: string;
+  /** IPv6 blocks of VPCs are taken from it: a block of /16 to /55. Default fd76:7063:6300::/40 (RFC 4193). */
+  readonly ipv6Pool?: string;
   /** The pool is routed to this host by its network: do not masquerade. Default false. */
   readonly poolRouted?: boolean;
   /**
@@ -59,6 +61,8 @@ export interface ElasticIpSpec {
 export interface VpcSpec {
   /** Primary IPv4 block, /16 to /28. */
   readonly cidr: string;
+  /** Its IPv6 block, a /56 of the pool; true: a free one. Default: none. */
+  readonly ipv6Cidr?: boolean | string;
   /** Further blocks. */
   readonly secondaryCidrs?: readonly string[];
   readonly subnets?: Readonly<Record<string, SubnetSpec>>;
@@ -76,7 +80,7 @@ export interface RouteTableSpec {
 }
 
 export interface RouteSpec {
-  /** IPv4 block; 0.0.0.0/0 is everywhere. */
+  /** A block; 0.0.0.0/0 is everywhere in IPv4, ::/0 in IPv6. */
   readonly destination: string;
   readonly target: RouteTargetSpec;
 }
@@ -120,11 +124,11 @@ export interface NetworkAclEntrySpec {
   readonly protocol?: ProtocolSpec;
   /** A port, `"1024-65535"`, or `any` (default): of the packet's destination. Only with tcp and udp. */
   readonly port?: number | string;
-  /** 0 to 255; -1 (default): all. Only with icmp. */
+  /** 0 to 255; -1 (default): all. Only with icmp and icmpv6. */
   readonly icmpType?: number;
   /** 0 to 255; -1 (default): all. Only with an icmpType. */
   readonly icmpCode?: number;
-  /** Of ingress the source, of egress the destination: an IPv4 CIDR or address. */
+  /** Of ingress the source, of egress the destination: a CIDR or address. The rule is for packets of that family only. */
   readonly cidr: string;
 }
 
@@ -132,6 +136,8 @@ export interface NetworkAclEntrySpec {
 export interface SubnetSpec {
   /** /16 to /28 inside one of the VPC's blocks. */
   readonly cidr: string;
+  /** Its IPv6 block, a /64 of the VPC's; true: a free one. Its instances get an address of it each. Default: none. */
+  readonly ipv6Cidr?: boolean | string;
   /** Its instances get a public address each; and without `routeTable`, it has a route to the internet gateway. Default false. */
   readonly public?: boolean;
   /** Name of its route table. Default: `public` of a public subnet, with a route to the internet gateway; else `main`. */
@@ -154,6 +160,8 @@ export interface InstanceSpec {
   readonly subnet: string;
   /** Private address. Default: the next free one. */
   readonly ip?: string;
+  /** An address of the subnet's IPv6 block; true: a free one; false: none. Default: as the subnet. */
+  readonly ipv6?: boolean | string;
   /** true: allocate one; false: none; an address of the pool: that one. Default: as the subnet (public → true). */
   readonly publicIp?: boolean | string;
   /** Name of the elastic address that is its public one. */
@@ -181,11 +189,11 @@ export interface SecurityGroupSpec {
 }
 
 /** A protocol by name, or its number (IANA). */
-export type ProtocolSpec = 'tcp' | 'udp' | 'icmp' | 'any' | number;
+export type ProtocolSpec = 'tcp' | 'udp' | 'icmp' | 'icmpv6' | 'any' | number;
 
 /**
- * Source of an ingress rule, or destination of an egress rule: an IPv4 CIDR or address; `self` (members of this group);
- * `vpc` (the VPC's blocks); `peers` (what its peerings admit); `host` (the machine vpcctl runs on); `any`; or `{ group }`,
+ * Source of an ingress rule, or destination of an egress rule: an IPv4 or IPv6 CIDR or address; `self` (members of this group);
+ * `vpc` (the VPC's blocks); `peers` (what its peerings admit); `host` (the machine vpcctl runs on); `any` (every address of both families; 0.0.0.0/0 is every one of IPv4, ::/0 of IPv6); or `{ group }`,
  * the members of another group of this VPC, or with `vpc` of a peer.
  */
 export type PartySpec = string | { readonly group: string; readonly vpc?: string };
@@ -196,7 +204,7 @@ export interface IngressRuleSpec {
   readonly protocol?: ProtocolSpec;
   /** A port, `"8000-8100"`, or `any` (default). Only with tcp and udp. */
   readonly port?: number | string;
-  /** 0 to 255; -1 (default): all. Only with icmp. */
+  /** 0 to 255; -1 (default): all. Only with icmp and icmpv6. */
   readonly icmpType?: number;
   /** 0 to 255; -1 (default): all. Only with an icmpType. */
   readonly icmpCode?: number;
@@ -223,12 +231,12 @@ export interface PolicySpec {
 
 /** Tried in order; the first that matches decides; what none names is denied. */
 export interface PolicyRuleSpec {
-  readonly protocol?: 'tcp' | 'udp' | 'icmp' | 'any';
+  readonly protocol?: 'tcp' | 'udp' | 'icmp' | 'icmpv6' | 'any';
   /** A port, `"from-to"`, or `any` (default). */
   readonly port?: number | string;
   /** `accept` is `allow`; `drop` and `reject` are `deny`. */
   readonly action: 'allow' | 'accept' | 'deny' | 'drop' | 'reject';
-  /** IPv4 CIDR or address. Default: any. */
+  /** CIDR or address: the rule is for packets of that family only. Default: any, of both families. */
   readonly source?: string;
   readonly destination?: string;
   readonly description?: string;

@@ -104,9 +104,10 @@ class World {
     return this.vpcctl.list().vpcs.flatMap(({ name: vpc }) => {
       const { peers, subnets, natGateways } = this.vpcctl.inspect(vpc);
       const nats = natGateways.flatMap(({ ip, publicIp }) => [ip, ...(publicIp === null ? [] : [publicIp])]);
-      return subnets.flatMap(({ gateway, instances }) =>
-        instances.map((one) => ({ ...one, vpc, peers, nats, gateway, end: `${vpc}/${one.name}` })),
-      );
+      return subnets.flatMap(({ gateway, ipv6Cidr, instances }) => {
+        const gateway6 = ipv6Cidr?.replace(/::\/64$/, '::1') ?? null;
+        return instances.map((one) => ({ ...one, vpc, peers, nats, gateway, gateway6, end: `${vpc}/${one.name}` }));
+      });
     });
   }
 
@@ -134,6 +135,7 @@ class World {
       for (const to of instances) {
         ask(one.end, one.end, to.end, to.ip);
         if (to.publicIp !== null) ask(one.end, one.end, `${to.end}@public`, to.publicIp);
+        if (one.ipv6 !== null && to.ipv6 !== null) ask(one.end, one.end, `${to.end}@ipv6`, to.ipv6);
       }
       for (const address of OUTSIDE) ask(one.end, one.end, `internet:${address}`, address);
       ask(one.end, one.end, 'host', HOST_INSIDE);
@@ -141,6 +143,10 @@ class World {
       for (const address of new Set([one.gateway, ...near.map(({ gateway }) => gateway), ...one.nats, NOBODYS])) {
         ask(one.end, one.end, address, address);
       }
+      const near6 = near.flatMap(({ gateway6 }) => gateway6 ?? []);
+      const all6 =
+        one.ipv6 === null ? [] : [...near6, one.gateway6 ?? [], `${one.ipv6.replace(/::.*$/, '')}::beef`].flat();
+      for (const address of new Set(all6)) ask(one.end, one.end, address, address);
       for (const address of OUTSIDE) {
         if (one.publicIp !== null) ask('internet', `internet:${address}`, one.end, one.publicIp, address);
       }
@@ -222,7 +228,7 @@ class World {
   #sourceSeen({ forward }: Analysis): string | undefined {
     const last = forward.findLast(({ translation }) => translation?.field === 'source')?.translation?.to;
     // The analyzer does not know the host's addresses.
-    if (last !== undefined && !/^[0-9.]+$/.test(last)) return HOST_ADDRESS;
+    if (last !== undefined && !/^[0-9.]+$|:/.test(last)) return HOST_ADDRESS;
     return forward.at(-1)?.packet.source;
   }
 

@@ -40,6 +40,13 @@ const SECONDARY: Readonly<Record<(typeof VPCS)[number], string>> = {
   c: '10.101.0.0/16',
   d: '10.104.0.0/16',
 };
+/** No two VPCs have the same. */
+const BLOCKS6: Readonly<Record<(typeof VPCS)[number], string>> = {
+  a: 'fd76:7063:6301::/56',
+  b: 'fd76:7063:6302::/56',
+  c: 'fd76:7063:6303::/56',
+  d: 'fd76:7063:6304::/56',
+};
 const PORTS = [80, 443, 5432, 53, 514, '0-79', '80-443', '81-5432', '443-65535', '1-1024', '5432-5433', 'any'] as const;
 
 export class Chance {
@@ -83,6 +90,11 @@ function subnetOf(block: string, third: number): string {
   return `${block.split('.').slice(0, 2).join('.')}.${third}.0/24`;
 }
 
+/** The /64 of this number: 3 → `fd76:7063:6301:3::/64`. */
+function subnet6Of(block: string, number: number): string {
+  return block.replace('::/56', `:${number}::/64`);
+}
+
 /** The block of this length that begins with the other's first address, or holds it. */
 function widened(cidr: string, prefix: number): string {
   const [first, second, third = 0] = cidr.split('.').map((part) => Number.parseInt(part, 10));
@@ -93,7 +105,15 @@ function widened(cidr: string, prefix: number): string {
 function blocksOf(chance: Chance, { vpcs }: Pick<Spec, 'vpcs'>): string[] {
   const subnets = Object.values(vpcs).flatMap((vpc) => Object.values(vpc.subnets ?? {}).map(({ cidr }) => cidr));
   const base = (cidr: string): string => cidr.slice(0, cidr.lastIndexOf('.'));
+  const blocks6 = Object.values(vpcs).flatMap(({ ipv6Cidr, subnets: homes = {} }) => {
+    const inside = Object.values(homes).flatMap((home) =>
+      typeof home.ipv6Cidr !== 'string' ? [] : [home.ipv6Cidr, address6In(home.ipv6Cidr, home.cidr, chance.int(4, 6))],
+    );
+    return typeof ipv6Cidr === 'string' ? [ipv6Cidr, ...inside] : inside;
+  });
   return [
+    ...blocks6,
+    ...(blocks6.length === 0 ? [] : ['::/0', '::/1', 'fd00::/8', 'fd76:7063:6302::/55', '2001:db8::/32']),
     ...Object.values(vpcs).flatMap((vpc) => [vpc.cidr, ...(vpc.secondaryCidrs ?? [])]),
     ...subnets,
     ...subnets.map((cidr) => `${base(cidr)}.${chance.int(4, 6)}/32`),
@@ -110,12 +130,19 @@ function blocksOf(chance: Chance, { vpcs }: Pick<Spec, 'vpcs'>): string[] {
   ];
 }
 
-type Traffic = Pick<PolicyRuleSpec, 'port'> & { readonly protocol?: 'tcp' | 'udp' | 'icmp' | 'any' };
+/** The one that an instance with this host number gets when it asks for none: it ends in its IPv4 address. */
+function address6In(block: string, cidr: string, host: number): string {
+  const [first = 0, second = 0, third = 0] = cidr.split('.').map((part) => Number.parseInt(part, 10));
+  const hex = (high: number, low: number): string => (high * 256 + low).toString(16);
+  return block.replace('::/64', `::${hex(first, second)}:${hex(third, host)}`);
+}
+
+type Traffic = Pick<PolicyRuleSpec, 'port'> & { readonly protocol?: 'tcp' | 'udp' | 'icmp' | 'icmpv6' | 'any' };
 
 function traffic(chance: Chance): Traffic {
-  const protocol = chance.pick([undefined, 'any', 'icmp', 'tcp', 'tcp', 'tcp', 'udp', 'udp'] as const);
+  const protocol = chance.pick([undefined, 'any', 'icmp', 'icmpv6', 'tcp', 'tcp', 'tcp', 'udp', 'udp'] as const);
   if (protocol === undefined) return {};
-  if (protocol === 'any' || protocol === 'icmp' || chance.of(0.15)) return { protocol };
+  if (protocol === 'any' || protocol === 'icmp' || protocol === 'icmpv6' || chance.of(0.15)) return { protocol };
   return { protocol, port: chance.pick(PORTS) };
 }
 
@@ -134,6 +161,9 @@ function party(chance: Chance, groups: readonly string[], blocks: readonly strin
 function numbered(chance: Chance, made: Traffic): Pick<IngressRuleSpec, 'protocol' | 'port' | 'icmpType'> {
   if (made.protocol === 'any' && chance.of(0.2)) return { protocol: 47 };
   if (made.protocol === 'icmp' && chance.of(0.4)) return { protocol: 'icmp', icmpType: chance.pick([0, 3, 8]) };
+  if (made.protocol === 'icmpv6' && chance.of(0.4)) {
+    return { protocol: 'icmpv6', icmpType: chance.pick([1, 128, 129]) };
+  }
   return made;
 }
 
@@ -170,6 +200,7 @@ function policy(chance: Chance, blocks: readonly string[]): PolicySpec {
 }
 
 const ACL = 'acl';
+const EVERYWHERE = ['0.0.0.0/0', '::/0'] as const;
 
 /** No range of ports begins or ends among those that clients get: which of them a packet has is not known before. */
 function aclEntries(chance: Chance, blocks: readonly string[]): NetworkAclEntrySpec[] {
@@ -178,19 +209,16 @@ function aclEntries(chance: Chance, blocks: readonly string[]): NetworkAclEntryS
     return {
       ...made,
       action: chance.of(0.7) ? 'allow' : 'deny',
-      cidr: chance.of(0.5) ? '0.0.0.0/0' : chance.pick(blocks),
+      cidr: chance.of(0.5) ? chance.pick(EVERYWHERE) : chance.pick(blocks),
     };
   };
-  const answers = (['tcp', 'udp'] as const).map((protocol) => ({
-    action: 'allow' as const,
-    protocol,
-    port: '1024-65535',
-    cidr: '0.0.0.0/0',
-  }));
+  const answers = EVERYWHERE.flatMap((cidr) =>
+    (['tcp', 'udp'] as const).map((protocol) => ({ action: 'allow' as const, protocol, port: '1024-65535', cidr })),
+  );
   const rules = [
     ...chance.list(0, 4, rule),
     ...(chance.of(0.6) ? answers : []),
-    ...(chance.of(0.4) ? [{ action: 'allow' as const, cidr: '0.0.0.0/0' }] : []),
+    ...EVERYWHERE.flatMap((cidr) => (chance.of(0.4) ? [{ action: 'allow' as const, cidr }] : [])),
   ];
   return rules.map((one, at) => ({ number: (at + 1) * 10, ...one }));
 }
@@ -208,10 +236,15 @@ function bordered(chance: Chance, vpc: VpcSpec, blocks: readonly string[]): VpcS
   return { ...vpc, subnets: Object.fromEntries(homes), networkAcls: { [ACL]: networkAcl(chance, blocks) } };
 }
 
+const textsOf = (list: readonly (boolean | string | undefined)[]): string[] =>
+  list.filter((one): one is string => typeof one === 'string');
+
 function peering(chance: Chance, first: string, second: string, vpcs: Spec['vpcs']): PeeringSpec {
   const side = (name: string): string[] => {
-    const { cidr, subnets = {} } = vpcs[name] as VpcSpec;
-    return chance.some([cidr, ...Object.values(subnets).map((subnet) => subnet.cidr)], 1, 2);
+    const { cidr, ipv6Cidr, subnets = {} } = vpcs[name] as VpcSpec;
+    const own = chance.some([cidr, ...Object.values(subnets).map((subnet) => subnet.cidr)], 1, 2);
+    const own6 = textsOf([ipv6Cidr, ...Object.values(subnets).map((subnet) => subnet.ipv6Cidr)]);
+    return chance.of(0.7) && own6.length > 0 ? [...own, chance.pick(own6)] : own;
   };
   const allowCidrs = chance.of(0.4) ? [...new Set([...side(first), ...side(second)])] : undefined;
   return {
@@ -228,8 +261,18 @@ const TABLE = 'own';
 function route(chance: Chance, name: string, vpcs: Spec['vpcs']): RouteSpec {
   const { natGateways = {} } = vpcs[name] as VpcSpec;
   const others = Object.entries(vpcs).filter(([other]) => other !== name);
-  const [peer, { cidr, subnets: homes = {} }] = chance.pick(others);
+  const [peer, { cidr, ipv6Cidr, subnets: homes = {} }] = chance.pick(others);
   const theirs = [cidr, ...Object.values(homes).map((home) => home.cidr)];
+  const theirs6 = textsOf([ipv6Cidr, ...Object.values(homes).map((home) => home.ipv6Cidr)]);
+  if (chance.of(0.25) && theirs6.length > 0) {
+    const target = chance.pick<RouteTargetSpec>([
+      { peering: peer },
+      { peering: peer },
+      { transitGateway: TRANSIT },
+      'blackhole',
+    ]);
+    return { destination: chance.pick([...theirs6, 'fd76:7063:6300::/40', '::/0']), target };
+  }
   const gateways = Object.keys(natGateways).map((natGateway) => ({ natGateway }));
   if (chance.of(0.25))
     return { destination: chance.pick([...theirs, '10.0.0.0/8']), target: { transitGateway: TRANSIT } };
@@ -308,9 +351,10 @@ function transit(chance: Chance, vpcs: Spec['vpcs']): TransitGatewaySpec {
 }
 
 function transitRoutes(chance: Chance, attached: readonly string[], vpcs: Spec['vpcs']): TransitRouteSpec[] {
-  const blocks = Object.values(vpcs).flatMap(({ cidr, subnets: homes = {} }) => [
+  const blocks = Object.values(vpcs).flatMap(({ cidr, ipv6Cidr, subnets: homes = {} }) => [
     cidr,
     ...Object.values(homes).map((home) => home.cidr),
+    ...textsOf([ipv6Cidr, ...Object.values(homes).map((home) => home.ipv6Cidr)]),
   ]);
   const made = chance.list(0, 2, (): TransitRouteSpec => {
     const target = chance.of(0.25) ? ('blackhole' as const) : { vpc: chance.pick(attached) };
@@ -324,17 +368,19 @@ function instance(chance: Chance, subnet: string, isPublic: boolean, groups: rea
   return {
     subnet,
     ...(isPublic && chance.of(0.25) ? { publicIp: false } : {}),
+    ...(chance.of(0.1) ? { ipv6: false } : {}),
     ...(own === undefined ? {} : { securityGroups: own }),
   };
 }
 
-function subnets(chance: Chance, blocks: readonly string[]): Record<string, SubnetSpec> {
+function subnets(chance: Chance, blocks: readonly string[], block6: string | undefined): Record<string, SubnetSpec> {
   const made: Record<string, SubnetSpec> = {};
   const count = chance.int(1, 3);
   for (let number = 1; number <= count; number++) {
     const block = number === 1 ? blocks[0] : chance.pick(blocks);
     made[`s${number}`] = {
       cidr: subnetOf(block as string, number),
+      ...(block6 !== undefined && chance.of(0.85) ? { ipv6Cidr: subnet6Of(block6, number) } : {}),
       ...(chance.of(0.55) ? { public: true } : {}),
       ...(chance.of(0.2) ? { addressing: 'plain' as const } : {}),
     };
@@ -349,7 +395,13 @@ export function randomSpec(chance: Chance): Spec {
   for (const name of names) {
     const cidr = chance.pick(BLOCKS[name]);
     const secondary = chance.of(0.3) ? [SECONDARY[name]] : [];
-    bare[name] = { cidr, secondaryCidrs: secondary, subnets: subnets(chance, [cidr, ...secondary]) };
+    const block6 = chance.of(0.6) ? BLOCKS6[name] : undefined;
+    bare[name] = {
+      cidr,
+      ...(block6 === undefined ? {} : { ipv6Cidr: block6 }),
+      secondaryCidrs: secondary,
+      subnets: subnets(chance, [cidr, ...secondary], block6),
+    };
   }
   const blocks = blocksOf(chance, { vpcs: bare });
   const vpcs: Record<string, VpcSpec> = {};
@@ -431,6 +483,8 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'transit',
       'acl',
       'acl',
+      'ipv6',
+      'ipv6',
     ] as const)
   ) {
     case 'rule': {
@@ -484,6 +538,8 @@ export function changed(chance: Chance, spec: Spec): Spec {
       if (spec.transitGateways?.[TRANSIT] === undefined) return spec;
       return { ...spec, transitGateways: { [TRANSIT]: transit(chance, spec.vpcs) } };
     }
+    case 'ipv6':
+      return put(changedIpv6(chance, name, vpc));
     case 'public': {
       const of = Object.keys(vpc.instances ?? {});
       if (of.length === 0) return spec;
@@ -493,6 +549,40 @@ export function changed(chance: Chance, spec: Spec): Spec {
       return put({ ...vpc, instances: replaced(vpc.instances, which, made) });
     }
   }
+}
+
+/** An instance, a subnet or all of the VPC with IPv6 that had none, or without. */
+function changedIpv6(chance: Chance, name: string, vpc: VpcSpec): VpcSpec {
+  const { ipv6Cidr, ...rest } = vpc;
+  if (typeof ipv6Cidr !== 'string') {
+    const block = BLOCKS6[name as keyof typeof BLOCKS6];
+    const homes = mapped(vpc.subnets, (home) => home);
+    const given = Object.entries(homes).map(([subnet, home], at) => [
+      subnet,
+      { ...home, ipv6Cidr: subnet6Of(block, at + 1) },
+    ]);
+    return { ...rest, ipv6Cidr: block, subnets: Object.fromEntries(given) };
+  }
+  const which = chance.pick(['instance', 'instance', 'subnet', 'vpc'] as const);
+  const of = Object.entries(vpc.instances ?? {});
+  if (which === 'instance' && of.length > 0) {
+    const [instance, { ipv6: was, ...own }] = chance.pick(of);
+    const made = was === false ? own : { ...own, ipv6: false };
+    return { ...vpc, instances: replaced<InstanceSpec>(vpc.instances, instance, made) };
+  }
+  if (which === 'subnet') {
+    const [subnet, { ipv6Cidr: _was, ...home }] = chance.pick(Object.entries(vpc.subnets ?? {}));
+    return { ...vpc, subnets: replaced<SubnetSpec>(vpc.subnets, subnet, home) };
+  }
+  return withoutIpv6(vpc);
+}
+
+function withoutIpv6({ ipv6Cidr: _block, ...vpc }: VpcSpec): VpcSpec {
+  return {
+    ...vpc,
+    subnets: mapped(vpc.subnets, ({ ipv6Cidr: _was, ...home }): SubnetSpec => home),
+    instances: mapped(vpc.instances, ({ ipv6: _was, ...one }): InstanceSpec => one),
+  };
 }
 
 // --- making smaller --------------------------------------------------------------------------------------------------
@@ -589,5 +679,6 @@ function smallerVpcs(vpc: VpcSpec): VpcSpec[] {
     }
   }
   if ((vpc.secondaryCidrs ?? []).length > 0) found.push({ ...vpc, secondaryCidrs: [] });
+  if (vpc.ipv6Cidr !== undefined) found.push(withoutIpv6(vpc));
   return found;
 }

@@ -11,6 +11,7 @@ import { ipDo, must } from '../harness/witness.js';
 
 const NEAR = '10.9.0.1';
 const FAR = '10.9.0.2';
+const [NEAR6, FAR6] = ['fd09::1', 'fd09::2'];
 const FAR_NS = 'far';
 const FAR_PATH = `/run/netns/${FAR_NS}`;
 const BIND_SERVICE = 1n << 10n;
@@ -26,6 +27,8 @@ beforeAll(async () => {
   await ipDo(['addr', 'add', `${FAR}/24`, 'dev', 'far'], FAR_NS);
   await ipDo(['link', 'set', 'far', 'up'], FAR_NS);
   await ipDo(['link', 'set', 'lo', 'up'], FAR_NS);
+  await ipDo(['addr', 'add', `${NEAR6}/64`, 'dev', 'near', 'nodad']);
+  await ipDo(['addr', 'add', `${FAR6}/64`, 'dev', 'far', 'nodad'], FAR_NS);
   await must('', ['sh', '-c', `for i in $(seq 100); do ping -c 1 -W 1 ${FAR} && exit; done; exit 1`]);
 });
 
@@ -279,6 +282,59 @@ describe('a listener', () => {
   });
 });
 
+describe('in IPv6', () => {
+  test.each([
+    ['tcp', 80],
+    ['udp', 53],
+  ] as const)(
+    '%s: it is answered by the far one, which saw our address and port, and noted it',
+    async (protocol, port) => {
+      await pair(async (near, far) => {
+        const probe = { ...to(protocol, port, 1_000, FAR6), source: NEAR6 };
+        const [outcome] = await near.probe([probe]);
+        expect(outcome).toMatchObject({
+          verdict: 'answered',
+          answer: { by: far.id, address: NEAR6, port: outcome?.sourcePort },
+        });
+        const { found } = await far.arrivals();
+        expect(found).toContainEqual({
+          protocol,
+          port,
+          source: NEAR6,
+          sourcePort: outcome?.sourcePort,
+          token: protocol === 'tcp' ? null : outcome?.token,
+        });
+      });
+    },
+  );
+
+  test('an echo is answered by the kernel, and noted where it arrives', async () => {
+    await pair(async (near, far) => {
+      const [chosen, left] = await near.probe([
+        { ...to('icmp', 0, 1_000, FAR6), source: NEAR6 },
+        to('icmp', 0, 1_000, FAR6),
+      ]);
+      expect([chosen?.verdict, left?.verdict]).toEqual(['answered', 'answered']);
+      const { found } = await far.arrivals();
+      expect(found.map(({ protocol, source, token }) => [protocol, source, token])).toEqual(
+        expect.arrayContaining([chosen, left].map((one) => ['icmp', NEAR6, one?.token])),
+      );
+    });
+  });
+
+  test('a closed port refuses, and what nobody has is not reached', async () => {
+    await pair(async (near) => {
+      const [closed, datagram, nobody] = await near.probe([
+        to('tcp', 81, 1_000, FAR6),
+        to('udp', 81, 1_000, FAR6),
+        to('tcp', 80, 300, 'fd77::1'),
+      ]);
+      expect([closed?.verdict, datagram?.verdict]).toEqual(['refused', 'refused']);
+      expect(['unreachable', 'timeout', 'error']).toContain(nobody?.verdict);
+    });
+  });
+});
+
 describe('the process', () => {
   test('keeps one capability, can gain none, and has no file open', async () => {
     const prober = await Prober.start(FAR_PATH);
@@ -289,8 +345,8 @@ describe('the process', () => {
     expect(NoNewPrivs).toBe('1');
     if (process.getuid?.() === 0) {
       try {
-        // Standard input, output and error, epoll and three raw sockets.
-        expect(readdirSync(`/proc/${prober.pid}/fd`)).toHaveLength(7);
+        // Standard input, output and error, epoll and three raw sockets of each family.
+        expect(readdirSync(`/proc/${prober.pid}/fd`)).toHaveLength(10);
       } catch (error) {
         // In a user namespace nobody may look.
         expect((error as NodeJS.ErrnoException).code).toBe('EACCES');

@@ -21,7 +21,7 @@ function withTraffic(command: Command): Command {
   return command
     .option(
       '--protocol <protocol>',
-      'tcp, udp, icmp (an echo request) or a number (default: tcp with --port, else icmp)',
+      'tcp, udp, icmp (an echo request; of IPv6 icmpv6) or a number (default: tcp with --port, else icmp)',
       readFilled,
     )
     .option('--port <port>', 'of the destination; only with tcp and udp', readPort);
@@ -55,7 +55,7 @@ export function addAnalysis(program: Command, session: Session): void {
         `say whether a packet gets there and its answer back, and what decides that; exit with ${UNREACHABLE} when not`,
       )
       .argument('<source>', 'VPC/INSTANCE, internet, internet:ADDRESS or host')
-      .argument('<destination>', 'the same, VPC/INSTANCE@public, or an address'),
+      .argument('<destination>', 'the same, VPC/INSTANCE@public, VPC/INSTANCE@ipv6, or an address'),
   )
     .option('--probe', `send a real packet too; exit with ${DISAGREES} when it does otherwise than the rules say`)
     .addHelpText(
@@ -66,14 +66,16 @@ an instance or the host, and a listener awaits it at the destination, unless a p
 
   VPC/INSTANCE         by its private address; from the internet by its public one
   VPC/INSTANCE@public  by its public address
-  internet             any address outside that no rule singles out
+  VPC/INSTANCE@ipv6    by its IPv6 address; the source's is then that too
+  internet             any address outside that no rule singles out; internet@ipv6 of IPv6
   ADDRESS              whoever has it as the source sees it
 
 Examples:
   vpcctl analyze a/web a/db --port 5432
   vpcctl analyze internet a/web --port 443
   vpcctl analyze a/web 8.8.8.8 --protocol udp --port 53
-  vpcctl analyze a/web b/db --port 5432 --probe`,
+  vpcctl analyze a/web b/db --port 5432 --probe
+  vpcctl analyze a/web a/db@ipv6 --port 5432`,
     )
     .action(async (source: string, destination: string, options: Traffic & { probe?: boolean }) => {
       const library = await session.open();
@@ -98,7 +100,8 @@ Examples:
       .description(
         'show who reaches whom: every two instances, the internet and the host; with --quiet the names of these',
       )
-      .option('--vpc <name...>', 'only instances of these VPCs (default: all)', readList),
+      .option('--vpc <name...>', 'only instances of these VPCs (default: all)', readList)
+      .option('--ipv6', 'by IPv6 addresses'),
   )
     .option('--svg <file>', 'write it as a picture too', readFilled)
     .addHelpText(
@@ -108,11 +111,15 @@ Examples:
   vpcctl matrix
   vpcctl matrix --vpc a --vpc b --port 443 --svg reach.svg`,
     )
-    .action(async (options: Traffic & { vpc?: readonly string[]; svg?: string }) => {
-      const { vpc, svg } = options;
+    .action(async (options: Traffic & { vpc?: readonly string[]; ipv6?: boolean; svg?: string }) => {
+      const { vpc, svg, ipv6 } = options;
       if (svg !== undefined) session.needProcess();
       const library = await session.open();
-      const query: MatrixQuery = { ...(vpc === undefined ? {} : { vpcs: vpc }), ...trafficOf(options) };
+      const query: MatrixQuery = {
+        ...(vpc === undefined ? {} : { vpcs: vpc }),
+        ...(ipv6 === undefined ? {} : { ipv6 }),
+        ...trafficOf(options),
+      };
       if (session.quiet && !session.json && svg === undefined) return printEnds(session, library, vpc);
       const found = library.matrix(query);
       if (svg !== undefined) {

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { PublicationSpec } from '../../index.js';
 import { type DryRun, dryRunOption, readList } from '../options.js';
 import type { Session } from '../session.js';
+import { wishOf } from '../wish.js';
 import { verbOf } from './vpc.js';
 
 interface AddInstanceOptions extends DryRun {
@@ -10,6 +11,7 @@ interface AddInstanceOptions extends DryRun {
   readonly subnet: string;
   readonly name: string;
   readonly ip?: string;
+  readonly ipv6?: string;
   readonly publicIp?: string;
   readonly elasticIp?: string;
   readonly publish?: readonly PublicationSpec[];
@@ -19,12 +21,6 @@ interface AddInstanceOptions extends DryRun {
 interface DeleteInstanceOptions extends DryRun {
   readonly vpc: string;
   readonly name: string;
-}
-
-/** What `auto`, `none` and an address mean. */
-export function publicIpOf(text: string): boolean | string {
-  if (text === 'auto') return true;
-  return text === 'none' ? false : text;
 }
 
 /** `8080:80`, `53/udp`: port of the host, then of the instance where that is another. */
@@ -52,6 +48,10 @@ export function addInstances(program: Command, session: Session): void {
     .requiredOption('--subnet <name>', 'subnet it is in')
     .requiredOption('--name <name>', 'its name, the only one in the VPC')
     .option('--ip <address>', 'its address (default: the next free one)')
+    .option(
+      '--ipv6 <address>',
+      'its IPv6 address, auto or none (default: auto where the subnet has IPv6; of one that is there, as it was)',
+    )
     .option('--public-ip <address>', 'its public address, auto or none (default: as the subnet)')
     .option('--elastic-ip <name>', 'the elastic address that is to be its public one')
     .option(
@@ -68,7 +68,7 @@ Example:
   vpcctl add-instance --vpc a --subnet web --name web-2 --security-group web default`,
     )
     .action(async (options: AddInstanceOptions) => {
-      const { vpc, subnet, name, ip, publicIp, elasticIp, publish, securityGroup } = options;
+      const { vpc, subnet, name, ip, ipv6, publicIp, elasticIp, publish, securityGroup } = options;
       await session.change(
         (tx) =>
           tx.addInstance({
@@ -76,7 +76,8 @@ Example:
             subnet,
             name,
             ...(ip === undefined ? {} : { ip }),
-            ...(publicIp === undefined ? {} : { publicIp: publicIpOf(publicIp) }),
+            ...(ipv6 === undefined ? {} : { ipv6: wishOf(ipv6) }),
+            ...(publicIp === undefined ? {} : { publicIp: wishOf(publicIp) }),
             ...(elasticIp === undefined ? {} : { elasticIp }),
             ...(publish === undefined ? {} : { publish }),
             ...(securityGroup === undefined ? {} : { securityGroups: securityGroup }),
@@ -85,9 +86,9 @@ Example:
         (result) => {
           const verb = verbOf(result, `instance ${vpc}/${name}`);
           const { value } = result;
-          const shownPublic = value.publicIp === null ? '' : `, public ${value.publicIp}`;
+          const shown = [value.ip, value.ipv6 ?? [], value.publicIp === null ? [] : `public ${value.publicIp}`];
           return {
-            text: [`${verb === 'unchanged' ? 'unchanged:' : verb} instance ${vpc}/${name}  ${value.ip}${shownPublic}`],
+            text: [`${verb === 'unchanged' ? 'unchanged:' : verb} instance ${vpc}/${name}  ${shown.flat().join(', ')}`],
             json: { instance: { vpc, subnet, name, ...value } },
           };
         },

@@ -31,6 +31,7 @@ export function addSettings(program: Command, session: Session): void {
     .description('change settings of the whole installation; show tells them')
     .option('--uplink <link>', 'link to the internet: a name, auto or none')
     .option('--public-pool <cidr>', 'the block that public addresses are of')
+    .option('--ipv6-pool <cidr>', 'the block that IPv6 blocks of VPCs are of')
     .option('--pool-routed', 'the pool is routed to this host by its network: do not masquerade')
     .option('--no-pool-routed', 'masquerade the pool at the uplink')
     .option(
@@ -58,8 +59,8 @@ Examples:
         options,
         (_result, library) => {
           const view = library.list();
-          const { publicPool, poolRouted, uplink, quotas } = view;
-          return { text: settingsText(view), json: { settings: { publicPool, poolRouted, uplink, quotas } } };
+          const { publicPool, poolRouted, ipv6Pool, uplink, quotas } = view;
+          return { text: settingsText(view), json: { settings: { publicPool, poolRouted, ipv6Pool, uplink, quotas } } };
         },
       );
     });

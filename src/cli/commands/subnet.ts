@@ -5,6 +5,7 @@ import type { SubnetView, Transaction } from '../../index.js';
 import { UsageError } from '../failure.js';
 import { type DryRun, dryRunOption } from '../options.js';
 import type { Session } from '../session.js';
+import { wishOf } from '../wish.js';
 import { verbOf } from './vpc.js';
 
 /** What {@link addSubnet} adds. */
@@ -13,6 +14,7 @@ export interface AddSubnetOptions extends DryRun {
   readonly subnet: string;
   readonly cidr?: string;
   readonly ip?: string;
+  readonly ipv6?: string;
   readonly gateway?: string;
   readonly nat?: boolean;
   readonly public?: boolean;
@@ -40,8 +42,8 @@ export function checkSubnet(options: AddSubnetOptions): void {
 export function addSubnet(
   tx: Transaction,
   options: AddSubnetOptions,
-): { instance?: { ip: string; publicIp: string | null } } {
-  const { vpc, subnet: name, cidr, ip, gateway, instance } = options;
+): { instance?: { ip: string; ipv6: string | null; publicIp: string | null } } {
+  const { vpc, subnet: name, cidr, ip, ipv6, gateway, instance } = options;
   const isPublic =
     options.nat === true || options.public === true ? true : options.private === true ? false : undefined;
   tx.addSubnet({
@@ -49,6 +51,7 @@ export function addSubnet(
     name,
     ...(cidr === undefined ? {} : { cidr }),
     ...(gateway === undefined ? {} : { gateway }),
+    ...(ipv6 === undefined ? {} : { ipv6Cidr: wishOf(ipv6) }),
     ...(isPublic === undefined ? {} : { public: isPublic }),
     ...(ip === undefined ? {} : { ip, addressing: 'plain', extendVpc: true }),
   });
@@ -56,7 +59,8 @@ export function addSubnet(
 }
 
 function subnetText(vpc: string, subnet: SubnetView): string {
-  return `subnet ${vpc}/${subnet.name}  ${subnet.cidr}  ${subnet.kind}, gateway ${subnet.gateway}`;
+  const ipv6 = subnet.ipv6Cidr === null ? '' : `, ${subnet.ipv6Cidr}`;
+  return `subnet ${vpc}/${subnet.name}  ${subnet.cidr}${ipv6}  ${subnet.kind}, gateway ${subnet.gateway}`;
 }
 
 export function addSubnets(program: Command, session: Session): void {
@@ -67,6 +71,7 @@ export function addSubnets(program: Command, session: Session): void {
     .requiredOption('--subnet <name>', 'name of the subnet')
     .option('--cidr <cidr>', "its block, inside the VPC's")
     .option('--ip <address>', "the instance's address; decides the block (a /24) when --cidr does not")
+    .option('--ipv6 <cidr>', "its IPv6 block: a /64 of the VPC's, auto or none (default: none, or as it was)")
     .option('--gateway <address>', "the router's address in it (default: the first)")
     .option('--nat', 'public: a route to the internet, and a public address for each instance')
     .option('--public', 'the same')
@@ -91,11 +96,12 @@ Examples:
           if (subnet === undefined) return { text: [`subnet ${vpc}/${name} is gone: another command deleted it`] };
           const own = subnet.instances.find((instance) => instance.name === name);
           const verb = verbOf(result, `subnet ${vpc}/${name}`);
+          const shown6 = own?.ipv6 == null ? '' : `, ${own.ipv6}`;
           const shownPublic = own?.publicIp == null ? '' : `, public ${own.publicIp}`;
           return {
             text: [
               `${verb === 'unchanged' ? 'unchanged:' : verb} ${subnetText(vpc, subnet)}`,
-              ...(own === undefined ? [] : [`  instance ${vpc}/${name}  ${own.ip}${shownPublic}`]),
+              ...(own === undefined ? [] : [`  instance ${vpc}/${name}  ${own.ip}${shown6}${shownPublic}`]),
             ],
             json: { subnet },
           };

@@ -5,9 +5,11 @@ import { type DryRun, dryRunOption, type Yes, yesOption } from '../options.js';
 import { isEmpty, planText } from '../plan-text.js';
 import type { Session } from '../session.js';
 import { count } from '../text.js';
+import { wishOf } from '../wish.js';
 
 /** Options that are settings of the installation. */
 export interface Settings {
+  readonly ipv6Pool?: string;
   readonly uplink?: string;
   readonly publicPool?: string;
   readonly poolRouted?: boolean;
@@ -16,6 +18,7 @@ export interface Settings {
 interface CreateVpcOptions extends DryRun, Settings {
   readonly name: string;
   readonly cidr: string;
+  readonly ipv6?: string;
 }
 
 interface DeleteVpcOptions extends DryRun {
@@ -31,11 +34,12 @@ export function verbOf(plan: PlanView, resource: string): 'created' | 'changed' 
 }
 
 /** The settings of the installation that are given along with a VPC. */
-export function settingsOf({ uplink, publicPool, poolRouted }: Settings): SettingsSpec | undefined {
+export function settingsOf({ uplink, publicPool, poolRouted, ipv6Pool }: Settings): SettingsSpec | undefined {
   const settings = {
     ...(uplink === undefined ? {} : { uplink }),
     ...(publicPool === undefined ? {} : { publicPool }),
     ...(poolRouted === undefined ? {} : { poolRouted }),
+    ...(ipv6Pool === undefined ? {} : { ipv6Pool }),
   };
   return Object.keys(settings).length === 0 ? undefined : settings;
 }
@@ -49,6 +53,8 @@ export function addVpcs(program: Command, session: Session): void {
       '--cidr <cidr>',
       "its block, /16 to /28, or the gateway's address with the prefix length (10.0.1.1/24)",
     )
+    .option('--ipv6 <cidr>', 'its IPv6 block: a /56 of the pool, auto or none (default: none, or as it was)')
+    .option('--ipv6-pool <cidr>', 'IPv6 blocks of the whole installation (default fd76:7063:6300::/40)')
     .option('--uplink <link>', 'link to the internet for the whole installation: a name, auto or none')
     .option('--public-pool <cidr>', 'public addresses of the whole installation (default 198.51.100.0/24)')
     .option('--pool-routed', 'the pool is routed to this host by its network: do not masquerade')
@@ -59,20 +65,21 @@ export function addVpcs(program: Command, session: Session): void {
 Examples:
   vpcctl create-vpc --name a --cidr 10.1.0.0/16
   vpcctl create-vpc --name production --cidr 10.0.1.1/24
+  vpcctl create-vpc --name dual --cidr 10.8.0.0/16 --ipv6 auto
   vpcctl create-vpc --name lab --cidr 10.9.0.0/16 --uplink none`,
     )
     .action(async (options: CreateVpcOptions) => {
-      const { name, cidr } = options;
+      const { name, cidr, ipv6 } = options;
       const settings = settingsOf(options);
       await session.change(
         (tx) => {
           if (settings !== undefined) tx.configure(settings);
-          tx.createVpc({ name, cidr });
+          tx.createVpc({ name, cidr, ...(ipv6 === undefined ? {} : { ipv6Cidr: wishOf(ipv6) }) });
         },
         options,
         (result, library) => {
           const vpc = library.inspect(name);
-          const blocks = vpc.cidrs.join(', ');
+          const blocks = [...vpc.cidrs, vpc.ipv6Cidr ?? []].flat().join(', ');
           const verb = verbOf(result, `vpc ${name}`);
           const words = {
             created: `created vpc ${name}`,

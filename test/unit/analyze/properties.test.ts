@@ -2,7 +2,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { answer } from '../../../src/analyze/analyze.js';
-import { HOST, INTERNET, instanceEnd, outside, trafficOf } from '../../../src/analyze/endpoints.js';
+import {
+  HOST,
+  hostEnd,
+  INTERNET,
+  INTERNET6,
+  instanceEnd,
+  outside,
+  trafficBetween,
+  trafficOf,
+} from '../../../src/analyze/endpoints.js';
 import { Lookup } from '../../../src/analyze/lookup.js';
 import { matrix } from '../../../src/analyze/matrix.js';
 import type { Analysis, Endpoint } from '../../../src/analyze/types.js';
@@ -10,6 +19,7 @@ import { Admission } from '../../../src/lower/admits.js';
 import { getKind } from '../../../src/model/reader.js';
 import { type Instance, ids, type SecurityGroup } from '../../../src/model/resources.js';
 import { addInstance, addSubnet, createVpc, peer, putGroup } from '../../../src/model/verbs.js';
+import { type Ip, isIp6 } from '../../../src/net/cidr.js';
 import { attempt, plainTransactions, transactions, World } from '../model/support.js';
 import { assertProperty } from '../net/property.js';
 
@@ -36,7 +46,13 @@ function instancesOf(made: World): Instance[] {
 
 const isInstance = (end: Instance | Endpoint): end is Instance => !('address' in end);
 
-/** Every question of two ends, instances by both addresses. */
+/** The end by its IPv6 address, if it has one. */
+function inIpv6(lookup: Lookup, end: Instance | Endpoint): Endpoint | undefined {
+  if (isInstance(end)) return end.ipv6 === undefined ? undefined : instanceEnd(end, 'ipv6');
+  return end.kind === 'host' ? hostEnd(lookup, 6) : INTERNET6;
+}
+
+/** Every question of two ends, instances by all their addresses. */
 function everything(made: World): Asked[] {
   const lookup = new Lookup(made.reader);
   const all = instancesOf(made);
@@ -54,6 +70,11 @@ function everything(made: World): Asked[] {
           const analysis = answer(lookup, { ...outside(lookup, source, destination), ...traffic });
           asked.push({ from, to, traffic, analysis });
         }
+        const [source6, destination6] = [inIpv6(lookup, from), inIpv6(lookup, to)];
+        if (source6 === undefined || destination6 === undefined) continue;
+        const traffic6 = trafficBetween(traffic, 6);
+        const analysis = answer(lookup, { ...outside(lookup, source6, destination6), ...traffic6 });
+        asked.push({ from, to, traffic: traffic6, analysis });
       }
     }
   }
@@ -70,6 +91,11 @@ function eachWorld(check: (made: World) => void, of = transactions): void {
     }),
   );
 }
+
+const ECHO: Readonly<Record<number, { readonly icmp: { readonly type: number; readonly code: number } }>> = {
+  1: { icmp: { type: 8, code: 0 } },
+  58: { icmp: { type: 128, code: 0 } },
+};
 
 describe('in any model', () => {
   test('an answer says who refuses exactly when it is no', () => {
@@ -153,15 +179,17 @@ describe('in any model', () => {
         }
         if (destination.kind === 'host') continue;
         // No router speaks of an instance of another VPC by an address that is its own's too.
-        if (isInstance(from) && isInstance(to) && from.vpc !== to.vpc && destination.address === to.ip) {
+        const inside = isInstance(to) && [to.ip, to.ipv6].includes(destination.address as never);
+        if (isInstance(from) && isInstance(to) && from.vpc !== to.vpc && inside) {
           if (getKind(made.reader, 'peering', ids.peering(from.vpc, to.vpc)) === undefined) continue;
         }
-        const echo = traffic.protocol.number === 1 ? { icmp: { type: 8, code: 0 } } : {};
+        const echo = ECHO[traffic.protocol.number] ?? {};
         const ports = traffic.port === null ? {} : { port: traffic.port };
         const common = { protocol: traffic.protocol.number, ...ports, ...echo };
         const byPublic = destination.kind === 'instance' && destination.by === 'public';
         const leaves = byPublic || destination.kind === 'internet';
-        const seen = isInstance(from) && leaves ? (from.publicIp ?? '192.0.2.99') : source.address;
+        const isDual = isIp6(source.address as Ip);
+        const seen = isInstance(from) && leaves && !isDual ? (from.publicIp ?? '192.0.2.99') : source.address;
         const verdicts: (boolean | undefined)[] = [];
         const one = { ...common, source: source.address, destination: destination.address };
         const split = leaves || !isInstance(from) || !isInstance(to) || from.vpc !== to.vpc;
@@ -169,7 +197,9 @@ describe('in any model', () => {
           verdicts.push(at(from.vpc).admits({ ...one, answersFrom: destination.address, answersTo: seen }));
         }
         if (isInstance(to) && split) {
-          verdicts.push(at(to.vpc).admits({ ...one, source: seen, answersFrom: to.ip, answersTo: seen }));
+          verdicts.push(
+            at(to.vpc).admits({ ...one, source: seen, answersFrom: (isDual ? to.ipv6 : to.ip) ?? '', answersTo: seen }),
+          );
         }
         // Network ACLs have no part in what of a connection is tracked.
         const admitted = analysis.refusals.every(({ component }) => component.kind === 'network-acl');

@@ -86,12 +86,14 @@ export const EMPTY_PLAN: PlanView = { changes: [], kernel: { create: 0, update: 
 export const VPC_A: VpcView = {
   name: 'a',
   cidrs: ['10.1.0.0/16'],
+  ipv6Cidr: null,
   mtu: 1500,
   namespace: 'vpc.a',
   subnets: [
     {
       name: 'db',
       cidr: '10.1.2.0/24',
+      ipv6Cidr: null,
       gateway: '10.1.2.1',
       kind: 'private',
       routeTable: 'main',
@@ -103,6 +105,7 @@ export const VPC_A: VpcView = {
     {
       name: 'web',
       cidr: '10.1.1.0/24',
+      ipv6Cidr: null,
       gateway: '10.1.1.1',
       kind: 'public',
       routeTable: 'public',
@@ -119,6 +122,7 @@ export const VPC_A: VpcView = {
           name: 'web',
           subnet: 'web',
           ip: '10.1.1.4',
+          ipv6: null,
           publicIp: '198.51.100.7',
           elasticIp: null,
           publish: [],
@@ -158,6 +162,7 @@ export const VPC_A: VpcView = {
 export const VPC_B: VpcView = {
   name: 'b',
   cidrs: ['10.2.0.0/16', '10.3.0.0/16'],
+  ipv6Cidr: null,
   mtu: 1500,
   namespace: 'vpc.b',
   subnets: [],

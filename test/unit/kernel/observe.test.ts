@@ -48,8 +48,7 @@ function addrInfo(fields: Pick<AddrInfo, 'index' | 'addr'> & Partial<AddrInfo>):
 }
 
 function ruleInfo(fields: Pick<RuleInfo, 'priority' | 'from' | 'table'> & Partial<RuleInfo>): RuleInfo {
-  const { priority, from, table, protocol = 201 } = fields;
-  return { family: 4, priority, from, table, inverted: false, action: 'lookup', protocol };
+  return { family: 4, inverted: false, action: 'lookup', protocol: 201, ...fields };
 }
 
 /** What the kernel would dump of these rows, every link up. Indices begin anew in each namespace, so they agree by chance. */
@@ -239,13 +238,13 @@ describe('observedRows', () => {
       links: [LOOPBACK, { ...port, name: 'tunl0', kind: 'ipip', up: false }],
       routes: [
         routeInfo({ table: 254, dst: '10.7.0.0/16', index: 2, protocol: 2 }),
-        routeInfo({ table: 254, dst: 'fd00::/64', index: 2, family: 6 }),
+        routeInfo({ table: 254, dst: 'fd00::/64', index: 2, family: 6, protocol: 2 }),
       ],
       rules: [ruleInfo({ priority: 0, from: 'all', table: 255, protocol: 2 })],
       neighs: [
         { index: 2, family: 4, ip: '10.0.0.9', mac: '02:00:00:00:00:09', state: 'reachable' },
         { index: 2, family: 4, ip: '10.0.0.10', state: 'permanent' },
-        { index: 2, family: 6, ip: 'fe80::1', mac: '02:00:00:00:00:09', state: 'permanent' },
+        { index: 2, family: 6, ip: 'fe80::1', mac: '02:00:00:00:00:09', state: 'stale' },
       ],
       addrs: [
         addrInfo({ index: 1, addr: '127.0.0.1/8', scope: 254 }),
@@ -254,6 +253,36 @@ describe('observedRows', () => {
       ],
     };
     expect(observedRows([dump])).toEqual([{ kind: 'netns', ns: 'vpc.a' }]);
+  });
+
+  test('have of IPv6 what the lowering writes: no metric but another than the usual, ::/0 for everywhere', () => {
+    const dump: NamespaceDump = {
+      ns: 'vpc.a',
+      ...nothing,
+      links: [LOOPBACK, port],
+      addrs: [addrInfo({ index: 1, family: 6, addr: 'fd00::1/128' })],
+      routes: [
+        routeInfo({ table: 254, dst: 'default', index: 2, family: 6, metric: 1024, via: 'fe80::1' }),
+        routeInfo({ table: 101, dst: 'default', index: 1, family: 6, metric: 2000, type: 'unreachable' }),
+      ],
+      rules: [
+        ruleInfo({ priority: 33000, from: 'fd00::/64', table: 101, family: 6 }),
+        ruleInfo({ priority: 1000, from: 'all', iif: 'v-a', table: 101, family: 6 }),
+        ruleInfo({ priority: 32766, from: 'all', table: 254, family: 6, protocol: 2 }),
+      ],
+      neighs: [{ index: 2, family: 6, ip: 'fd00::7', mac: '02:00:00:00:00:09', state: 'permanent' }],
+    };
+    const at = { ns: 'vpc.a' } as const;
+    expect(observedRows([dump])).toEqual([
+      { kind: 'netns', ...at },
+      portRow,
+      { kind: 'addr', ...at, link: 'lo', addr: 'fd00::1/128' },
+      { kind: 'route', ...at, table: 254, dst: '::/0', type: 'unicast', via: 'fe80::1', link: port.name },
+      { kind: 'route', ...at, table: 101, dst: '::/0', type: 'unreachable', metric: 2000 },
+      { kind: 'rule', ...at, priority: 33000, from: 'fd00::/64', table: 101 },
+      { kind: 'rule', ...at, priority: 1000, from: 'all', iif: 'v-a', table: 101, family: 6 },
+      { kind: 'neigh', ...at, link: port.name, ip: 'fd00::7', mac: '02:00:00:00:00:09' },
+    ]);
   });
 
   test('say what is down, of another kind, or made by others', () => {

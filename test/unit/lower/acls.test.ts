@@ -10,22 +10,31 @@ import { lower } from '../../../src/lower/lower.js';
 import { associateNetworkAcl, putNetworkAcl } from '../../../src/model/acls.js';
 import type { NetworkAcl } from '../../../src/model/resources.js';
 import { addInstance, addSubnet, createVpc } from '../../../src/model/verbs.js';
-import { contains, type Ipv4, parseIpOrCidr, rangeOf, toNumber } from '../../../src/net/cidr.js';
+import { contains, type Ip, isIp6, numberOf, parseAnyIpOrCidr, rangeOf } from '../../../src/net/cidr.js';
 import type { NftElementRow, NftValue } from '../../../src/objects/kernel-object.js';
 import type { NetworkAclEntrySpec } from '../../../src/spec/types.js';
 import { aclSpec, type World, world } from '../model/support.js';
 import { assertProperty } from '../net/property.js';
 
 interface Packet {
-  readonly address: Ipv4;
+  readonly address: Ip;
   readonly protocol: number;
   readonly port: number;
   readonly type: number;
   readonly code: number;
 }
 
-const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17 };
-const ADDRESSES = ['10.0.1.7', '10.0.1.8', '10.1.0.1', '10.1.1.7', '10.9.0.1', '8.8.8.8'] as Ipv4[];
+const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 };
+const ADDRESSES = [
+  '10.0.1.7',
+  '10.0.1.8',
+  '10.1.0.1',
+  '10.1.1.7',
+  '10.9.0.1',
+  '8.8.8.8',
+  'fd76:7063:6301::7',
+  '2001:db8::1',
+] as Ip[];
 const PORTS = [53, 79, 80, 81, 443, 444, 1023, 1024, 32767, 32768, 60000, 60001, 65535];
 const MESSAGES = [
   [0, 0],
@@ -35,42 +44,49 @@ const MESSAGES = [
   [8, 0],
   [8, 255],
   [255, 0],
+  [128, 0],
+  [129, 0],
+  [129, 1],
 ] as const;
 
 const packets: readonly Packet[] = ADDRESSES.flatMap((address) => [
   ...[6, 17].flatMap((protocol) => PORTS.map((port) => ({ address, protocol, port, type: -1, code: -1 }))),
-  ...MESSAGES.map(([type, code]) => ({ address, protocol: 1, port: -1, type, code })),
+  ...MESSAGES.map(([type, code]) => ({ address, protocol: isIp6(address) ? 58 : 1, port: -1, type, code })),
   ...[0, 47, 255].map((protocol) => ({ address, protocol, port: -1, type: -1, code: -1 })),
 ]);
 
-function span(value: NftValue): readonly [number, number] {
+type Point = number | bigint;
+
+function span(value: NftValue): readonly [Point, Point] {
   if (typeof value === 'number') return [value, value];
   const [from = '', to] = value.split('-');
-  const bound = (text: string): number => (text.includes('.') ? toNumber(text as Ipv4) : Number(text));
+  const bound = (text: string): Point => (/[.:]/.test(text) ? numberOf(text as Ip) : Number(text));
   if (to !== undefined) return [bound(from), bound(to)];
-  const { first, last } = rangeOf(parseIpOrCidr(value));
+  const { first, last } = rangeOf(parseAnyIpOrCidr(value));
   return [first, last];
 }
 
 /** As the chains look packets up. */
 function passes(elements: readonly NftElementRow[], mark: number, packet: Packet): boolean {
   const { protocol, port, type, code } = packet;
-  const address = toNumber(packet.address);
-  const keys: Record<keyof typeof ACL_SETS, number[]> = {
+  const address = numberOf(packet.address);
+  const family = isIp6(packet.address) ? 'acl6_' : 'acl_';
+  const keys: Record<keyof typeof ACL_SETS, Point[]> = {
     all: [mark],
     proto: [mark, protocol],
     port: [mark, protocol, port],
     net: [mark, address, protocol],
     net_port: [mark, address, protocol, port],
-    icmp: protocol === 1 ? [mark, address, type, code] : [],
+    icmp: protocol === (family === 'acl_' ? 1 : 58) ? [mark, address, type, code] : [],
   };
   return elements.some(({ set, key }) => {
-    const asked = keys[set.slice('acl_'.length) as keyof typeof ACL_SETS];
+    if (!set.startsWith(family)) return false;
+    const asked = keys[set.slice(family.length) as keyof typeof ACL_SETS];
     return (
       asked.length === key.length &&
       key.every((part, at) => {
         const [from, to] = span(part);
-        return from <= (asked[at] as number) && (asked[at] as number) <= to;
+        return from <= (asked[at] as Point) && (asked[at] as Point) <= to;
       })
     );
   });
@@ -87,7 +103,7 @@ function first(entries: readonly NetworkAclEntrySpec[], packet: Packet): boolean
         return false;
       if (icmpType !== undefined && icmpType !== packet.type) return false;
       if (icmpCode !== undefined && icmpCode !== packet.code) return false;
-      return contains(parseIpOrCidr(cidr), packet.address);
+      return contains(parseAnyIpOrCidr(cidr), packet.address);
     });
   return decisive?.action === 'allow';
 }
@@ -96,7 +112,7 @@ const elementsOf = (made: World): NftElementRow[] => lower(made.reader, made.get
 
 const withAcl = (spec: Parameters<typeof putNetworkAcl>[3]): World =>
   world((draft) => {
-    createVpc(draft, { name: 'a', cidr: '10.0.0.0/16' });
+    createVpc(draft, { name: 'a', cidr: '10.0.0.0/16', ipv6Cidr: true });
     putNetworkAcl(draft, 'a', 'n', spec);
   });
 
@@ -131,8 +147,9 @@ describe('a network ACL', () => {
         const elements = elementsOf(made);
         for (const packet of packets) {
           const { protocol, port, type, code } = packet;
-          const [asks, answers] = [type === 8 && code === 0, type === 0 && code === 0];
-          if (protocol === 1 && !asks && !answers) continue;
+          const [question, reply] = protocol === 58 ? [128, 129] : [8, 0];
+          const [asks, answers] = [type === question && code === 0, type === reply && code === 0];
+          if ((protocol === 1 || protocol === 58) && !asks && !answers) continue;
           const way = answers ? 'return' : 'forward';
           const query = {
             protocol: { name: String(protocol), number: protocol },

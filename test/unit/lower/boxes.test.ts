@@ -20,7 +20,7 @@ function cover(boxes: readonly Box[]): number[] {
       for (let port = 0; port < SIDE; port += 1) {
         counts.push(
           boxes.filter(
-            (one) => within(one.address, address) && within(one.protocol, protocol) && within(one.port, port),
+            (one) => within(one.address as Range, address) && within(one.protocol, protocol) && within(one.port, port),
           ).length,
         );
       }

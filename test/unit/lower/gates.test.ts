@@ -1,11 +1,21 @@
 /** What a profile's elements admit, packet by packet, against the rules as a person reads them. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { GATE_SETS } from '../../../src/lower/firewall.js';
+import { BLOCK_SETS, type GateSet, gateSet, gateShapes } from '../../../src/lower/firewall.js';
 import { lower } from '../../../src/lower/lower.js';
 import { type Instance, ids, type Profile } from '../../../src/model/resources.js';
 import { addInstance, addSubnet, applyPolicy, createVpc, peer, putGroup } from '../../../src/model/verbs.js';
-import { type Cidr, contains, type Ipv4, parseIpOrCidr, rangeOf, toNumber } from '../../../src/net/cidr.js';
+import {
+  type Cidr,
+  contains,
+  firstAddress,
+  type Ip,
+  isIp6,
+  networkOf,
+  numberOf,
+  parseAnyIpOrCidr,
+  rangeOf,
+} from '../../../src/net/cidr.js';
 import type { NftElementRow, NftValue } from '../../../src/objects/kernel-object.js';
 import type { PolicyRuleSpec, SecurityGroupSpec } from '../../../src/spec/types.js';
 import { policySpec, type World, world } from '../model/support.js';
@@ -20,36 +30,46 @@ interface Packet {
   readonly mark: number;
 }
 
-const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17 };
-const packets: readonly Packet[] = ['10.0.1.9', '10.1.0.1', '10.1.1.7', '10.1.1.8', '10.9.0.1', '8.8.8.8'].flatMap(
-  (address) =>
-    [0, 1, 2, 6, 7, 17, 58, 255].flatMap((protocol) =>
-      (protocol === 6 || protocol === 17 ? [1, 53, 79, 80, 81, 443, 444, 65535] : [0]).map(
-        (port): Packet => ({ address, protocol, port, mark: 0 }),
-      ),
+const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 };
+const ADDRESSES6 = ['fd76:7063:6301::9', 'fd76:7063:6302::1', '2001:db8::1'];
+const packets: readonly Packet[] = [
+  ...ADDRESSES6,
+  '10.0.1.9',
+  '10.1.0.1',
+  '10.1.1.7',
+  '10.1.1.8',
+  '10.9.0.1',
+  '8.8.8.8',
+].flatMap((address) =>
+  [0, 1, 2, 6, 7, 17, 58, 255].flatMap((protocol) =>
+    (protocol === 6 || protocol === 17 ? [1, 53, 79, 80, 81, 443, 444, 65535] : [0]).map(
+      (port): Packet => ({ address, protocol, port, mark: 0 }),
     ),
+  ),
 );
 
-function holds(value: NftValue, point: number): boolean {
+type Point = number | bigint;
+
+function holds(value: NftValue, point: Point): boolean {
   if (typeof value === 'number') return value === point;
   const range = /^(.+)-(.+)$/.exec(value);
-  const number = (text: string): number => (text.includes('.') ? toNumber(text as Ipv4) : Number(text));
+  const number = (text: string): Point => (/[.:]/.test(text) ? numberOf(text as Ip) : Number(text));
   if (range !== null) return number(range[1] as string) <= point && point <= number(range[2] as string);
-  const { first, last } = rangeOf(parseIpOrCidr(value));
+  const { first, last } = rangeOf(parseAnyIpOrCidr(value));
   return first <= point && point <= last;
-}
-
-function masked(address: string, mask: number): number {
-  return (toNumber(address as Ipv4) & mask) >>> 0;
 }
 
 /** As the gate's rules look packets up; ports only where the header has them. */
 function admits(elements: readonly NftElementRow[], gate: 'in' | 'out', own: number, packet: Packet): boolean {
   const { address, protocol, mark } = packet;
-  const message = protocol === 1 ? [Math.floor(packet.port / 256), packet.port % 256] : [];
+  const family = isIp6(address as Ip) ? 6 : 4;
+  const isIcmp = protocol === (family === 4 ? 1 : 58);
+  const whole = numberOf(address as Ip);
+  const cut = (length: number): Point => numberOf(firstAddress(networkOf(address as Ip, length) as Cidr));
+  const message = isIcmp ? [Math.floor(packet.port / 256), packet.port % 256] : [];
   // Where others have the port of the destination, ICMP has a checksum.
-  const port = protocol === 1 ? 0xbeef : packet.port;
-  const keys: Record<keyof typeof GATE_SETS, number[]> = {
+  const port = isIcmp ? 0xbeef : packet.port;
+  const keys: Partial<Record<GateSet, Point[]>> = {
     all: [own],
     proto: [own, protocol],
     port: [own, protocol, port],
@@ -57,18 +77,16 @@ function admits(elements: readonly NftElementRow[], gate: 'in' | 'out', own: num
     group_proto: [own, mark, protocol],
     group_port: [own, mark, protocol, port],
     group_icmp: [own, mark, ...message],
-    net32_port: [own, toNumber(address as Ipv4), protocol, port],
-    net24_port: [own, masked(address, 0xffffff00), protocol, port],
-    net16_port: [own, masked(address, 0xffff0000), protocol, port],
-    net8_port: [own, masked(address, 0xff000000), protocol, port],
-    net: [own, toNumber(address as Ipv4), protocol],
-    net_port: [own, toNumber(address as Ipv4), protocol, port],
-    net_icmp: [own, toNumber(address as Ipv4), ...message],
+    ...Object.fromEntries(BLOCK_SETS[family].map(({ set, length }) => [set, [own, cut(length), protocol, port]])),
+    net: [own, whole, protocol],
+    net_port: [own, whole, protocol, port],
+    net_icmp: [own, whole, ...message],
   };
+  const names = new Map(Object.keys(gateShapes(family)).map((set) => [gateSet(gate, family, set as GateSet), set]));
   return elements.some((element) => {
-    if (!element.set.startsWith(`${gate}_`)) return false;
-    const key = keys[element.set.slice(gate.length + 1) as keyof typeof GATE_SETS];
-    return element.key.length === key.length && element.key.every((part, index) => holds(part, key[index] as number));
+    const key = keys[names.get(element.set) as GateSet];
+    if (key === undefined) return false;
+    return element.key.length === key.length && element.key.every((part, index) => holds(part, key[index] as Point));
   });
 }
 
@@ -95,7 +113,7 @@ describe('a policy', () => {
       (rule) =>
         (rule.protocol === undefined || rule.protocol === 'any' || PROTOCOLS[rule.protocol] === packet.protocol) &&
         portMatches(rule.port, packet) &&
-        (rule[side] === undefined || contains(parseIpOrCidr(rule[side]), packet.address as Ipv4)),
+        (rule[side] === undefined || contains(parseAnyIpOrCidr(rule[side]), packet.address as Ip)),
     );
     return decisive?.action === 'allow';
   };
@@ -104,8 +122,8 @@ describe('a policy', () => {
     assertProperty(
       fc.property(policySpec, (policy) => {
         const made = world((draft) => {
-          createVpc(draft, { name: 'a', cidr: '10.0.0.0/16' });
-          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
+          createVpc(draft, { name: 'a', cidr: '10.0.0.0/16', ipv6Cidr: 'fd76:7063:6301::/56' });
+          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24', ipv6Cidr: true });
           addInstance(draft, { vpc: 'a', subnet: 's', name: 'x' });
           applyPolicy(draft, 'a', 's', policy);
         });
@@ -139,8 +157,26 @@ describe('a policy', () => {
   });
 });
 
+const OTHERS6 = ['fd76:7063:6302::1', 'fd76:7063:6302:100::1', '2001:db8::1', 'fd76:7063:6300::1'];
+const isIn = (ip: string, ...blocks: string[]): boolean =>
+  blocks.some((block) => contains(parseAnyIpOrCidr(block), ip as Ip));
+
 describe('security groups', () => {
-  const parties = ['any', 'self', 'vpc', 'peers', 'host', '10.1.1.0/24', '10.1.1.7', { group: 'other' }] as const;
+  const parties = [
+    'any',
+    'self',
+    'vpc',
+    'peers',
+    'host',
+    '10.1.1.0/24',
+    '10.1.1.7',
+    '0.0.0.0/0',
+    '::/0',
+    'fd76:7063:6302::/56',
+    'fd76:7063:6302::1',
+    'fd76:7063:6300::/48',
+    { group: 'other' },
+  ] as const;
   const rule = fc.record({
     service: fc.constantFrom(
       {},
@@ -151,6 +187,9 @@ describe('security groups', () => {
       { protocol: 'icmp' as const, icmpType: 8 },
       { protocol: 'icmp' as const, icmpType: 8, icmpCode: 0 },
       { protocol: 'icmp' as const, icmpType: 3, icmpCode: -1 },
+      { protocol: 'icmpv6' as const },
+      { protocol: 'icmpv6' as const, icmpType: 8 },
+      { protocol: 'icmpv6' as const, icmpType: 8, icmpCode: 0 },
     ),
     from: fc.constantFrom(...parties),
   });
@@ -162,10 +201,10 @@ describe('security groups', () => {
     assertProperty(
       fc.property(group, group, (web, ops) => {
         const made = world((draft) => {
-          createVpc(draft, { name: 'a', cidr: '10.0.0.0/16' });
-          createVpc(draft, { name: 'b', cidr: '10.1.0.0/16' });
-          peer(draft, 'a', 'b', ['10.0.0.0/16', '10.1.1.0/24', '10.1.1.0/25']);
-          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
+          createVpc(draft, { name: 'a', cidr: '10.0.0.0/16', ipv6Cidr: 'fd76:7063:6301::/56' });
+          createVpc(draft, { name: 'b', cidr: '10.1.0.0/16', ipv6Cidr: 'fd76:7063:6302::/56' });
+          peer(draft, 'a', 'b', ['10.0.0.0/16', '10.1.1.0/24', '10.1.1.0/25', 'fd76:7063:6300::/40']);
+          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24', ipv6Cidr: true });
           putGroup(draft, 'a', 'other', {});
           putGroup(draft, 'a', 'web', web);
           putGroup(draft, 'a', 'ops', ops);
@@ -176,8 +215,11 @@ describe('security groups', () => {
         const { own, elements } = elementsOf(made, 'instance/a/x');
         const members: Readonly<Record<string, readonly string[]>> = { x: ['web', 'ops'], y: ['other'], z: ['web'] };
         const senders = [
-          ...Object.keys(members).map((name) => made.get<Instance>(`instance/a/${name}`)),
-          ...['10.1.1.7', '10.1.1.200', '10.1.2.1', '8.8.8.8', '169.254.128.1'].map((ip) => ({
+          ...Object.keys(members).flatMap((name) => {
+            const member = made.get<Instance>(`instance/a/${name}`);
+            return [member, { ...member, ip: member.ipv6 as Ip }];
+          }),
+          ...['10.1.1.7', '10.1.1.200', '10.1.2.1', '8.8.8.8', '169.254.128.1', ...OTHERS6].map((ip) => ({
             name: '',
             ip,
             profile: 0,
@@ -191,10 +233,10 @@ describe('security groups', () => {
           const groups = members[sender.name] ?? [];
           if (from === 'any') return true;
           if (from === 'self') return groups.includes(owner);
-          if (from === 'vpc') return contains('10.0.0.0/16' as Cidr, sender.ip as Ipv4);
-          if (from === 'peers') return contains('10.1.1.0/24' as Cidr, sender.ip as Ipv4);
-          if (from === 'host') return sender.ip === '169.254.128.1';
-          if (typeof from === 'string') return contains(parseIpOrCidr(from), sender.ip as Ipv4);
+          if (from === 'vpc') return isIn(sender.ip, '10.0.0.0/16', 'fd76:7063:6301::/56');
+          if (from === 'peers') return isIn(sender.ip, '10.1.1.0/24', 'fd76:7063:6302::/56');
+          if (from === 'host') return sender.ip === '169.254.128.1' || sender.ip === 'fd76:7063:6300::1';
+          if (typeof from === 'string') return isIn(sender.ip, from);
           return groups.includes((from as { group: string }).group);
         };
         const wrong: unknown[] = [];
@@ -208,8 +250,13 @@ describe('security groups', () => {
             [1, 8 * 256],
             [1, 8 * 256 + 1],
             [1, 3 * 256 + 4],
+            [58, 0],
+            [58, 8 * 256],
+            [58, 8 * 256 + 1],
             [47, 0],
           ] as const) {
+            // A message of the other family's ICMP is none.
+            if (protocol === (isIp6(sender.ip as Ip) ? 1 : 58) && port > 0) continue;
             const packet = { address: sender.ip, protocol, port, mark: sender.profile };
             const allowed = rules.some(
               (one) =>
@@ -233,15 +280,23 @@ describe('elements of one set of intervals', () => {
     assertProperty(
       fc.property(policySpec, fc.boolean(), (policy, groups) => {
         const made = world((draft) => {
-          createVpc(draft, { name: 'a', cidr: '10.0.0.0/16', secondaryCidrs: ['10.2.0.0/24'] });
-          createVpc(draft, { name: 'b', cidr: '10.1.0.0/16' });
-          peer(draft, 'a', 'b', ['10.0.0.0/8', '10.0.1.0/24', '10.1.1.0/24', '10.1.1.0/25']);
-          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
+          createVpc(draft, {
+            name: 'a',
+            cidr: '10.0.0.0/16',
+            secondaryCidrs: ['10.2.0.0/24'],
+            ipv6Cidr: 'fd76:7063:6301::/56',
+          });
+          createVpc(draft, { name: 'b', cidr: '10.1.0.0/16', ipv6Cidr: 'fd76:7063:6302::/56' });
+          peer(draft, 'a', 'b', ['10.0.0.0/8', '10.0.1.0/24', '10.1.1.0/24', '10.1.1.0/25', 'fd76:7063:6300::/40']);
+          addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24', ipv6Cidr: true });
           putGroup(draft, 'a', 'g', {
             ingress: [
               { protocol: 'tcp', port: '80-443', from: 'peers' },
               { protocol: 'tcp', port: '400-500', from: '10.1.1.0/24' },
               { from: 'vpc' },
+              { protocol: 'tcp', port: '90-95', from: '::/0' },
+              { protocol: 'icmpv6', icmpType: 128, from: 'peers' },
+              { protocol: 'icmpv6', icmpType: 128, icmpCode: 0 },
               { protocol: 'icmp', icmpType: 8, from: 'peers' },
               { protocol: 'icmp', icmpType: 8, icmpCode: 0, from: '10.1.1.0/24' },
               { protocol: 'icmp', icmpType: 3, icmpCode: 4, from: 'self' },
@@ -256,17 +311,17 @@ describe('elements of one set of intervals', () => {
           .all()
           .flatMap((resource) => lower(made.reader, resource))
           .filter((row): row is NftElementRow => row.kind === 'nft-element')
-          .filter(({ set }) => set === 'peer_flow' || /_(?:net|net_port|net_icmp|group_port|group_icmp)$/.test(set));
+          .filter(({ set }) => /^peer_flow/.test(set) || /_(?:net|net_port|net_icmp|group_port|group_icmp)$/.test(set));
         expect(elements.length).toBeGreaterThan(0);
-        const span = (value: NftValue): readonly [number, number] | undefined => {
+        const span = (value: NftValue): readonly [Point, Point] | undefined => {
           if (typeof value === 'number') return [value, value];
-          if (/^[a-z]/.test(value)) return undefined;
+          if (/^[a-z]+-/.test(value)) return undefined;
           const [from, to] = value.includes('-') ? value.split('-') : [];
           if (from === undefined || to === undefined) {
-            const { first, last } = rangeOf(parseIpOrCidr(value));
+            const { first, last } = rangeOf(parseAnyIpOrCidr(value));
             return [first, last];
           }
-          return from.includes('.') ? [toNumber(from as Ipv4), toNumber(to as Ipv4)] : [Number(from), Number(to)];
+          return /[.:]/.test(from) ? [numberOf(from as Ip), numberOf(to as Ip)] : [Number(from), Number(to)];
         };
         const overlapping: string[] = [];
         for (const [index, one] of elements.entries()) {

@@ -107,7 +107,7 @@ describe('verbs', () => {
     [
       'a type of what is not ICMP',
       (tx) => putEntry(tx, 'a', 'n', 'egress', { ...HTTP, icmpType: 8 }),
-      'INVALID: icmpType 8: protocol tcp has none; set the protocol to icmp, or leave the icmpType out',
+      'INVALID: icmpType 8: protocol tcp has none; set the protocol to icmp or icmpv6, or leave the icmpType out',
     ],
     [
       'a code without a type',

@@ -282,7 +282,24 @@ const SUBNETS = [
   '192.168.0.0/24',
 ] as const;
 const ADDRESSES = ['10.0.1.7', '10.0.2.5', '10.0.2.9', '10.1.1.7', '10.1.2.4', '10.2.0.4', '10.2.0.2'] as const;
-const PARTIES = ['any', 'self', 'vpc', 'peers', '10.1.0.0/16', '10.1.1.0/24', '10.1.1.7', { group: 'web' }] as const;
+const PARTIES = [
+  'any',
+  'self',
+  'vpc',
+  'peers',
+  '10.1.0.0/16',
+  '10.1.1.0/24',
+  '10.1.1.7',
+  '0.0.0.0/0',
+  '::/0',
+  'fd76:7063:6301::/64',
+  'fd76:7063:6302::a00:107',
+  { group: 'web' },
+] as const;
+/** Blocks of the pool; of subnets and instances in the first two. */
+const BLOCKS6 = ['fd76:7063:6301::/56', 'fd76:7063:6302::/56', 'fd76:7063:6303::/56'] as const;
+const SUBNETS6 = ['fd76:7063:6301::/64', 'fd76:7063:6301:1::/64', 'fd76:7063:6302::/64'] as const;
+const ADDRESSES6 = ['fd76:7063:6301::7', 'fd76:7063:6301:1::a00:104', 'fd76:7063:6302::7'] as const;
 
 const protocolAndPort = fc.constantFrom(
   {},
@@ -291,6 +308,7 @@ const protocolAndPort = fc.constantFrom(
   { protocol: 'tcp' as const, port: '80-443' },
   { protocol: 'udp' as const, port: 53 },
   { protocol: 'icmp' as const },
+  { protocol: 'icmpv6' as const },
 );
 const groupService = fc.oneof(
   { arbitrary: protocolAndPort, weight: 5 },
@@ -298,6 +316,7 @@ const groupService = fc.oneof(
     arbitrary: fc.constantFrom(
       { protocol: 'icmp' as const, icmpType: 8 },
       { protocol: 'icmp' as const, icmpType: 3, icmpCode: 4 },
+      { protocol: 'icmpv6' as const, icmpType: 128 },
     ),
     weight: 1,
   },
@@ -314,7 +333,11 @@ export const policySpec: fc.Arbitrary<PolicySpec> = fc
   .record({
     ingress: fc.option(
       fc.array(
-        fc.tuple(protocolAndPort, fc.boolean(), fc.constantFrom(undefined, undefined, '10.1.0.0/16', '10.1.1.0/24')),
+        fc.tuple(
+          protocolAndPort,
+          fc.boolean(),
+          fc.constantFrom(undefined, undefined, '10.1.0.0/16', '10.1.1.0/24', 'fd76:7063:6302::/56'),
+        ),
         {
           maxLength: 4,
         },
@@ -322,7 +345,11 @@ export const policySpec: fc.Arbitrary<PolicySpec> = fc
     ),
     egress: fc.option(
       fc.array(
-        fc.tuple(protocolAndPort, fc.boolean(), fc.constantFrom(undefined, undefined, '10.0.0.0/16', '10.1.1.7')),
+        fc.tuple(
+          protocolAndPort,
+          fc.boolean(),
+          fc.constantFrom(undefined, undefined, '10.0.0.0/16', '10.1.1.7', 'fd76:7063:6301::/64'),
+        ),
         {
           maxLength: 4,
         },
@@ -358,6 +385,7 @@ const aclService = fc.oneof(
     { protocol: 'icmp' as const, icmpType: 8 },
     { protocol: 'icmp' as const, icmpType: 0, icmpCode: 0 },
     { protocol: 'icmp' as const, icmpType: 3, icmpCode: 4 },
+    { protocol: 'icmpv6' as const, icmpType: 129 },
     { protocol: 47 },
   ),
 );
@@ -366,7 +394,16 @@ const aclEntries = fc
     fc.tuple(
       aclService,
       fc.boolean(),
-      fc.constantFrom('0.0.0.0/0', '0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.1.0/24', '10.0.1.7'),
+      fc.constantFrom(
+        '0.0.0.0/0',
+        '0.0.0.0/0',
+        '10.0.0.0/8',
+        '10.1.0.0/16',
+        '10.1.1.0/24',
+        '10.0.1.7',
+        '::/0',
+        'fd76:7063:6301::/64',
+      ),
     ),
     { maxLength: 6 },
   )
@@ -399,16 +436,25 @@ function optional<T extends object>(
 
 const createVpc = optional<verbs.CreateVpc>(
   { name: vpc, cidr: fc.constantFrom(...BLOCKS) },
-  { secondaryCidrs: fc.constantFrom([], ['10.2.0.0/24'], ['192.168.0.0/24'], ['10.1.0.0/16']) },
+  {
+    secondaryCidrs: fc.constantFrom([], ['10.2.0.0/24'], ['192.168.0.0/24'], ['10.1.0.0/16']),
+    ipv6Cidr: fc.constantFrom(true, true, false, ...BLOCKS6),
+  },
 ).map((args): Step => ({ verb: 'createVpc', args }));
 const addSubnet = optional<verbs.AddSubnet>(
   { vpc, name: subnet, cidr: fc.constantFrom(...SUBNETS) },
-  { public: fc.boolean(), addressing: fc.constantFrom('cloud', 'plain'), extendVpc: fc.boolean() },
+  {
+    public: fc.boolean(),
+    addressing: fc.constantFrom('cloud', 'plain'),
+    extendVpc: fc.boolean(),
+    ipv6Cidr: fc.constantFrom(true, true, true, false, ...SUBNETS6),
+  },
 ).map((args): Step => ({ verb: 'addSubnet', args }));
 const addInstance = optional<verbs.AddInstance>(
   { vpc, subnet, name: instance },
   {
     ip: fc.constantFrom(...ADDRESSES),
+    ipv6: fc.constantFrom(true, true, false, ...ADDRESSES6),
     publicIp: fc.constantFrom(true, false, '198.51.100.9'),
     securityGroups: fc.constantFrom(['default'], ['web'], ['db', 'web']),
   },
@@ -424,6 +470,9 @@ const destination = fc.constantFrom(
   '10.1.0.0/16',
   '10.2.0.0/24',
   '10.9.0.0/16',
+  '::/0',
+  'fd76:7063:6302::/56',
+  'fd76:7063:6303::/64',
 );
 const routeTarget = fc.oneof(
   fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
@@ -490,6 +539,7 @@ const plainStep: fc.Arbitrary<Step> = fc.oneof(
           ['10.0.0.0/16', '10.1.0.0/16', '10.2.0.0/24'],
           ['10.0.0.0/8', '10.0.0.0/15', '10.1.1.0/24'],
           ['10.0.1.0/24', '10.1.1.0/24', '10.0.0.0/23'],
+          ['10.0.0.0/8', 'fd76:7063:6301::/64', 'fd76:7063:6300::/40'],
         ),
       },
       { requiredKeys: ['verb', 'vpcs'], noNullPrototype: true },
@@ -521,6 +571,7 @@ const plainStep: fc.Arbitrary<Step> = fc.oneof(
       { verb: 'configure', settings: { uplink: 'eth1' } },
       { verb: 'configure', settings: { uplink: 'auto', poolRouted: true } },
       { verb: 'configure', settings: { publicPool: '203.0.113.0/28' } },
+      { verb: 'configure', settings: { ipv6Pool: 'fd00:1::/48' } },
     ),
     weight: 1,
   },
@@ -551,8 +602,8 @@ const OPENING: readonly (readonly Step[])[] = [
     { verb: 'addInstance', args: { vpc: 'a', subnet: 's', name: 'y', securityGroups: ['db', 'web'] } },
   ],
   [
-    { verb: 'createVpc', args: { name: 'b', cidr: '10.1.0.0/16' } },
-    { verb: 'addSubnet', args: { vpc: 'b', name: 's', cidr: '10.1.1.0/24' } },
+    { verb: 'createVpc', args: { name: 'b', cidr: '10.1.0.0/16', ipv6Cidr: 'fd76:7063:6302::/56' } },
+    { verb: 'addSubnet', args: { vpc: 'b', name: 's', cidr: '10.1.1.0/24', ipv6Cidr: true } },
     { verb: 'addInstance', args: { vpc: 'b', subnet: 's', name: 'x' } },
     { verb: 'peer', vpcs: ['a', 'b'] },
   ],
@@ -566,6 +617,18 @@ const OPENING: readonly (readonly Step[])[] = [
         egress: [{ number: 100, action: 'allow', protocol: 'tcp', port: '1024-65535', cidr: '0.0.0.0/0' }],
       },
     },
+  ],
+];
+
+/** The same with IPv6 in the first VPC too, and addresses of it. */
+const DUAL: readonly (readonly Step[])[] = [
+  ...OPENING,
+  [
+    { verb: 'createVpc', args: { name: 'a', cidr: '10.0.0.0/16', ipv6Cidr: 'fd76:7063:6301::/56' } },
+    { verb: 'addSubnet', args: { vpc: 'a', name: 's', cidr: '10.0.1.0/24', ipv6Cidr: true } },
+    { verb: 'addInstance', args: { vpc: 'a', subnet: 's', name: 'x', ipv6: true } },
+    { verb: 'addInstance', args: { vpc: 'a', subnet: 's', name: 'y', ipv6: true } },
+    { verb: 'addInstance', args: { vpc: 'b', subnet: 's', name: 'y' } },
   ],
 ];
 
@@ -592,7 +655,7 @@ function transactionsOf(
 }
 
 /** Transactions of up to four verbs each; many are refused, which is part of the test. */
-export const transactions = transactionsOf([[], OPENING, [...OPENING, ...ROUTED], [...OPENING, ...ROUTED]], step);
+export const transactions = transactionsOf([[], OPENING, DUAL, [...DUAL, ...ROUTED], [...OPENING, ...ROUTED]], step);
 
 /** The same with no route tables, NAT gateways, elastic addresses or manual routes of peerings. */
-export const plainTransactions = transactionsOf([[], OPENING, OPENING, OPENING], plainStep);
+export const plainTransactions = transactionsOf([[], OPENING, OPENING, DUAL, DUAL], plainStep);

@@ -5,7 +5,7 @@ import * as lookup from '../../../src/model/lookup.js';
 import { Draft, findKind, MemoryReader } from '../../../src/model/reader.js';
 import { type Instance, ids, type Subnet, type Vpc } from '../../../src/model/resources.js';
 import * as verbs from '../../../src/model/verbs.js';
-import type { Cidr } from '../../../src/net/cidr.js';
+import type { AnyCidr, Cidr } from '../../../src/net/cidr.js';
 import { assertProperty } from '../net/property.js';
 import { attempt, refusal, run, transactions, World, world } from './support.js';
 
@@ -648,7 +648,7 @@ describe('peering', () => {
     const made = four();
     made.transact((tx) => peer(tx, 'a', 'b', ['10.0.0.0/8', '10.0.0.0/15', '10.1.1.0/24']));
     const peering = lookup.peeringsOf(made.reader, 'a')[0] as NonNullable<ReturnType<typeof lookup.peeringsOf>[0]>;
-    const blocks = (name: string): Cidr[] => lookup.peeredCidrs(peering, made.get<Vpc>(ids.vpc(name)));
+    const blocks = (name: string): AnyCidr[] => lookup.peeredCidrs(peering, made.get<Vpc>(ids.vpc(name)));
     expect(blocks('a')).toEqual(['10.0.0.0/16']);
     expect(blocks('b')).toEqual(['10.1.0.0/16']);
     made.transact((tx) => peer(tx, 'a', 'b', ['10.0.1.0/24', '10.1.1.0/25', '10.1.1.0/24']));

@@ -89,8 +89,8 @@ describe('parseIp', { timeout: 60_000 }, () => {
       'is an IPv4 address written as IPv6: expected an IPv4 address such as 10.0.1.7; write 10.0.0.1',
     ],
     ['::10.0.0.1', 'is an IPv4 address written as IPv6'],
-    ['fd00::1', 'is IPv6, which is not supported yet'],
-    ['fe80::1%eth0', 'is IPv6, which is not supported yet'],
+    ['fd00::1', 'is IPv6, and this is for IPv4'],
+    ['fe80::1%eth0', 'is IPv6, and this is for IPv4'],
     ['010.0.0.1', '"010" has a leading zero, which some programs read as octal'],
     ['10.0.0.00', '"00" has a leading zero'],
     ['10.1', 'has 2 parts, not four'],
@@ -154,7 +154,7 @@ describe('parseCidr', { timeout: 60_000 }, () => {
     ['10.0.0.0/255.0.0.0', 'has a netmask after the slash: expected a prefix length of 0 to 32; write 10.0.0.0/8'],
     ['10.0.0.0/255.0.255.0', 'is not a prefix length'],
     ['::ffff:10.0.0.0/104', 'is an IPv4 address written as IPv6'],
-    ['fd00::/8', 'is IPv6, which is not supported yet'],
+    ['fd00::/8', 'is IPv6, and this is for IPv4'],
     ['any', 'is not an address'],
   ])('refuses %j and names the rule', (text, words) => {
     expect(refusal(() => parseCidr(text))).toContain(words);

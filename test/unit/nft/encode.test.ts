@@ -61,7 +61,7 @@ function counted(expr: readonly unknown[]): unknown[] {
 
 describe('rows written and listed are the rows', () => {
   test.each([
-    ['a router', routerRuleset('n')],
+    ['a router', routerRuleset('n', false)],
     ['the edge', edgeRuleset('n')],
     ['the host', hostRuleset('')],
   ])('of %s', (_, rows) => {
@@ -195,7 +195,7 @@ describe('encodeParts', () => {
 
   test('deletes a table with all that is in it by one command', () => {
     const other: NftRow = { kind: 'nft-table', ...AT, family: 'bridge' };
-    const rows = [...routerRuleset('n'), element('profile', ['10.0.0.1'], 1), other];
+    const rows = [...routerRuleset('n', false), element('profile', ['10.0.0.1'], 1), other];
     expect(commandsOf(remove(...rows))).toEqual([
       { delete: { table: { family: 'inet', name: 'vpcctl' } } },
       { delete: { table: { family: 'bridge', name: 'vpcctl' } } },

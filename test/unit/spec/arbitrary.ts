@@ -1,6 +1,6 @@
 /** Arbitrary specs and policies that the schema must take. */
 import fc from 'fast-check';
-import { fromNumber, networkOf } from '../../../src/net/cidr.js';
+import { addressOf, fromNumber, networkOf } from '../../../src/net/cidr.js';
 import { NAME_PATTERN } from '../../../src/net/name.js';
 import type {
   EgressRuleSpec,
@@ -33,6 +33,8 @@ const description = fc
   .filter((text) => text.length <= 255);
 const address = fc.integer({ min: 0, max: 2 ** 32 - 1 }).map(fromNumber);
 const cidr = fc.tuple(address, fc.integer({ min: 0, max: 32 })).map(([ip, prefix]) => networkOf(ip, prefix));
+const address6 = fc.bigInt({ min: 0n, max: 2n ** 128n - 1n }).map((number) => addressOf(number));
+const cidr6 = fc.tuple(address6, fc.integer({ min: 0, max: 128 })).map(([ip, prefix]) => networkOf(ip, prefix));
 const portNumber = fc.integer({ min: 1, max: 65535 });
 const port = fc.oneof(
   portNumber,
@@ -73,7 +75,7 @@ const party: fc.Arbitrary<PartySpec> = fc.oneof(
   fc.record({ group: name }, { noNullPrototype: true }),
 );
 const protocol = fc.oneof(
-  fc.constantFrom('tcp', 'udp', 'icmp', 'any'),
+  fc.constantFrom('tcp', 'udp', 'icmp', 'icmpv6', 'any'),
   fc.integer({ min: 0, max: 255 }),
 ) as fc.Arbitrary<NonNullable<IngressRuleSpec['protocol']>>;
 const noMessages = { icmpType: fc.constant(-1), icmpCode: fc.constant(-1) };
@@ -100,10 +102,10 @@ const egressRule = withMessages(
 const policyRule = withPort(
   some<Omit<PolicyRuleSpec, 'port'>>(
     {
-      protocol: fc.constantFrom('tcp', 'udp', 'icmp', 'any'),
+      protocol: fc.constantFrom('tcp', 'udp', 'icmp', 'icmpv6', 'any'),
       action: fc.constantFrom('allow', 'accept', 'deny', 'drop', 'reject'),
-      source: fc.oneof(address, cidr),
-      destination: fc.oneof(address, cidr),
+      source: fc.oneof(address, cidr, address6, cidr6),
+      destination: fc.oneof(address, cidr, address6, cidr6),
       description,
     },
     ['action'],
@@ -121,6 +123,7 @@ function named<T>(value: fc.Arbitrary<T>): fc.Arbitrary<Record<string, T>> {
 const subnet = some(
   {
     cidr,
+    ipv6Cidr: fc.oneof(fc.boolean(), cidr6),
     public: fc.boolean(),
     routeTable: name,
     networkAcl: name,
@@ -134,6 +137,7 @@ const instance = some<InstanceSpec>(
   {
     subnet: name,
     ip: address,
+    ipv6: fc.oneof(fc.boolean(), address6),
     publicIp: fc.oneof(fc.boolean(), address),
     elasticIp: name,
     publish: fc.array(
@@ -160,7 +164,7 @@ const routeTable = some<RouteTableSpec>({
   routes: fc.array(
     fc.record(
       {
-        destination: cidr,
+        destination: fc.oneof(cidr, cidr6),
         target: fc.oneof(
           fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
           some({ natGateway: name }, ['natGateway']),
@@ -185,7 +189,7 @@ const aclEntry = withMessages(
         action: fc.constantFrom('allow', 'deny'),
         protocol,
         ...noMessages,
-        cidr: fc.oneof(address, cidr),
+        cidr: fc.oneof(address, cidr, address6, cidr6),
       },
       ['number', 'action', 'cidr'],
     ),
@@ -198,6 +202,7 @@ const networkAcl = some<NetworkAclSpec>({
 const vpc = some(
   {
     cidr,
+    ipv6Cidr: fc.oneof(fc.boolean(), cidr6),
     secondaryCidrs: fc.array(cidr, { maxLength: 3 }),
     subnets: named(subnet),
     routeTables: named(routeTable),
@@ -214,6 +219,7 @@ export const anySpec = some(
     name,
     settings: some({
       publicPool: cidr,
+      ipv6Pool: cidr6,
       poolRouted: fc.boolean(),
       uplink: fc.constantFrom('auto', 'none', 'eth0', 'true', '0'),
       quotas: some({ securityGroupRules: fc.nat(99).map((n) => n + 1), subnetsPerVpc: fc.nat(99).map((n) => n + 1) }),
@@ -227,7 +233,7 @@ export const anySpec = some(
             routes: fc.array(
               some(
                 {
-                  destination: cidr,
+                  destination: fc.oneof(cidr, cidr6),
                   target: fc.oneof(fc.constant('blackhole' as const), some({ vpc: name }, ['vpc'])),
                 },
                 ['destination', 'target'],
@@ -243,7 +249,7 @@ export const anySpec = some(
       some(
         {
           vpcs: fc.tuple(name, name),
-          allowCidrs: fc.array(cidr, { maxLength: 2 }),
+          allowCidrs: fc.array(fc.oneof(cidr, cidr6), { maxLength: 2 }),
           routes: fc.constantFrom('auto', 'manual'),
         },
         ['vpcs'],

@@ -172,7 +172,7 @@ describe('problems of the schema', () => {
       ['security_groups', 'instanes', 'color'].map((key, index) => {
         const near = ['; did you mean "securityGroups"?', '; did you mean "instances"?', ''][index];
         const allowed =
-          'cidr, secondaryCidrs, subnets, routeTables, natGateways, networkAcls, securityGroups, instances';
+          'cidr, ipv6Cidr, secondaryCidrs, subnets, routeTables, natGateways, networkAcls, securityGroups, instances';
         return `2:${[27, 48, 62][index]} vpcs.a.${key} | vpcs.a: unknown key "${key}": expected ${allowed}${near}`;
       }),
     ],
@@ -244,22 +244,22 @@ describe('problems of the schema', () => {
     [
       '{ protocol: tpc }',
       'protocol',
-      '15 expected a protocol (tcp, udp, icmp, any or a number of 0 to 255), found "tpc"; did you mean "tcp"?',
+      '15 expected a protocol (tcp, udp, icmp, icmpv6, any or a number of 0 to 255), found "tpc"; did you mean "tcp"?',
     ],
     [
       '{ protocol: 256 }',
       'protocol',
-      '15 256 is not a protocol number: expected tcp, udp, icmp, any or a protocol number of 0 to 255',
+      '15 256 is not a protocol number: expected tcp, udp, icmp, icmpv6, any or a protocol number of 0 to 255',
     ],
     [
       '{ from: pears }',
       'from',
-      '11 "pears": expected an IPv4 address or block, any, self, vpc, peers, host, or a map with a group\'s name; write peers',
+      '11 "pears": expected an address or block, any, self, vpc, peers, host, or a map with a group\'s name; write peers',
     ],
     [
       '{ from: web }',
       'from',
-      '11 "web": expected an IPv4 address or block, any, self, vpc, peers, host, or a map with a group\'s name; write { group: web } for a group',
+      '11 "web": expected an address or block, any, self, vpc, peers, host, or a map with a group\'s name; write { group: web } for a group',
     ],
     ['{ from: 10.0.0.1/8 }', 'from', '11 10.0.0.1/8 has host bits set: the network is 10.0.0.0/8; write 10.0.0.0/8'],
     [
