@@ -135,7 +135,7 @@ function settingLink({ key }: SysctlRow): string | undefined {
   return link === 'all' || link === 'default' ? undefined : link;
 }
 
-/** One component of an element as an inclusive range of numbers; a name as itself. */
+/** One component of an element as an inclusive range of numbers; a name as itself, and so what is of IPv6. */
 function bounds(value: NftValue): { from: number; to: number } | string {
   if (typeof value === 'number') return { from: value, to: value };
   const range = /^([0-9.]+)-([0-9.]+)$/.exec(value);
@@ -570,10 +570,12 @@ export class MemoryKernel implements Kernel {
     if (!this.#isLink(ns, link)) return 'ENODEV';
     const up = this.#isUp(ns, link);
     const addresses = [...space.rows.values()].flatMap((row) => (row.kind === 'addr' ? [row] : []));
-    if (via === undefined || onlink === true) {
+    // An IPv6 next hop of ours is link-local, and on the link in any case.
+    if (via === undefined || onlink === true || via.includes(':')) {
       if (!up) return 'ENETDOWN';
     } else {
-      const blocks = addresses.filter((row) => row.link === link).map((row) => parseCidr(row.addr, ALLOW).cidr);
+      const own = addresses.filter((row) => row.link === link && !row.addr.includes(':'));
+      const blocks = own.map((row) => parseCidr(row.addr, ALLOW).cidr);
       if (!up || !blocks.some((block) => contains(block, via as Ipv4))) return 'ENETUNREACH';
       if (blocks.some((block) => isBroadcast(block, via as Ipv4))) return 'EINVAL';
     }

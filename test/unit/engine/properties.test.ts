@@ -13,9 +13,10 @@ import { lower } from '../../../src/lower/lower.js';
 import type { Draft } from '../../../src/model/reader.js';
 import { exportSpec } from '../../../src/model/spec.js';
 import { type Change, invert } from '../../../src/objects/change.js';
-import { type KernelObject, rowKey, rowText } from '../../../src/objects/kernel-object.js';
+import { type KernelObject, type NftTableRow, rowKey, rowText } from '../../../src/objects/kernel-object.js';
 import { diff } from '../../../src/plan/diff.js';
 import { plan, rollback } from '../../../src/plan/plan.js';
+import { replaceTables, rowsOfTable } from '../../../src/plan/tables.js';
 import { bury, byKey, run, type Step, transactions } from '../model/support.js';
 import { apply, recorded, snapshot } from './support.js';
 
@@ -114,6 +115,8 @@ test(
   TIMEOUT,
 );
 
+type RowsOf = (table: NftTableRow) => ReturnType<typeof rowsOfTable>;
+
 /** The rows of a state that some transactions lead to. */
 async function rowsAfter(list: readonly (readonly Step[])[]): Promise<KernelObject[]> {
   let rows: KernelObject[] = [];
@@ -141,7 +144,9 @@ test(
         expect(diff(kernel.rows(), known)).toEqual([]);
         const before = snapshot(kernel);
 
-        const { forward, teardown } = plan(diff(known, wanted));
+        const tables = [known, wanted].map((rows) => (table: NftTableRow) => rowsOfTable(table, rows));
+        const changes = replaceTables(diff(known, wanted), ...(tables as [RowsOf, RowsOf]));
+        const { forward, teardown } = plan(changes);
         for (let done = 1; done <= forward.length; done += 1) {
           const stages = forward.slice(0, done);
           for (const { changes } of stages) await carryOut(kernel, changes);

@@ -42,6 +42,7 @@ describe('examples', () => {
     expect(files.sort()).toEqual([
       'bank.yaml',
       'hub.yaml',
+      'ipv6.yaml',
       'nat.yaml',
       'network-acl.yaml',
       'peered.yaml',
