@@ -123,6 +123,12 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       ...spokes.flatMap((spoke) => ['icmp', 'tcp 443', 'udp 53'].map((what) => `${spoke} → hub/services-1 ${what}`)),
     ],
   },
+  // By IPv4; by IPv6 it is ipv6.test.ts that asks.
+  'ipv6.yaml': {
+    listen: { 'shop/web-1': ['tcp 80', 'icmp'], 'shop/db-1': ['tcp 5432', 'tcp 80'], 'lab/client': ['icmp'] },
+    outsiders: ['host'],
+    reached: ['shop/web-1 → lab/client icmp', 'shop/old → lab/client icmp', 'shop/web-1 → shop/db-1 tcp 5432'],
+  },
   'nat.yaml': {
     listen: {
       internet: ['tcp 443', 'icmp'],
