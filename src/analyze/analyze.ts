@@ -79,7 +79,7 @@ function walk(
       if (brief) return { hops, refusals, packet, lost, translated };
     }
     if (step.translation !== undefined && direction === 'forward') {
-      translated.push({ ...step.translation, by: step.component.id ?? '' });
+      translated.push({ ...step.translation, by: step.component.id ?? '', kind: step.component.kind });
     }
     lost ||= step.lost === true;
     packet = step.packet ?? packet;

@@ -66,6 +66,7 @@ type PlaceAt<At extends keyof Places> = Extract<Place, { at: At }>;
 /** A translation, and the component that made it: which undoes it for the answer. */
 interface Translated extends Translation {
   readonly by: string;
+  readonly kind: ComponentKind;
 }
 
 /** One direction of a connection. */
@@ -289,6 +290,17 @@ function gate(
   };
 }
 
+/** Ports that a NAT gateway gives to connections (VPC User Guide, "NAT gateway basics"). */
+const NAT_PORTS = { from: 1024, to: 65_535 } as const;
+
+/** The ports that the answer may be for: until a NAT gateway has translated it back, the gateway's. */
+function portsAsked({ query, direction, translated }: Walk, destination: Ip): ResolvedQuery['sourcePorts'] {
+  if (direction === 'forward' || query.sourcePorts === null) return query.sourcePorts;
+  const sources = translated.filter(({ field }) => field === 'source');
+  const first = sources.findIndex(({ kind }) => kind === 'nat-gateway');
+  return first !== -1 && sources.slice(first).some(({ to }) => to === destination) ? NAT_PORTS : query.sourcePorts;
+}
+
 // --- subnets' borders --------------------------------------------------------------------------------------------------
 
 function subnetBorder(walk: Walk, place: PlaceAt<'subnet-border'>, { source, destination }: Packet): Step {
@@ -296,7 +308,10 @@ function subnetBorder(walk: Walk, place: PlaceAt<'subnet-border'>, { source, des
   const acl = walk.lookup.aclOf(vpc, subnet);
   if (acl === undefined) throw new Error(`subnet ${vpc}/${subnet} has no network acl`);
   const address = direction === 'egress' ? destination : source;
-  const { admits, rule, hint } = judgeAcl(walk.lookup, acl, direction, address, walk.direction, walk.query);
+  const { admits, rule, hint } = judgeAcl(walk.lookup, acl, direction, address, walk.direction, {
+    ...walk.query,
+    sourcePorts: portsAsked(walk, destination),
+  });
   return {
     component: aclComponent(acl, subnet),
     decision: admits ? 'passes' : 'refuses',

@@ -149,6 +149,15 @@ describe('through a NAT gateway', () => {
       'network acl a/of-web of subnet web passes: egress rule 200: allow tcp 1024-65535 to 10.1.2.10/32',
     ]);
   });
+
+  test('the answer is for a port of the gateway, as far as the gateway, and then for one of the client', () => {
+    const clients: Rule = { protocol: 'tcp', port: '32768-60999' };
+    const web = (outside: Rule) => setting(nat, acl('web', [HTTP, outside], [HTTP, clients]));
+    expect(ask(web(EPHEMERAL), 'a/db', OUTSIDE, 80).refusals).toEqual([]);
+    expect(ask(web(clients), 'a/db', OUTSIDE, 80).refusals).toMatchObject([
+      { direction: 'return', rule: expect.stringContaining('only some of its ports pass, 32768-60999') },
+    ]);
+  });
 });
 
 test('a type of ICMP in a group: an echo request is of type 8, code 0', () => {
