@@ -39,7 +39,7 @@ function lowerLists(acl: NetworkAcl, family: Family): KernelObject[] {
       table: NFT_TABLE,
       set: aclSet(family, set),
       key: [mark, ...key],
-      ...('interval' in ACL_SETS[set] ? { interval: true } : {}),
+      ...('interval' in ACL_SETS[family][set] ? { interval: true } : {}),
     });
     const entries = acl[direction].filter((entry) => isSpoken(entry, family));
     const boxes = firstMatch(entries.map((entry) => ({ allow: entry.allow, box: boxOf(entry) })));

@@ -4,7 +4,7 @@
  */
 import { type AnyCidr, type Family, firstAddress, type Ip, isIp6, networkOf, numberOf, rangeOf } from '../net/cidr.js';
 import type { KernelObject, NftElementRow, NftValue } from '../objects/kernel-object.js';
-import { BLOCK_SETS, type Gate, type GateSet, gateSet, gateShapes, SETS } from './firewall.js';
+import { BLOCK_SETS, GATE_SETS, type Gate, type GateSet, gateSet, SETS } from './firewall.js';
 import { TRANSIT } from './names.js';
 
 /** A connection at a router. Where addresses are translated, both the translated and the private one are told. */
@@ -80,7 +80,7 @@ export class Admission {
       net_port: [address, protocol, port],
       net_icmp: [address, icmp?.type, icmp?.code],
     };
-    const sets = Object.keys(gateShapes(family)) as GateSet[];
+    const sets = Object.keys(GATE_SETS[family]) as GateSet[];
     return sets.some((set) => this.#holds(gateSet(gate, family, set), [own, ...(asked[set] ?? [])]));
   }
 

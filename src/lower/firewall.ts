@@ -85,70 +85,59 @@ const nat = (hook: string, prio: number) => ({ type: 'nat', hook, prio, policy: 
 /** The two directions a profile's elements are for. */
 export type Gate = 'in' | 'out';
 
-const BLOCK_PORT = ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'] as const;
-const BLOCK_PORT6 = ['mark', 'ipv6_addr', 'inet_proto', 'inet_service'] as const;
+type Shapes<S extends string> = Readonly<Record<S, { readonly type: readonly string[]; readonly interval?: boolean }>>;
+
+/** What a family's addresses and messages are called as types of a set. */
+const TYPES = {
+  4: { address: 'ipv4_addr', message: ['icmp_type', 'icmp_code'] },
+  6: { address: 'ipv6_addr', message: ['icmpv6_type', 'icmpv6_code'] },
+} as const;
+
+/** Lengths of blocks that have a hashed set: of IPv6, those that the cloud hands out. */
+const BLOCK_LENGTHS = { 4: [32, 24, 16, 8], 6: [128, 64, 56] } as const;
+
+type BlockSet = `net${(typeof BLOCK_LENGTHS)[Family][number]}_port`;
+
+type PlainSet =
+  | ('all' | 'proto' | 'port' | 'group' | 'group_proto')
+  | ('group_port' | 'group_icmp' | 'net' | 'net_port' | 'net_icmp');
+
+export type GateSet = PlainSet | BlockSet;
+
+/** Sets of blocks of one length, of which they hold the first address: the packet's is cut to that length before it is looked up. */
+export const BLOCK_SETS: Readonly<Record<Family, readonly { readonly set: BlockSet; readonly length: number }[]>> = {
+  4: BLOCK_LENGTHS[4].map((length) => ({ set: `net${length}_port` as const, length })),
+  6: BLOCK_LENGTHS[6].map((length) => ({ set: `net${length}_port` as const, length })),
+};
 
 /**
- * The sets of one gate. Key: the own profile's mark, then what is asked of the other side. `net`, `net_port` and `net_icmp` hold boxes (intervals), and a new
- * connection pays for each element of its profile there (6 ns); the others are hashed and cost the same at any size.
+ * The sets of one gate for packets of one family. Key: the own profile's mark, then what is asked of the other side. `net`, `net_port` and `net_icmp` hold boxes
+ * (intervals), and a new connection pays for each element of its profile there (6 ns); the others are hashed and cost the same at any size.
  */
-export const GATE_SETS = {
-  all: { type: ['mark'] },
-  proto: { type: ['mark', 'inet_proto'] },
-  port: { type: ['mark', 'inet_proto', 'inet_service'] },
-  group: { type: ['mark', 'mark'] },
-  group_proto: { type: ['mark', 'mark', 'inet_proto'] },
-  net32_port: { type: BLOCK_PORT },
-  net24_port: { type: BLOCK_PORT },
-  net16_port: { type: BLOCK_PORT },
-  net8_port: { type: BLOCK_PORT },
-  group_port: { type: ['mark', 'mark', 'inet_proto', 'inet_service'], interval: true },
-  group_icmp: { type: ['mark', 'mark', 'icmp_type', 'icmp_code'], interval: true },
-  net: { type: ['mark', 'ipv4_addr', 'inet_proto'], interval: true },
-  net_port: { type: ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'], interval: true },
-  net_icmp: { type: ['mark', 'ipv4_addr', 'icmp_type', 'icmp_code'], interval: true },
-} as const satisfies Readonly<Record<string, { type: readonly string[]; interval?: boolean }>>;
+function shapesOfGate(family: Family): Partial<Shapes<GateSet>> {
+  const { address, message } = TYPES[family];
+  const blocks = BLOCK_SETS[family].map(({ set }) => {
+    return [set, { type: ['mark', address, 'inet_proto', 'inet_service'] }] as const;
+  });
+  return {
+    all: { type: ['mark'] },
+    proto: { type: ['mark', 'inet_proto'] },
+    port: { type: ['mark', 'inet_proto', 'inet_service'] },
+    group: { type: ['mark', 'mark'] },
+    group_proto: { type: ['mark', 'mark', 'inet_proto'] },
+    ...Object.fromEntries(blocks),
+    group_port: { type: ['mark', 'mark', 'inet_proto', 'inet_service'], interval: true },
+    group_icmp: { type: ['mark', 'mark', ...message], interval: true },
+    net: { type: ['mark', address, 'inet_proto'], interval: true },
+    net_port: { type: ['mark', address, 'inet_proto', 'inet_service'], interval: true },
+    net_icmp: { type: ['mark', address, ...message], interval: true },
+  };
+}
 
-/** The same for packets of IPv6, in routers of VPCs that have it. The block lengths are those that the cloud hands out. */
-export const GATE_SETS6 = {
-  all: { type: ['mark'] },
-  proto: { type: ['mark', 'inet_proto'] },
-  port: { type: ['mark', 'inet_proto', 'inet_service'] },
-  group: { type: ['mark', 'mark'] },
-  group_proto: { type: ['mark', 'mark', 'inet_proto'] },
-  net128_port: { type: BLOCK_PORT6 },
-  net64_port: { type: BLOCK_PORT6 },
-  net56_port: { type: BLOCK_PORT6 },
-  group_port: { type: ['mark', 'mark', 'inet_proto', 'inet_service'], interval: true },
-  group_icmp: { type: ['mark', 'mark', 'icmpv6_type', 'icmpv6_code'], interval: true },
-  net: { type: ['mark', 'ipv6_addr', 'inet_proto'], interval: true },
-  net_port: { type: ['mark', 'ipv6_addr', 'inet_proto', 'inet_service'], interval: true },
-  net_icmp: { type: ['mark', 'ipv6_addr', 'icmpv6_type', 'icmpv6_code'], interval: true },
-} as const satisfies Readonly<Record<string, { type: readonly string[]; interval?: boolean }>>;
-
-export type GateSet = keyof typeof GATE_SETS | keyof typeof GATE_SETS6;
-
-type Shapes = Readonly<Record<string, { readonly type: readonly string[]; readonly interval?: boolean }>>;
-
-export const gateShapes = (family: Family): Shapes => (family === 4 ? GATE_SETS : GATE_SETS6);
+export const GATE_SETS = { 4: shapesOfGate(4), 6: shapesOfGate(6) } as const;
 
 /** The name of a gate's set: `in_port`, `out6_net`. */
 export const gateSet = (gate: Gate, family: Family, set: GateSet): string => `${gate}${family === 6 ? '6' : ''}_${set}`;
-
-/** Sets of blocks of one length, of which they hold the first address: the packet's is cut to that length before it is looked up. */
-export const BLOCK_SETS: Readonly<Record<Family, readonly { readonly set: GateSet; readonly length: number }[]>> = {
-  4: [
-    { set: 'net32_port', length: 32 },
-    { set: 'net24_port', length: 24 },
-    { set: 'net16_port', length: 16 },
-    { set: 'net8_port', length: 8 },
-  ],
-  6: [
-    { set: 'net128_port', length: 128 },
-    { set: 'net64_port', length: 64 },
-    { set: 'net56_port', length: 56 },
-  ],
-};
 
 /** As `nft -n` lists a mask; of a whole address it lists none. */
 function cut(address: Expr, length: number, family: Family): Expr {
@@ -159,7 +148,7 @@ function cut(address: Expr, length: number, family: Family): Expr {
 }
 
 function gateSets(gate: Gate, family: Family): Omit<NftSetRow, 'kind' | 'ns' | 'family' | 'table'>[] {
-  return Object.entries(gateShapes(family)).map(([name, shape]) => ({
+  return Object.entries(GATE_SETS[family]).map(([name, shape]) => ({
     set: gateSet(gate, family, name as GateSet),
     ...shape,
   }));
@@ -184,7 +173,7 @@ function gateRules(gate: Gate, family: Family, own: Expr, other: Expr, address: 
     net_port: concat(own, address, proto, dport),
     net_icmp: concat(own, address, message('type'), message('code')),
   };
-  const sets = Object.keys(gateShapes(family)) as GateSet[];
+  const sets = Object.keys(GATE_SETS[family]) as GateSet[];
   return [...sets.map((set) => [eq(keys[set] ?? own, `@${gateSet(gate, family, set)}`), verdict]), [counter, drop]];
 }
 
@@ -192,33 +181,27 @@ function gateRules(gate: Gate, family: Family, own: Expr, other: Expr, address: 
  * The sets of network ACLs. Key: the mark of a list of rules ({@link aclMark}), then of the packet the other side's address, protocol and
  * destination's port, or type and code of ICMP. Disjoint, so that a packet is in one of them or in none.
  */
-export const ACL_SETS = {
-  all: { type: ['mark'] },
-  proto: { type: ['mark', 'inet_proto'] },
-  port: { type: ['mark', 'inet_proto', 'inet_service'] },
-  net: { type: ['mark', 'ipv4_addr', 'inet_proto'], interval: true },
-  net_port: { type: ['mark', 'ipv4_addr', 'inet_proto', 'inet_service'], interval: true },
-  icmp: { type: ['mark', 'ipv4_addr', 'icmp_type', 'icmp_code'], interval: true },
-} as const satisfies Readonly<Record<string, { type: readonly string[]; interval?: boolean }>>;
+function shapesOfAcl(family: Family) {
+  const { address, message } = TYPES[family];
+  return {
+    all: { type: ['mark'] },
+    proto: { type: ['mark', 'inet_proto'] },
+    port: { type: ['mark', 'inet_proto', 'inet_service'] },
+    net: { type: ['mark', address, 'inet_proto'], interval: true },
+    net_port: { type: ['mark', address, 'inet_proto', 'inet_service'], interval: true },
+    icmp: { type: ['mark', address, ...message], interval: true },
+  } as const;
+}
 
-export type AclSet = keyof typeof ACL_SETS;
+export const ACL_SETS = { 4: shapesOfAcl(4), 6: shapesOfAcl(6) } as const;
 
-/** The same for packets of IPv6: a rule is for one family. */
-const ACL_SETS6 = {
-  all: { type: ['mark'] },
-  proto: { type: ['mark', 'inet_proto'] },
-  port: { type: ['mark', 'inet_proto', 'inet_service'] },
-  net: { type: ['mark', 'ipv6_addr', 'inet_proto'], interval: true },
-  net_port: { type: ['mark', 'ipv6_addr', 'inet_proto', 'inet_service'], interval: true },
-  icmp: { type: ['mark', 'ipv6_addr', 'icmpv6_type', 'icmpv6_code'], interval: true },
-} as const satisfies Readonly<Record<AclSet, { type: readonly string[]; interval?: boolean }>>;
+export type AclSet = keyof (typeof ACL_SETS)[Family];
 
 /** The name of a set of network ACLs: `acl_port`, `acl6_net`. */
 export const aclSet = (family: Family, set: AclSet): string => `${family === 4 ? 'acl' : 'acl6'}_${set}`;
 
 function aclSets(family: Family): Omit<NftSetRow, 'kind' | 'ns' | 'family' | 'table'>[] {
-  const shapes = family === 4 ? ACL_SETS : ACL_SETS6;
-  return Object.entries(shapes).map(([name, shape]) => ({ set: aclSet(family, name as AclSet), ...shape }));
+  return Object.entries(ACL_SETS[family]).map(([name, shape]) => ({ set: aclSet(family, name as AclSet), ...shape }));
 }
 
 /** The mark of one of the two lists of a network ACL. */

@@ -22,7 +22,7 @@ import {
   rangeValue,
   union,
 } from './boxes.js';
-import { BLOCK_SETS, type Gate, type GateSet, gateSet, gateShapes } from './firewall.js';
+import { BLOCK_SETS, GATE_SETS, type Gate, type GateSet, gateSet } from './firewall.js';
 import { routerNs, TRANSIT } from './names.js';
 
 /** A gate, for packets of one family. */
@@ -71,7 +71,7 @@ function gateRow(
     table: NFT_TABLE,
     set: gateSet(gate, family, set),
     key: [number, ...key],
-    ...(gateShapes(family)[set]?.interval === true ? { interval: true } : {}),
+    ...(GATE_SETS[family][set]?.interval === true ? { interval: true } : {}),
   };
 }
 

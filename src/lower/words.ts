@@ -3,7 +3,7 @@ import { assertNever } from '../errors.js';
 import { networkAclsOf, otherVpc } from '../model/lookup.js';
 import { getKind, type Reader } from '../model/reader.js';
 import { describe, ids, type Profile, type Resource } from '../model/resources.js';
-import { type Family, type Ip, networkOf } from '../net/cidr.js';
+import { ANY_CIDR, ANY_CIDR6, type Family, type Ip, networkOf } from '../net/cidr.js';
 import { icmpOf } from '../net/ports.js';
 import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
 import { ACL_SETS, type AclSet, aclSet, BLOCK_SETS, type Gate, SETS } from './firewall.js';
@@ -219,10 +219,10 @@ function gateRule(row: NftElementRow, other: string | undefined): string {
   return `rule ${[protocolWord(protocol), ...port].join('/')} ${gateOf(row) === 'in' ? 'from' : 'to'} ${whom}`;
 }
 
-const everywhere = (family: Family): string => (family === 4 ? '0.0.0.0/0' : '::/0');
+const everywhere = (family: Family): string => (family === 4 ? ANY_CIDR : ANY_CIDR6);
 
 const ACL_ELEMENTS: ReadonlySet<string> = new Set(
-  (Object.keys(ACL_SETS) as AclSet[]).flatMap((set) => [aclSet(4, set), aclSet(6, set)]),
+  (Object.keys(ACL_SETS[4]) as AclSet[]).flatMap((set) => [aclSet(4, set), aclSet(6, set)]),
 );
 
 /** `ingress rule that allows tcp/443 from 0.0.0.0/0`, of what is left of that when rules before it deny some. */

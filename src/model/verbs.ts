@@ -77,15 +77,12 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
   if (prefixLength(pool) > 30)
     throw invalid(`public pool ${pool} is smaller than a /30`, { hint: 'give a larger block' });
   refuseSpecial(pool, 'public pool');
+  const pool6 = settings.ipv6Pool === undefined ? before.ipv6Pool : parseIpv6Pool(settings.ipv6Pool);
   const after: Installation = {
     kind: 'installation',
     publicPool: pool,
     poolRouted: settings.poolRouted ?? before.poolRouted,
-    ...(settings.ipv6Pool === undefined
-      ? before.ipv6Pool === undefined
-        ? {}
-        : { ipv6Pool: before.ipv6Pool }
-      : { ipv6Pool: parseIpv6Pool(settings.ipv6Pool) }),
+    ...(pool6 === undefined ? {} : { ipv6Pool: pool6 }),
     uplink: settings.uplink ?? before.uplink,
     ...withQuotas(settings.quotas ?? before.quotas),
   };
@@ -95,7 +92,8 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
     });
   }
   if (isSame(before, after)) return;
-  if ((after.ipv6Pool ?? ipv6PoolOf(draft)) !== ipv6PoolOf(draft)) checkPoolUnused(draft, ipv6PoolOf(draft));
+  const before6 = ipv6PoolOf(draft);
+  if (pool6 !== undefined && pool6 !== before6) checkPoolUnused(draft, before6);
   if (before.publicPool !== pool) {
     for (const vpc of findKind(draft, 'vpc', 'kind:vpc')) {
       for (const cidr of vpc.cidrs) refusePool(cidr, pool, `vpc ${vpc.name}`);

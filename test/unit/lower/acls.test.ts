@@ -5,7 +5,7 @@ import { judgeAcl } from '../../../src/analyze/acl.js';
 import { Lookup } from '../../../src/analyze/lookup.js';
 import type { ResolvedQuery } from '../../../src/analyze/types.js';
 import { icmpRectangles } from '../../../src/lower/boxes.js';
-import { type ACL_SETS, aclMark } from '../../../src/lower/firewall.js';
+import { type AclSet, aclMark } from '../../../src/lower/firewall.js';
 import { lower } from '../../../src/lower/lower.js';
 import { associateNetworkAcl, putNetworkAcl } from '../../../src/model/acls.js';
 import type { NetworkAcl } from '../../../src/model/resources.js';
@@ -71,7 +71,7 @@ function passes(elements: readonly NftElementRow[], mark: number, packet: Packet
   const { protocol, port, type, code } = packet;
   const address = numberOf(packet.address);
   const family = isIp6(packet.address) ? 'acl6_' : 'acl_';
-  const keys: Record<keyof typeof ACL_SETS, Point[]> = {
+  const keys: Record<AclSet, Point[]> = {
     all: [mark],
     proto: [mark, protocol],
     port: [mark, protocol, port],
@@ -81,7 +81,7 @@ function passes(elements: readonly NftElementRow[], mark: number, packet: Packet
   };
   return elements.some(({ set, key }) => {
     if (!set.startsWith(family)) return false;
-    const asked = keys[set.slice(family.length) as keyof typeof ACL_SETS];
+    const asked = keys[set.slice(family.length) as AclSet];
     return (
       asked.length === key.length &&
       key.every((part, at) => {

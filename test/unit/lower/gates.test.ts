@@ -1,7 +1,7 @@
 /** What a profile's elements admit, packet by packet, against the rules as a person reads them. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { BLOCK_SETS, type GateSet, gateSet, gateShapes } from '../../../src/lower/firewall.js';
+import { BLOCK_SETS, GATE_SETS, type GateSet, gateSet } from '../../../src/lower/firewall.js';
 import { lower } from '../../../src/lower/lower.js';
 import { type Instance, ids, type Profile } from '../../../src/model/resources.js';
 import { addInstance, addSubnet, applyPolicy, createVpc, peer, putGroup } from '../../../src/model/verbs.js';
@@ -82,7 +82,7 @@ function admits(elements: readonly NftElementRow[], gate: 'in' | 'out', own: num
     net_port: [own, whole, protocol, port],
     net_icmp: [own, whole, ...message],
   };
-  const names = new Map(Object.keys(gateShapes(family)).map((set) => [gateSet(gate, family, set as GateSet), set]));
+  const names = new Map(Object.keys(GATE_SETS[family]).map((set) => [gateSet(gate, family, set as GateSet), set]));
   return elements.some((element) => {
     const key = keys[names.get(element.set) as GateSet];
     if (key === undefined) return false;
