@@ -66,7 +66,7 @@ export class Admission {
 
   #passes(gate: Gate, own: number, other: number, address: string, { protocol, port, icmp }: Connection): boolean {
     const family: Family = isIp6(address as Ip) ? 6 : 4;
-    const block = (length: number) => [firstAddress(networkOf(address as Ip, length) as never), protocol, port];
+    const block = (length: number) => [firstAddress(networkOf(address as Ip, length)), protocol, port];
     const asked: Readonly<Partial<Record<GateSet, readonly (string | number | undefined)[]>>> = {
       all: [],
       proto: [protocol],
