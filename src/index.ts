@@ -48,6 +48,7 @@ export type {
   NatGatewayView,
   NetworkAclView,
   PeeringView,
+  PrefixListView,
   RouteTableView,
   RouteView,
   SecurityGroupView,
@@ -73,6 +74,7 @@ export type { Machine } from './kernel/machine.js';
 export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';
 export type { AclDirection } from './model/acls.js';
+export type { ModifyPrefixList } from './model/prefix-lists.js';
 export type { AddNatGateway } from './model/routing.js';
 export type { AttachVpc } from './model/transit.js';
 export type { AddInstance, AddSubnet, CreateVpc } from './model/verbs.js';

@@ -367,7 +367,8 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
 }
 
 /** Where a route leads. */
-function follow({ lookup }: Walk, vpc: string, at: Component, { block: { cidr }, target }: Way): Step {
+function follow({ lookup }: Walk, vpc: string, at: Component, { block, target, list }: Way): Step {
+  const cidr = list === undefined ? block.cidr : `${block.cidr} of prefix list ${list}`;
   switch (target.type) {
     case 'internet-gateway':
       return passes(at, `${cidr} leads to the internet gateway`, { at: 'gateway-out', vpc });
@@ -531,7 +532,7 @@ function transit(walk: Walk, { gateway, from }: PlaceAt<'transit'>, packet: Pack
     const hint = away === undefined ? undefined : `propagate vpc ${away} to it, or add a route`;
     return blocked(at, { rule: `it has no route to ${destination}`, hint, ...beyond(walk) });
   }
-  const { cidr } = way.block;
+  const cidr = way.list === undefined ? way.block.cidr : `${way.block.cidr} of prefix list ${way.list}`;
   if (way.target.type === 'blackhole')
     return blocked(at, { rule: `${cidr} leads nowhere: black hole`, ...beyond(walk) });
   const { vpc } = way.target;

@@ -101,7 +101,7 @@ function covers(
   lookup: Lookup,
   vpc: string,
   group: string,
-  { rule: { party }, block }: Compiled,
+  { rule: { party }, blocks }: Compiled,
   { address, neighbour }: Asked,
 ): boolean {
   switch (party.type) {
@@ -115,7 +115,8 @@ function covers(
     case 'host':
       return address === HOST_ADDRESS || address === lookup.hostAddress6;
     case 'cidr':
-      return block !== undefined && lookup.isIn(address, block);
+    case 'prefix-list':
+      return lookup.isInAny(address, blocks);
     case 'vpc':
       return lookup.isInAny(address, lookup.network(vpc)?.blocks ?? []);
     case 'peers':
@@ -133,6 +134,8 @@ function partyText(party: Party): string {
       return party.cidr;
     case 'group':
       return `group ${party.vpc === undefined ? '' : `${party.vpc}/`}${party.group}`;
+    case 'prefix-list':
+      return `prefix list ${party.prefixList}`;
     default:
       return party.type;
   }
@@ -170,6 +173,9 @@ export function blocksNamed(lookup: Lookup, instance: Instance): readonly AnyCid
   });
   return [
     ...policies.flatMap(({ source, destination }) => [source ?? [], destination ?? []].flat()),
-    ...groups.flatMap(({ party }) => (party.type === 'cidr' ? [party.cidr] : [])),
+    ...groups.flatMap(({ party }) => {
+      if (party.type === 'prefix-list') return lookup.prefixList(party.prefixList).map(({ cidr }) => cidr);
+      return party.type === 'cidr' ? [party.cidr] : [];
+    }),
   ];
 }

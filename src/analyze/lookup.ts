@@ -4,14 +4,17 @@ import { gateway6Of, hostAddress6 } from '../model/ipv6.js';
 import { blocksOf, installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import {
+  type Destination,
   EDGE_ID,
   type Edge,
   type GroupRule,
   type Installation,
   type Instance,
   ids,
+  listOf,
   type NatGateway,
   type NetworkAcl,
+  type Party,
   type Peering,
   type Resource,
   type RouteTarget,
@@ -39,12 +42,15 @@ export interface Block {
 export interface Way {
   readonly block: Block;
   readonly target: RouteTarget;
+  /** The prefix list that the block is of. */
+  readonly list?: string;
 }
 
 /** A route of a transit gateway. */
 export interface TransitWay {
   readonly block: Block;
   readonly target: TransitTarget;
+  readonly list?: string;
 }
 
 export interface Peer {
@@ -67,8 +73,8 @@ export interface Compiled {
   readonly rule: GroupRule;
   /** Its place in the group's list, from 1. */
   readonly number: number;
-  /** Of a rule that names one. */
-  readonly block: Block | undefined;
+  /** Of a rule that names one, or a prefix list. */
+  readonly blocks: readonly Block[];
 }
 
 /** What is made once for each key. */
@@ -113,6 +119,7 @@ export class Lookup {
   readonly #spoken = new Memo2<readonly Compiled[], string, readonly Compiled[]>();
   readonly #byIp = new Memo2<string, Ip, Instance | NatGateway | undefined>();
   readonly #byPublicIp = new Memo<Ip, Instance | NatGateway | undefined>();
+  readonly #lists = new Memo<string, readonly Block[]>();
   readonly #transitWays = new Memo2<string, string, readonly TransitWay[]>();
   readonly #ways = new Memo2<string, string, readonly Way[]>();
   readonly #gateways = new Memo<string, ReadonlyMap<Ip, Subnet>>();
@@ -219,6 +226,28 @@ export class Lookup {
     return peered && this.instanceAt(peer, address)?.groups.includes(group) === true;
   }
 
+  /** The blocks of a prefix list. */
+  prefixList(name: string): readonly Block[] {
+    return this.#lists.get(name, () => {
+      const entries = getKind(this.reader, 'prefix-list', ids.prefixList(name))?.entries ?? [];
+      return entries.map(({ cidr }) => this.block(cidr));
+    });
+  }
+
+  /** Routes by block, those that name it before those of prefix lists; of several to one block, the first counts. */
+  #byBlock<T>(
+    routes: readonly { readonly destination: Destination; readonly target: T }[],
+  ): { readonly block: Block; readonly target: T; readonly list?: string }[] {
+    const own = routes.flatMap(({ destination, target }) =>
+      listOf(destination) === undefined ? [{ block: this.block(destination as AnyCidr), target }] : [],
+    );
+    const listed = routes.flatMap(({ destination, target }) => {
+      const list = listOf(destination);
+      return list === undefined ? [] : this.prefixList(list).map((block) => ({ block, target, list }));
+    });
+    return [...own, ...listed];
+  }
+
   /** How a VPC is attached to a transit gateway. */
   attachment(gateway: string, vpc: string): TransitAttachment | undefined {
     return getKind(this.reader, 'transit-attachment', ids.transitAttachment(gateway, vpc));
@@ -228,9 +257,7 @@ export class Lookup {
   transitWays(gateway: string, table: string): readonly TransitWay[] {
     return this.#transitWays.get(gateway, table, () => {
       const found = getKind(this.reader, 'transit-route-table', ids.transitRouteTable(gateway, table));
-      const ways = (found?.routes ?? []).map(
-        ({ destination, target }): TransitWay => ({ block: this.block(destination), target }),
-      );
+      const ways: TransitWay[] = this.#byBlock(found?.routes ?? []);
       for (const { vpc, propagateTo } of findKind(this.reader, 'transit-attachment', `attachments:${gateway}`)) {
         if (!propagateTo.includes(table)) continue;
         for (const block of this.network(vpc)?.blocks ?? []) {
@@ -245,9 +272,7 @@ export class Lookup {
   ways(vpc: string, table: string): readonly Way[] {
     return this.#ways.get(vpc, table, () => {
       const found = getKind(this.reader, 'route-table', ids.routeTable(vpc, table));
-      const listed = (found?.routes ?? []).map(
-        ({ destination, target }): Way => ({ block: this.block(destination), target }),
-      );
+      const listed: readonly Way[] = this.#byBlock(found?.routes ?? []);
       const peers = (this.network(vpc)?.peers ?? [])
         .filter(({ peering }) => peering.manualRoutes !== true)
         .flatMap(({ vpc: peer, theirs }) =>
@@ -286,13 +311,18 @@ export class Lookup {
     return this.#hostRouted.find(({ block }) => this.isIn(address, block))?.subnet;
   }
 
+  #blocksNamed(party: Party): readonly Block[] {
+    if (party.type === 'prefix-list') return this.prefixList(party.prefixList);
+    return party.type === 'cidr' ? [this.block(party.cidr)] : [];
+  }
+
   /** The rules of a group in one direction that speak of this protocol and port. */
   rulesOf(group: SecurityGroup, direction: Direction, protocol: number, port: number | null): readonly Compiled[] {
     const all = this.#rules.get(group, direction, () =>
       group[direction].map((rule, at) => ({
         rule,
         number: at + 1,
-        block: rule.party.type === 'cidr' ? this.block(rule.party.cidr) : undefined,
+        blocks: this.#blocksNamed(rule.party),
       })),
     );
     return this.#spoken.get(all, `${protocol} ${port}`, () => all.filter(({ rule }) => speaksOf(rule, protocol, port)));

@@ -2,7 +2,8 @@
 import { InvalidArgumentError } from 'commander';
 import type { NetworkAclSpec, PolicyFile, SecurityGroupSpec, Transaction } from '../index.js';
 import { directionOf, entryOf } from './commands/acls.js';
-import { addNatGateway, targetOf } from './commands/routing.js';
+import { entriesOf, familyOf, modificationOf } from './commands/prefix-lists.js';
+import { addNatGateway, destinationOf, targetOf } from './commands/routing.js';
 import { addSubnet, checkSubnet } from './commands/subnet.js';
 import { transitTargetOf } from './commands/transit.js';
 import { settingsOf } from './commands/vpc.js';
@@ -217,14 +218,15 @@ const VERBS: Readonly<Record<string, Verb>> = {
     { vpc: 'text', destination: 'text', target: 'text' },
     { table: 'text' },
     ({ vpc, table = 'main', destination, target }) => {
-      const route = { destination, target: targetIn(target, targetOf) };
+      const route = { destination: destinationOf(destination), target: targetIn(target, targetOf) };
       return doing([vpc], (tx) => tx.addRoute(vpc, table, route));
     },
   ),
   'delete-route': verb(
     { vpc: 'text', destination: 'text' },
     { table: 'text' },
-    ({ vpc, table = 'main', destination }) => deleting([vpc], (tx) => tx.deleteRoute(vpc, table, destination)),
+    ({ vpc, table = 'main', destination }) =>
+      deleting([vpc], (tx) => tx.deleteRoute(vpc, table, destinationOf(destination))),
   ),
   'associate-route-table': verb({ vpc: 'text', subnet: 'text' }, { table: 'text' }, ({ vpc, subnet, table }) =>
     doing([vpc], (tx) => tx.associateRouteTable(vpc, subnet, table)),
@@ -248,6 +250,18 @@ const VERBS: Readonly<Record<string, Verb>> = {
   'disassociate-address': verb({ name: 'text' }, {}, ({ name }) =>
     deleting([], (tx) => tx.disassociateElasticIp(name)),
   ),
+  'create-prefix-list': verb(
+    { name: 'text', maxEntries: 'number' },
+    { family: 'text', entries: 'texts' },
+    ({ name, maxEntries, family, entries }) =>
+      doing([], (tx) => tx.createPrefixList(name, { ...familyOf(family), maxEntries, ...entriesOf(entries) })),
+  ),
+  'modify-prefix-list': verb(
+    { name: 'text' },
+    { add: 'texts', remove: 'texts', maxEntries: 'number' },
+    ({ name, ...given }) => doing([], (tx) => tx.modifyPrefixList(name, modificationOf(given))),
+  ),
+  'delete-prefix-list': verb({ name: 'text' }, {}, ({ name }) => deleting([], (tx) => tx.deletePrefixList(name))),
   'create-transit-gateway': verb({ name: 'text' }, {}, ({ name }) => doing([], (tx) => tx.addTransitGateway(name))),
   'delete-transit-gateway': verb({ name: 'text' }, { force: 'flag' }, ({ name, force = false }) =>
     deleting([], (tx) => tx.deleteTransitGateway(name, { force })),
@@ -268,7 +282,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
     { transitGateway: 'text', destination: 'text', target: 'text' },
     { table: 'text' },
     ({ transitGateway, table = 'default', destination, target }) => {
-      const route = { destination, target: targetIn(target, transitTargetOf) };
+      const route = { destination: destinationOf(destination), target: targetIn(target, transitTargetOf) };
       return doing([], (tx) => tx.addTransitRoute(transitGateway, table, route));
     },
   ),
@@ -276,7 +290,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
     { transitGateway: 'text', destination: 'text' },
     { table: 'text' },
     ({ transitGateway, table = 'default', destination }) =>
-      deleting([], (tx) => tx.deleteTransitRoute(transitGateway, table, destination)),
+      deleting([], (tx) => tx.deleteTransitRoute(transitGateway, table, destinationOf(destination))),
   ),
   'unpeer-vpcs': verb({ vpc1: 'text', vpc2: 'text' }, {}, ({ vpc1, vpc2 }) =>
     deleting([vpc1, vpc2], (tx) => tx.unpeer(vpc1, vpc2)),

@@ -14,6 +14,7 @@ import { addInspection } from './commands/inspect.js';
 import { addInstances } from './commands/instance.js';
 import { addPeerings } from './commands/peering.js';
 import { addPolicies } from './commands/policy.js';
+import { addPrefixLists } from './commands/prefix-lists.js';
 import { addPrograms } from './commands/programs.js';
 import { addRepairs } from './commands/repair.js';
 import { addRouting } from './commands/routing.js';
@@ -82,6 +83,7 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
       'delete-network-acl-entry',
       'associate-network-acl',
     ],
+    [addPrefixLists, 'create-prefix-list', 'modify-prefix-list', 'delete-prefix-list'],
     [
       addTransit,
       'create-transit-gateway',

@@ -13,6 +13,7 @@ import type {
   PeeringView,
   PolicyRuleSpec,
   PolicySpec,
+  PrefixListView,
   RouteView,
   SubnetView,
   TransitGatewayView,
@@ -98,7 +99,7 @@ export function settingsText({ publicPool, poolRouted, uplink, edge, quotas }: I
 /** `show`: the whole installation. */
 export function installationText(view: InstallationView, apps: readonly AppView[], c: Colors): string[] {
   const settings = settingsText(view);
-  const addresses = view.elasticIps.map(elasticText);
+  const addresses = [...view.elasticIps.map(elasticText), ...view.prefixLists.flatMap(prefixListText)];
   if (view.vpcs.length === 0) return [...settings, ...addresses, 'no VPCs'];
   return [
     ...settings,
@@ -122,11 +123,20 @@ export function transitText({ name, namespace, attachments, routeTables }: Trans
         text: `route table ${table}`,
         branches: routes.map(({ destination, target, blackhole, propagated }) =>
           leaf(
-            `${destination} → ${target === 'blackhole' ? target : `vpc ${target.vpc}`}${blackhole && target !== 'blackhole' ? ', which is not attached: black hole' : ''}${propagated ? '  propagated' : ''}`,
+            `${destinationText(destination)} → ${target === 'blackhole' ? target : `vpc ${target.vpc}`}${blackhole && target !== 'blackhole' ? ', which is not attached: black hole' : ''}${propagated ? '  propagated' : ''}`,
           ),
         ),
       })),
     ]),
+  ];
+}
+
+/** A prefix list as a tree. */
+export function prefixListText({ name, family, maxEntries, entries, references }: PrefixListView): string[] {
+  const whose = references.length === 0 ? 'nothing refers to it' : `of ${references.join(', ')}`;
+  return [
+    `prefix list ${name}  ${family === 'ipv6' ? 'IPv6, ' : ''}${entries.length} of ${maxEntries} entries, ${whose}`,
+    ...draw(entries.map(({ cidr, description }) => leaf(`${cidr}${note(description)}`))),
   ];
 }
 
@@ -176,6 +186,11 @@ export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: re
   ];
 }
 
+/** `pl:corp` is a prefix list. */
+function destinationText(destination: string): string {
+  return destination.replace(/^pl:/, 'prefix list ');
+}
+
 /** `0.0.0.0/0 → nat gateway out`. */
 export function routeText({ destination, target, blackhole }: RouteView): string {
   const where =
@@ -186,7 +201,7 @@ export function routeText({ destination, target, blackhole }: RouteView): string
         : 'peering' in target
           ? `peer ${target.peering}`
           : `transit gateway ${target.transitGateway}`;
-  return `${destination} → ${where}${blackhole && target !== 'blackhole' ? ', which is gone: black hole' : ''}`;
+  return `${destinationText(destination)} → ${where}${blackhole && target !== 'blackhole' ? ', which is gone: black hole' : ''}`;
 }
 
 function elasticOf({ elasticIp }: { readonly elasticIp: string | null }): string {
@@ -235,7 +250,9 @@ function groupRuleText(rule: IngressRuleSpec & EgressRuleSpec, side: 'from' | 't
   const whom =
     typeof party === 'string'
       ? party
-      : `security group ${party.group}${party.vpc === undefined ? '' : ` of vpc ${party.vpc}`}`;
+      : 'prefixList' in party
+        ? `prefix list ${party.prefixList}`
+        : `security group ${party.group}${party.vpc === undefined ? '' : ` of vpc ${party.vpc}`}`;
   return `${matchText(rule)} ${side} ${whom}${note(rule.description)}`;
 }
 

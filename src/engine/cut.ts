@@ -7,8 +7,16 @@ import type { Flow, Kernel } from '../kernel/kernel.js';
 import { Admission } from '../lower/admits.js';
 import { routerNs } from '../lower/names.js';
 import { otherVpc, peeringsOf } from '../model/lookup.js';
+import { referrersOf } from '../model/prefix-lists.js';
 import type { Edit, Reader } from '../model/reader.js';
-import { INSTALLATION_SCOPE, type Instance, idOf, type NatGateway, scopesOf } from '../model/resources.js';
+import {
+  INSTALLATION_SCOPE,
+  type Instance,
+  idOf,
+  type NatGateway,
+  type Resource,
+  scopesOf,
+} from '../model/resources.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 
 /** What is to end in the router of one VPC. */
@@ -33,7 +41,7 @@ export function cutsOf(before: Reader, edits: readonly Edit[], refused: boolean)
   };
   for (const { before: was, after: is } of edits) {
     for (const resource of refused ? [was, is] : []) {
-      for (const vpc of resource === undefined ? [] : scopesOf(resource)) cutOf(vpc).refused = true;
+      for (const vpc of resource === undefined ? [] : judgedBy(before, resource)) cutOf(vpc).refused = true;
     }
     if (was?.kind !== 'instance' && was?.kind !== 'nat-gateway') continue;
     const kept = is?.kind === was.kind ? addressesOf(is) : [];
@@ -45,6 +53,12 @@ export function cutsOf(before: Reader, edits: readonly Edit[], refused: boolean)
   cuts.delete(INSTALLATION_SCOPE);
   for (const { before: was, after: is } of edits) if (was?.kind === 'vpc' && is === undefined) cuts.delete(was.name);
   return [...cuts].map(([vpc, cut]) => ({ vpc, ...cut }));
+}
+
+/** The VPCs in which something else may be admitted when the resource changes. */
+function judgedBy(reader: Reader, resource: Resource): readonly string[] {
+  if (resource.kind !== 'prefix-list') return scopesOf(resource);
+  return referrersOf(reader, resource.name).flatMap(scopesOf);
 }
 
 function addressesOf(owner: Instance | NatGateway): string[] {

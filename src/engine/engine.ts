@@ -13,7 +13,7 @@ import { HOST_LINK } from '../lower/names.js';
 import { namespaceWords } from '../lower/words.js';
 import { peeringsOf } from '../model/lookup.js';
 import { Draft, type Edit, findKind } from '../model/reader.js';
-import { EDGE_ID, INSTALLATION_SCOPE, ids, type Resource, scopesOf } from '../model/resources.js';
+import { EDGE_ID, INSTALLATION_SCOPE, ids, listOf, type Resource, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
 import { type Change, isBirth } from '../objects/change.js';
@@ -493,8 +493,17 @@ function scopesRead(draft: Draft, { before, after }: Edit): string[] {
   const near = vpcs.flatMap((name) => peeringsOf(draft, name).flatMap((peering) => peering.vpcs));
   return [
     ...near.flatMap((name) => peeringsOf(draft, name).flatMap((peering) => peering.vpcs)),
-    ...[before, after].flatMap((one) => (one === undefined ? [] : peersNamed(draft, one))),
+    ...[before, after].flatMap((one) => (one === undefined ? [] : [...peersNamed(draft, one), ...listsNamed(one)])),
   ];
+}
+
+/** Where a group or a route table refers to a prefix list: that is not to go meanwhile. One that changes locks the VPCs of all that refer to it. */
+function listsNamed(resource: Resource): string[] {
+  const named =
+    (resource.kind === 'group' &&
+      [...resource.ingress, ...resource.egress].some(({ party }) => party.type === 'prefix-list')) ||
+    (resource.kind === 'route-table' && resource.routes.some(({ destination }) => listOf(destination) !== undefined));
+  return named ? [INSTALLATION_SCOPE] : [];
 }
 
 /** The VPCs whose groups the rules of a group, or of a profile's groups, name: their members are read. */

@@ -13,14 +13,17 @@ import {
   routeTablesOf,
   subnetsOf,
 } from '../model/lookup.js';
+import { referrersOf, routesByBlock } from '../model/prefix-lists.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import {
+  describe,
   EDGE_ID,
   type ElasticIp,
   type Instance,
   type NatGateway,
   type NetworkAcl,
   type Peering,
+  type PrefixList,
   type RouteTable,
   type SecurityGroup,
   type Subnet,
@@ -28,7 +31,7 @@ import {
   tableOf,
   type Vpc,
 } from '../model/resources.js';
-import { formatRoute, isBlackhole, natGatewaysOf } from '../model/routing.js';
+import { formatTarget, isBlackhole, natGatewaysOf } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
 import {
   attachmentsOf,
@@ -42,6 +45,7 @@ import type {
   IngressRuleSpec,
   NetworkAclEntrySpec,
   PolicySpec,
+  PrefixListEntrySpec,
   PublicationSpec,
   QuotasSpec,
   RouteTargetSpec,
@@ -98,6 +102,7 @@ export interface RouteTableView {
 }
 
 export interface RouteView {
+  /** A block, or `pl:NAME`: every block of that prefix list but those that the table has a route to besides, and the VPC's own. */
   readonly destination: string;
   readonly target: RouteTargetSpec | 'local';
   /** What it leads to is gone: packets are dropped. */
@@ -132,6 +137,16 @@ export interface ElasticIpView {
   readonly address: string;
   /** What has it. */
   readonly association: { readonly vpc: string; readonly instance?: string; readonly natGateway?: string } | null;
+}
+
+/** Blocks under one name. */
+export interface PrefixListView {
+  readonly name: string;
+  readonly family: 'ipv4' | 'ipv6';
+  readonly maxEntries: number;
+  readonly entries: readonly PrefixListEntrySpec[];
+  /** What refers to it: `security group a/web`. */
+  readonly references: readonly string[];
 }
 
 /** A transit gateway with its route tables and the VPCs that are attached to it. */
@@ -192,6 +207,7 @@ export interface InstallationView {
   /** The border's namespace and link; null while no VPC has a public subnet. */
   readonly edge: { readonly namespace: string; readonly uplink: string | null } | null;
   readonly elasticIps: readonly ElasticIpView[];
+  readonly prefixLists: readonly PrefixListView[];
   readonly vpcs: readonly VpcView[];
   readonly transitGateways: readonly TransitGatewayView[];
   readonly peerings: readonly PeeringView[];
@@ -231,10 +247,11 @@ function viewSubnet(reader: Reader, subnet: Subnet): SubnetView {
 }
 
 function viewRouteTable(reader: Reader, vpc: Vpc, table: RouteTable): RouteTableView {
+  const own = routesByBlock(reader, table.routes, blocksOf(vpc));
   const automatic = [
     ...blocksOf(vpc).map((destination) => ({ destination, target: 'local' as const })),
     ...peerBlocks(reader, vpc.name).map(({ destination, peer }) => ({ destination, target: { peering: peer } })),
-  ].filter(({ destination }) => !table.routes.some((route) => route.destination === destination));
+  ].filter(({ destination }) => !own.some((route) => route.destination === destination));
   return {
     name: table.name,
     subnets: findKind(reader, 'subnet', `table:${vpc.name}/${table.name}`).map(({ name }) => name),
@@ -242,7 +259,8 @@ function viewRouteTable(reader: Reader, vpc: Vpc, table: RouteTable): RouteTable
       ...automatic.map((route): RouteView => ({ ...route, blackhole: false, automatic: true })),
       ...table.routes.map(
         (route): RouteView => ({
-          ...formatRoute(route),
+          destination: route.destination,
+          target: formatTarget(route.target),
           blackhole: isBlackhole(reader, vpc.name, route.target),
           automatic: false,
         }),
@@ -270,6 +288,11 @@ function viewElasticIp(reader: Reader, { name, address }: ElasticIp): ElasticIpV
   if (holder === undefined) return { name, address, association: null };
   const whose = holder.kind === 'instance' ? { instance: holder.name } : { natGateway: holder.name };
   return { name, address, association: { vpc: holder.vpc, ...whose } };
+}
+
+export function viewPrefixList(reader: Reader, list: PrefixList): PrefixListView {
+  const { name, family, maxEntries, entries } = list;
+  return { name, family, maxEntries, entries, references: referrersOf(reader, name).map(describe) };
 }
 
 function viewTransitGateway(reader: Reader, { name }: TransitGateway): TransitGatewayView {
@@ -344,6 +367,7 @@ export function viewInstallation(reader: Reader): InstallationView {
     quotas: settings.quotas ?? {},
     edge: edge === undefined ? null : { namespace: EDGE_NS, uplink: edge.uplink ?? null },
     elasticIps: findKind(reader, 'elastic-ip', 'kind:elastic-ip').map((one) => viewElasticIp(reader, one)),
+    prefixLists: findKind(reader, 'prefix-list', 'kind:prefix-list').map((list) => viewPrefixList(reader, list)),
     vpcs: findKind(reader, 'vpc', 'kind:vpc').map((vpc) => viewVpc(reader, vpc)),
     transitGateways: findKind(reader, 'transit-gateway', 'kind:transit-gateway').map((gateway) =>
       viewTransitGateway(reader, gateway),

@@ -10,6 +10,8 @@ import * as acls from '../model/acls.js';
 import { formatEntry } from '../model/acls.js';
 import * as elastic from '../model/elastic.js';
 import * as lookup from '../model/lookup.js';
+import type { ModifyPrefixList } from '../model/prefix-lists.js';
+import * as lists from '../model/prefix-lists.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind, getKind } from '../model/reader.js';
 import { describe, type Instance, ids, type Resource } from '../model/resources.js';
@@ -27,16 +29,20 @@ import { countChanges } from '../plan/plan.js';
 import {
   validateNetworkAcl,
   validateNetworkAclEntry,
+  validatePrefixList,
+  validatePrefixListEntries,
   validateRoute,
   validateSettings,
   validateSpec,
   validateTransitRoute,
 } from '../spec/schema.js';
 import type {
+  DestinationSpec,
   NetworkAclEntrySpec,
   NetworkAclSpec,
   PolicyFile,
   PolicySpec,
+  PrefixListSpec,
   RouteSpec,
   SecurityGroupSpec,
   SettingsSpec,
@@ -162,7 +168,7 @@ export interface Transaction {
   deleteRouteTable(vpc: string, name: string): boolean;
   /** Adds a route, or gives the one to that destination another target. */
   addRoute(vpc: string, table: string, route: RouteSpec): void;
-  deleteRoute(vpc: string, table: string, destination: string): boolean;
+  deleteRoute(vpc: string, table: string, destination: DestinationSpec): boolean;
   /** Lets a subnet follow a route table; without one, that of its kind: `public` or `main`. */
   associateRouteTable(vpc: string, subnet: string, table?: string): void;
   /** Returns the addresses it got. CONFLICT when it exists otherwise: a NAT gateway never changes. */
@@ -187,6 +193,12 @@ export interface Transaction {
   /** Gives an instance an elastic address for its public one; it is taken from the instance that has it. */
   associateElasticIp(name: string, vpc: string, instance: string): void;
   disassociateElasticIp(name: string): boolean;
+  /** Creates a prefix list. CONFLICT when it exists otherwise. */
+  createPrefixList(name: string, spec: PrefixListSpec): void;
+  /** Adds and removes entries, or changes the size: INVALID for both at once. What refers to it changes with it. */
+  modifyPrefixList(name: string, changes: ModifyPrefixList): void;
+  /** false when there is none. CONFLICT while a rule or a route refers to it. */
+  deletePrefixList(name: string): boolean;
   /** Makes a transit gateway with its route table `default`. */
   addTransitGateway(name: string): void;
   /** CONFLICT while VPCs are attached, unless `force`. */
@@ -200,7 +212,7 @@ export interface Transaction {
   deleteTransitRouteTable(transitGateway: string, name: string): boolean;
   /** Adds a static route, or gives the one to that destination another target. */
   addTransitRoute(transitGateway: string, table: string, route: TransitRouteSpec): void;
-  deleteTransitRoute(transitGateway: string, table: string, destination: string): boolean;
+  deleteTransitRoute(transitGateway: string, table: string, destination: DestinationSpec): boolean;
   /** `routes`: `auto` (default): every route table of both leads to the other; `manual`: those that say so. */
   peer(first: string, second: string, allowCidrs?: readonly string[], routes?: 'auto' | 'manual'): void;
   unpeer(first: string, second: string): boolean;
@@ -248,6 +260,13 @@ function transactionOn(draft: Draft): Transaction {
     releaseElasticIp: (name) => elastic.releaseElasticIp(draft, name),
     associateElasticIp: (name, vpc, instance) => void elastic.associateElasticIp(draft, name, vpc, instance),
     disassociateElasticIp: (name) => elastic.disassociateElasticIp(draft, name),
+    createPrefixList: (name, spec) => void lists.createPrefixList(draft, name, validatePrefixList(spec)),
+    modifyPrefixList: (name, { add, ...changes }) =>
+      void lists.modifyPrefixList(draft, name, {
+        ...changes,
+        ...(add === undefined ? {} : { add: validatePrefixListEntries(add) }),
+      }),
+    deletePrefixList: (name) => lists.deletePrefixList(draft, name),
     addTransitGateway: (name) => void transit.addTransitGateway(draft, name),
     deleteTransitGateway: (name, options) => transit.deleteTransitGateway(draft, name, options?.force),
     attachVpc: (args) => void transit.attachVpc(draft, args),
@@ -301,10 +320,7 @@ function asWritten(resource: Resource): object {
     case 'transit-route-table':
       return {
         ...resource,
-        routes: resource.routes.map(({ target, ...route }) => ({
-          ...route,
-          target: transit.formatTransitTarget(target),
-        })),
+        routes: resource.routes.map(transit.formatTransitRoute),
       };
     case 'route-table':
       return { ...resource, routes: resource.routes.map(formatRoute) };

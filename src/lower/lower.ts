@@ -5,6 +5,7 @@
 import { assertNever } from '../errors.js';
 import { gateway6Of } from '../model/ipv6.js';
 import { blocksOf, peerBlocks, peeredCidrs, routeTablesOf } from '../model/lookup.js';
+import { routesByBlock } from '../model/prefix-lists.js';
 import { getKind, has, type Reader } from '../model/reader.js';
 import {
   describe,
@@ -99,6 +100,7 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
     case 'installation':
     case 'group':
     case 'elastic-ip':
+    case 'prefix-list':
       return [];
     case 'transit-gateway':
       return lowerTransitGateway(reader, resource);
@@ -495,11 +497,10 @@ function lowerEni(
 // --- routes ----------------------------------------------------------------------------------------------------------
 
 /** Its routes but for those to peers: they go with the peering's link, and are the peering's ({@link peerRoutes}). */
-function lowerRouteTable(reader: Reader, { vpc, name, number, routes }: RouteTable): KernelObject[] {
+function lowerRouteTable(reader: Reader, table: RouteTable): KernelObject[] {
+  const { vpc, name, number, routes } = table;
   const ns = routerNs(vpc);
-  const isSpoken = spokenIn(reader, vpc);
-  const own = routes.flatMap(({ destination, target }) => {
-    if (!isSpoken(destination)) return [];
+  const own = routesOf(reader, table).flatMap(({ destination, target }) => {
     const hop = hopOf(reader, vpc, target);
     return hop === undefined ? [] : [routeRow(ns, number, destination, hop)];
   });
@@ -519,6 +520,14 @@ function lowerRouteTable(reader: Reader, { vpc, name, number, routes }: RouteTab
     ),
     ...own,
   ];
+}
+
+/** A route table's routes by block, of the families that the VPC has: what a prefix list has of the VPC's own is local. */
+function routesOf(reader: Reader, { vpc, routes }: RouteTable) {
+  const home = getKind(reader, 'vpc', ids.vpc(vpc));
+  const isSpoken = spokenIn(reader, vpc);
+  const all = routesByBlock(reader, routes, home === undefined ? [] : blocksOf(home));
+  return all.filter(({ destination }) => isSpoken(destination));
 }
 
 type Hop = Pick<RouteRow, 'type' | 'via' | 'link' | 'onlink'>;
@@ -568,7 +577,7 @@ function lowerTransitTable(reader: Reader, table: TransitRouteTable): KernelObje
   const isDual = isDualTransit(reader, table.transitGateway);
   return [
     ...(isDual ? [nowhere6(ns, ANY_CIDR6, table.number)] : []),
-    ...table.routes
+    ...routesByBlock(reader, table.routes)
       .filter(({ destination }) => isDual || !isCidr6(destination))
       .filter(({ target }) => isTransitBlackhole(reader, table.transitGateway, target))
       .map(({ destination }) => routeRow(ns, table.number, destination, { type: 'blackhole' })),
@@ -600,7 +609,7 @@ function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelO
     { kind: 'rule', ns, priority: ATTACHMENT_RULE_PRIORITY, from: 'all', iif: port, table: followed.number },
     ...tables.flatMap((table) =>
       [
-        ...table.routes.flatMap(({ destination, target }) =>
+        ...routesByBlock(reader, table.routes).flatMap(({ destination, target }) =>
           target.type === 'vpc' && target.vpc === name ? [destination] : [],
         ),
         ...propagated(reader, attachment, table),
@@ -623,12 +632,10 @@ function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelO
           },
         ] as const)
       : []),
-    ...routeTablesOf(reader, name).flatMap(({ number, routes }) =>
-      routes.flatMap(({ destination, target }) =>
-        target.type === 'transit-gateway' &&
-        target.transitGateway === transitGateway &&
-        spokenIn(reader, name)(destination)
-          ? [routeRow(router, number, destination, hopBy(link, nextHop(destination, 'gateway')))]
+    ...routeTablesOf(reader, name).flatMap((table) =>
+      routesOf(reader, table).flatMap(({ destination, target }) =>
+        target.type === 'transit-gateway' && target.transitGateway === transitGateway
+          ? [routeRow(router, table.number, destination, hopBy(link, nextHop(destination, 'gateway')))]
           : [],
       ),
     ),
@@ -638,7 +645,9 @@ function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelO
 /** In all route tables of a VPC: the routes that name this peer, and unless others do, those to its blocks. */
 function peerRoutes(reader: Reader, vpc: string, peer: string, blocks: readonly AnyCidr[]): RouteRow[] {
   const hop = (destination: AnyCidr): Hop => hopBy(peerLink(peer), nextHop(destination, 'peer'));
-  return routeTablesOf(reader, vpc).flatMap(({ number, routes }) => {
+  return routeTablesOf(reader, vpc).flatMap((table) => {
+    const { number } = table;
+    const routes = routesOf(reader, table);
     const listed = routes.map(({ destination }) => destination);
     const named = routes.flatMap(({ destination, target }) =>
       target.type === 'peering' && target.peering === peer ? [destination] : [],

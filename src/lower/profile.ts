@@ -182,6 +182,9 @@ function admit(
     case 'host':
       box(hostCidr(family === 4 ? TRANSIT.host : hostAddress6(reader)));
       return;
+    case 'prefix-list':
+      for (const { cidr } of getKind(reader, 'prefix-list', ids.prefixList(party.prefixList))?.entries ?? []) box(cidr);
+      return;
     case 'self':
       groups.push({ group: group.name, protocol, port });
       return;

@@ -23,6 +23,7 @@ import {
 } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
 import { conflict, ipv6PoolOf, routeTablesOf, subnetsOf } from './lookup.js';
+import { blockOf } from './prefix-lists.js';
 import { type Draft, findKind, has, type Reader } from './reader.js';
 import { describe, type Instance, idOf, type Resource, type Subnet, type Vpc } from './resources.js';
 
@@ -94,7 +95,10 @@ export function setVpcIpv6(draft: Draft, vpc: Vpc, wish: Ipv6Wish | undefined): 
     );
   }
   for (const table of routeTablesOf(draft, vpc.name)) {
-    const inside = table.routes.find(({ destination }) => contains(ipv6Cidr, destination));
+    const inside = table.routes.find(({ destination }) => {
+      const block = blockOf(destination);
+      return block !== undefined && contains(ipv6Cidr, block);
+    });
     if (inside !== undefined) {
       throw invalid(
         `block ${ipv6Cidr} of vpc ${vpc.name} holds ${inside.destination}, where ${describe(table)} has a route to`,

@@ -14,7 +14,9 @@ export type Party =
   | { readonly type: 'any' | 'self' | 'vpc' | 'peers' | 'host' }
   | { readonly type: 'cidr'; readonly cidr: AnyCidr }
   /** `vpc`: of that peer; absent: of the group's own VPC. */
-  | { readonly type: 'group'; readonly group: string; readonly vpc?: string };
+  | { readonly type: 'group'; readonly group: string; readonly vpc?: string }
+  /** Everybody in one of its blocks. */
+  | { readonly type: 'prefix-list'; readonly prefixList: string };
 
 /** One allow rule, normalised. */
 export interface GroupRule {
@@ -149,8 +151,11 @@ export type RouteTarget =
   | { readonly type: 'peering'; readonly peering: string }
   | { readonly type: 'transit-gateway'; readonly transitGateway: string };
 
+/** A block, or all that are in a prefix list. */
+export type Destination = AnyCidr | `pl:${string}`;
+
 export interface Route {
-  readonly destination: AnyCidr;
+  readonly destination: Destination;
   readonly target: RouteTarget;
 }
 
@@ -236,7 +241,24 @@ export interface TransitRouteTable {
   /** As {@link RouteTable.number}. */
   readonly number: number;
   /** The static ones, in the order of their destinations: they go before propagated ones. */
-  readonly routes: readonly { readonly destination: AnyCidr; readonly target: TransitTarget }[];
+  readonly routes: readonly TransitRoute[];
+}
+
+export interface TransitRoute {
+  readonly destination: Destination;
+  readonly target: TransitTarget;
+}
+
+/** Blocks under one name, for rules of security groups and routes of any VPC. */
+export interface PrefixList {
+  readonly kind: 'prefix-list';
+  readonly name: string;
+  /** Of all entries. It never changes. */
+  readonly family: 'ipv4' | 'ipv6';
+  /** What a reference to it counts for in quotas, however many entries there are. */
+  readonly maxEntries: number;
+  /** In the order of their blocks, of which none is there twice. */
+  readonly entries: readonly { readonly cidr: AnyCidr; readonly description?: string }[];
 }
 
 /** A public address that stays when what has it goes. */
@@ -268,6 +290,7 @@ export type Resource =
   | NetworkAcl
   | NatGateway
   | ElasticIp
+  | PrefixList
   | TransitGateway
   | TransitAttachment
   | TransitRouteTable
@@ -290,6 +313,7 @@ export const ids = {
   networkAcl: (vpc: string, acl: string) => `network-acl/${vpc}/${acl}`,
   natGateway: (vpc: string, nat: string) => `nat-gateway/${vpc}/${nat}`,
   elasticIp: (name: string) => `elastic-ip/${name}`,
+  prefixList: (name: string) => `prefix-list/${name}`,
   transitGateway: (name: string) => `transit-gateway/${name}`,
   transitAttachment: (gateway: string, vpc: string) => `transit-attachment/${gateway}/${vpc}`,
   transitRouteTable: (gateway: string, table: string) => `transit-route-table/${gateway}/${table}`,
@@ -322,6 +346,8 @@ export function idOf(resource: Resource): string {
       return ids.natGateway(resource.vpc, resource.name);
     case 'elastic-ip':
       return ids.elasticIp(resource.name);
+    case 'prefix-list':
+      return ids.prefixList(resource.name);
     case 'transit-gateway':
       return ids.transitGateway(resource.name);
     case 'transit-attachment':
@@ -352,6 +378,7 @@ export function scopesOf(resource: Resource): readonly string[] {
     case 'installation':
     case 'edge':
     case 'elastic-ip':
+    case 'prefix-list':
     case 'transit-gateway':
     case 'transit-route-table':
       return [INSTALLATION_SCOPE];
@@ -384,12 +411,13 @@ export function terms(resource: Resource): readonly string[] {
     case 'edge':
     case 'igw':
     case 'elastic-ip':
+    case 'prefix-list':
     case 'transit-gateway':
       return [own, ...claims(resource)];
     case 'transit-attachment':
       return [own, `attachments:${resource.transitGateway}`, `attachments-of:${resource.vpc}`];
     case 'transit-route-table':
-      return [own, `transit-tables:${resource.transitGateway}`];
+      return [own, `transit-tables:${resource.transitGateway}`, ...listTerms(resource.routes)];
     case 'vpc':
       return [own, ...(resource.origin === undefined ? [] : [`origin:${resource.origin}`]), ...claims(resource)];
     case 'subnet':
@@ -426,6 +454,7 @@ export function terms(resource: Resource): readonly string[] {
       return [
         `route-tables:${resource.vpc}`,
         ...new Set(resource.routes.flatMap(({ target }) => targetTerms(resource.vpc, target))),
+        ...listTerms(resource.routes),
       ];
     case 'network-acl':
       return [`network-acls:${resource.vpc}`];
@@ -440,6 +469,19 @@ export function terms(resource: Resource): readonly string[] {
     case 'peering':
       return [own, ...resource.vpcs.map((vpc) => `peerings:${vpc}`)];
   }
+}
+
+/** The prefix list that a destination names. */
+export function listOf(destination: Destination): string | undefined {
+  return destination.startsWith('pl:') ? destination.slice('pl:'.length) : undefined;
+}
+
+/** The prefix lists that routes lead to. */
+function listTerms(routes: readonly { readonly destination: Destination }[]): string[] {
+  return routes.flatMap(({ destination }) => {
+    const list = listOf(destination);
+    return list === undefined ? [] : [`routes-list:${list}`];
+  });
 }
 
 function targetTerms(vpc: string, target: RouteTarget): string[] {
@@ -467,6 +509,8 @@ function partyTerms({ vpc, name }: SecurityGroup, party: Party): string[] {
       return [`refers-vpc:${vpc}`];
     case 'peers':
       return [`refers-peers:${vpc}`];
+    case 'prefix-list':
+      return [`refers-list:${party.prefixList}`];
     default:
       return [];
   }
@@ -523,6 +567,8 @@ export function describe(resource: Resource): string {
       return `nat gateway ${resource.vpc}/${resource.name}`;
     case 'elastic-ip':
       return `elastic ip ${resource.name}`;
+    case 'prefix-list':
+      return `prefix list ${resource.name}`;
     case 'transit-gateway':
       return `transit gateway ${resource.name}`;
     case 'transit-attachment':

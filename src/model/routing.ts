@@ -4,9 +4,9 @@
  */
 import { isSame } from '../canonical.js';
 import { invalid } from '../errors.js';
-import { ANY_CIDR, contains, type Ipv4, isCidr6, isSpecialUse, parseAnyCidr, parseIp } from '../net/cidr.js';
+import { ANY_CIDR, contains, type Ipv4, parseIp } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
-import type { RouteSpec, RouteTargetSpec } from '../spec/types.js';
+import type { DestinationSpec, RouteSpec, RouteTargetSpec } from '../spec/types.js';
 import { allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
 import { freeElasticIp } from './elastic.js';
 import {
@@ -20,7 +20,15 @@ import {
   requireVpc,
   routeTablesOf,
 } from './lookup.js';
-import { checkQuota } from './quotas.js';
+import {
+  blockOf,
+  checkRouteQuota,
+  destinationText,
+  familyOfDestination,
+  formatDestination,
+  parseDestination,
+  refuseUnroutable,
+} from './prefix-lists.js';
 import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
 import {
   describe,
@@ -57,7 +65,7 @@ export function addRouteTable(draft: Draft, vpc: string, name: string): RouteTab
 
 /** The user has spoken of it: from now on it stays. */
 function put(draft: Draft, { implied: _was, ...table }: RouteTable): RouteTable {
-  checkQuota(draft, 'routesPerRouteTable', describe(table), table.routes.length);
+  checkRouteQuota(draft, table);
   draft.put(table);
   return table;
 }
@@ -114,7 +122,7 @@ export function formatTarget(target: RouteTarget): RouteTargetSpec {
 
 /** Inverse of the parsing of a route. */
 export function formatRoute({ destination, target }: Route): RouteSpec {
-  return { destination, target: formatTarget(target) };
+  return { destination: formatDestination(destination), target: formatTarget(target) };
 }
 
 /** Whether what a route leads to is not there: its packets are dropped without a word. */
@@ -150,29 +158,29 @@ function checkTarget(draft: Draft, vpc: string, target: RouteTarget): void {
 }
 
 function parseRoute(draft: Draft, vpc: string, spec: RouteSpec): Route {
-  const destination = parseAnyCidr(spec.destination);
-  const home = blocksOf(requireVpc(draft, vpc)).find((cidr) => contains(cidr, destination));
+  const destination = parseDestination(draft, spec.destination);
+  const block = blockOf(destination);
+  const home = blocksOf(requireVpc(draft, vpc)).find((cidr) => block !== undefined && contains(cidr, block));
   if (home !== undefined) {
-    throw invalid(`a route to ${destination} has no effect: it is in the VPC's own block ${home}, which is local`, {
+    throw invalid(`a route to ${block} has no effect: it is in the VPC's own block ${home}, which is local`, {
       hint: 'name a block outside of the VPC',
     });
   }
-  const special = isSpecialUse(destination);
-  if (special !== undefined && contains(special.cidr, destination)) {
-    throw invalid(`no route can lead to ${destination}: ${special.cidr} is for ${special.purpose}`, {
-      hint: 'leave it out',
-    });
-  }
+  if (block !== undefined) refuseUnroutable(block);
   const target = parseTarget(spec.target);
-  if (isCidr6(destination) && target.type === 'nat-gateway') {
-    throw invalid(`no NAT gateway translates IPv6: the route to ${destination} cannot lead to one`, {
+  const isFor6 = familyOfDestination(draft, destination) === 6;
+  if (isFor6 && target.type === 'nat-gateway') {
+    throw invalid(`no NAT gateway translates IPv6: the route to ${destinationText(destination)} cannot lead to one`, {
       hint: 'let it lead to a peering or a transit gateway',
     });
   }
-  if (isCidr6(destination) && target.type === 'internet-gateway') {
-    throw invalid(`the route to ${destination} cannot lead to the internet gateway: that is for IPv4`, {
-      hint: 'let it lead to a peering or a transit gateway',
-    });
+  if (isFor6 && target.type === 'internet-gateway') {
+    throw invalid(
+      `the route to ${destinationText(destination)} cannot lead to the internet gateway: that is for IPv4`,
+      {
+        hint: 'let it lead to a peering or a transit gateway',
+      },
+    );
   }
   checkTarget(draft, vpc, target);
   return { destination, target };
@@ -186,7 +194,8 @@ export function setRoutes(draft: Draft, vpc: string, name: string, specs: readon
   const table = requireRouteTable(draft, vpc, name);
   const routes = inOrder(specs.map((spec) => parseRoute(draft, vpc, spec)));
   const twice = routes.find(({ destination }, at) => destination === routes[at + 1]?.destination);
-  if (twice !== undefined) throw invalid(`two routes lead to ${twice.destination}`, { hint: 'leave one out' });
+  if (twice !== undefined)
+    throw invalid(`two routes lead to ${destinationText(twice.destination)}`, { hint: 'leave one out' });
   return isSame(routes, table.routes) ? table : put(draft, { ...table, routes });
 }
 
@@ -200,10 +209,10 @@ export function addRoute(draft: Draft, vpc: string, name: string, spec: RouteSpe
 }
 
 /** Deletes a route; false when there is none to that destination. */
-export function deleteRoute(draft: Draft, vpc: string, name: string, destination: string): boolean {
+export function deleteRoute(draft: Draft, vpc: string, name: string, destination: DestinationSpec): boolean {
   const table = requireRouteTable(draft, vpc, name);
-  const cidr = parseAnyCidr(destination);
-  const routes = table.routes.filter((route) => route.destination !== cidr);
+  const asked = parseDestination(draft, destination);
+  const routes = table.routes.filter((route) => route.destination !== asked);
   if (routes.length === table.routes.length) return false;
   put(draft, { ...table, routes });
   return true;

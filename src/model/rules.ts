@@ -40,6 +40,7 @@ const KEYWORDS = ['any', 'self', 'vpc', 'peers', 'host'] as const;
 function parseParty(party: PartySpec | undefined, direction: 'ingress' | 'egress'): Party {
   if (party === undefined) return { type: 'any' };
   if (typeof party !== 'string') {
+    if ('prefixList' in party) return { type: 'prefix-list', prefixList: parseName(party.prefixList, 'prefix list') };
     const group = parseName(party.group, 'security group');
     return { type: 'group', group, ...(party.vpc === undefined ? {} : { vpc: parseName(party.vpc, 'vpc') }) };
   }
@@ -52,7 +53,7 @@ function parseParty(party: PartySpec | undefined, direction: 'ingress' | 'egress
   if (keyword !== undefined) return { type: keyword };
   if (!/^[0-9]/.test(party) && !party.includes(':')) {
     throw invalid(`${JSON.stringify(party)} is no source or destination`, {
-      hint: `write a CIDR, one of ${KEYWORDS.join(', ')}, or {group: NAME}`,
+      hint: `write a CIDR, one of ${KEYWORDS.join(', ')}, {group: NAME} or {prefixList: NAME}`,
     });
   }
   return { type: 'cidr', cidr: parseAnyIpOrCidr(party) };
@@ -89,6 +90,8 @@ function formatParty(party: Party): PartySpec | undefined {
       return undefined;
     case 'cidr':
       return party.cidr;
+    case 'prefix-list':
+      return { prefixList: party.prefixList };
     case 'group':
       return { group: party.group, ...(party.vpc === undefined ? {} : { vpc: party.vpc }) };
     default:

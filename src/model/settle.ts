@@ -7,6 +7,7 @@ import { VpcctlError } from '../errors.js';
 import { type Cidr, type Cidr6, overlaps } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
 import { installationOf, otherVpc, peeringsOf, routeTablesOf } from './lookup.js';
+import { referrersOf } from './prefix-lists.js';
 import { type Draft, type Edit, findKind, getKind, has } from './reader.js';
 import {
   EDGE_ID,
@@ -298,9 +299,7 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
       ]);
     case 'route-table':
       return [
-        // Routes to peers are the peerings', those to transit gateways the attachments'.
-        ...peeringsOf(draft, resource.vpc).map(idOf),
-        ...draft.find(`attachments-of:${resource.vpc}`).map(idOf),
+        ...joinedBy(draft, resource.vpc),
         ...(before !== undefined && after !== undefined
           ? []
           : draft.find(`table:${resource.vpc}/${resource.name}`).map(idOf)),
@@ -316,6 +315,8 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
       }
       return [...new Set(groups)].flatMap((group) => profilesOfGroups(draft, `refers-peer:${resource.vpc}/${group}`));
     }
+    case 'prefix-list':
+      return isSame(entriesOf(before), entriesOf(after)) ? [] : usersOf(draft, resource.name);
     case 'transit-attachment':
       return [
         ...present(draft, ids.transitGateway(resource.transitGateway)),
@@ -374,6 +375,31 @@ function dependentsOnIpv6(draft: Draft, vpc: string): string[] {
 
 function present(draft: Draft, id: string): string[] {
   return draft.get(id) === undefined ? [] : [id];
+}
+
+function entriesOf(resource: Resource | undefined): string[] {
+  return resource?.kind === 'prefix-list' ? resource.entries.map(({ cidr }) => cidr) : [];
+}
+
+/** What refers to a prefix list, and what has rows because of it. */
+function usersOf(draft: Draft, list: string): string[] {
+  const withRows = (user: ReturnType<typeof referrersOf>[number]): string[] => {
+    switch (user.kind) {
+      case 'group':
+        return draft.find(`profile-of:${user.vpc}/${user.name}`).map(idOf);
+      case 'route-table':
+        return joinedBy(draft, user.vpc);
+      case 'transit-route-table':
+        return draft.find(`attachments:${user.transitGateway}`).map(idOf);
+    }
+  };
+  // A group has no rows itself: that it is touched has its VPC locked, where a profile may just be coming.
+  return referrersOf(draft, list).flatMap((user) => [idOf(user), ...withRows(user)]);
+}
+
+/** The peerings and attachments of a VPC: routes to peers are the peerings', those to transit gateways the attachments'. */
+function joinedBy(draft: Draft, vpc: string): string[] {
+  return [...peeringsOf(draft, vpc), ...draft.find(`attachments-of:${vpc}`)].map(idOf);
 }
 
 function aclOf(resource: Resource | undefined): string | undefined {

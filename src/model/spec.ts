@@ -29,6 +29,7 @@ import {
   routeTablesOf,
   subnetsOf,
 } from './lookup.js';
+import { blockOf, checkReferrers, deletePrefixList, putPrefixList, referrersOf } from './prefix-lists.js';
 import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
   type GroupRule,
@@ -64,7 +65,7 @@ import {
   deleteTransitGateway,
   deleteTransitTable,
   detachVpc,
-  formatTransitTarget,
+  formatTransitRoute,
   isTransitBlackhole,
   setTransitRoutes,
   transitTablesOf,
@@ -116,6 +117,8 @@ export function applySpec(draft: Draft, spec: Spec): void {
   for (const [name, { address }] of Object.entries(spec.elasticIps ?? {})) {
     at(['elasticIps', name], () => allocateElasticIp(draft, name, address));
   }
+  const lists = Object.entries(spec.prefixLists ?? {});
+  for (const [name, list] of lists) at(['prefixLists', name], () => putPrefixList(draft, name, list));
   for (const [name, vpc] of Object.entries(spec.vpcs)) applyVpc(draft, name, vpc, spec.name);
   for (const [index, { vpcs, allowCidrs, routes }] of (spec.peerings ?? []).entries()) {
     at(['peerings', index], () => peer(draft, ...vpcs, allowCidrs, routes));
@@ -123,6 +126,7 @@ export function applySpec(draft: Draft, spec: Spec): void {
   for (const name of names) at(['vpcs', name, 'securityGroups'], () => checkGroupReferences(draft, name));
   for (const [name, gateway] of Object.entries(spec.transitGateways ?? {})) applyTransit(draft, name, gateway, spec);
   for (const [name, vpc] of Object.entries(spec.vpcs)) applyRoutes(draft, name, vpc);
+  for (const [name] of lists) at(['prefixLists', name, 'maxEntries'], () => checkReferrers(draft, name));
 }
 
 /** What the spec gives to nobody or to somebody else is given up first: whoever gets it may come before whoever has it. */
@@ -215,7 +219,10 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     const keep = (spec.secondaryCidrs ?? []).map((text) => parseCidr(text).cidr);
     retainVpcBlocks(draft, name, keep);
     for (const table of routeTablesOf(draft, name)) {
-      const routes = table.routes.filter(({ destination }) => !keep.some((block) => contains(block, destination)));
+      const routes = table.routes.filter(({ destination }) => {
+        const named = blockOf(destination);
+        return named === undefined || !keep.some((block) => contains(block, named));
+      });
       if (routes.length < table.routes.length) draft.put({ ...table, routes });
     }
     createVpc(draft, { name, cidr: spec.cidr, secondaryCidrs: keep });
@@ -308,7 +315,7 @@ function applySubnet(draft: Draft, vpc: string, name: string, spec: SubnetSpec):
   else applyPolicy(draft, vpc, name, spec.policy);
 }
 
-/** Removes every VPC of the spec, and those of its transit gateways and elastic addresses that nothing else uses. */
+/** Removes every VPC of the spec, and those of its transit gateways, elastic addresses and prefix lists that nothing else uses. */
 export function destroySpec(draft: Draft, spec: Spec): void {
   for (const name of Object.keys(spec.vpcs)) deleteVpc(draft, name, true);
   for (const name of Object.keys(spec.transitGateways ?? {})) {
@@ -317,6 +324,9 @@ export function destroySpec(draft: Draft, spec: Spec): void {
   for (const name of Object.keys(spec.elasticIps ?? {})) {
     if (holderOf(draft, name) === undefined) releaseElasticIp(draft, name);
   }
+  for (const name of Object.keys(spec.prefixLists ?? {})) {
+    if (referrersOf(draft, name).length === 0) deletePrefixList(draft, name);
+  }
 }
 
 /** Removes everything, the settings too. */
@@ -324,6 +334,7 @@ export function destroyAll(draft: Draft): void {
   for (const { name } of findKind(draft, 'vpc', 'kind:vpc')) deleteVpc(draft, name, true);
   for (const { name } of findKind(draft, 'transit-gateway', 'kind:transit-gateway')) deleteTransitGateway(draft, name);
   for (const { name } of findKind(draft, 'elastic-ip', 'kind:elastic-ip')) releaseElasticIp(draft, name);
+  for (const { name } of findKind(draft, 'prefix-list', 'kind:prefix-list')) deletePrefixList(draft, name);
   draft.remove(INSTALLATION_ID);
 }
 
@@ -348,6 +359,19 @@ export function exportSpec(reader: Reader): Spec {
   const elasticIps = record(
     findKind(reader, 'elastic-ip', 'kind:elastic-ip').map(({ name, address }) => [name, { address }] as const),
   );
+  const lists = record(
+    findKind(reader, 'prefix-list', 'kind:prefix-list').map(
+      ({ name, family, maxEntries, entries }) =>
+        [
+          name,
+          {
+            ...(family === 'ipv4' ? {} : { family }),
+            maxEntries,
+            ...(entries.length === 0 ? {} : { entries }),
+          },
+        ] as const,
+    ),
+  );
   const own = {
     ...(settings.publicPool === DEFAULT_POOL ? {} : { publicPool: settings.publicPool }),
     ...(settings.poolRouted ? { poolRouted: true } : {}),
@@ -358,6 +382,7 @@ export function exportSpec(reader: Reader): Spec {
   return {
     ...(Object.keys(own).length === 0 ? {} : { settings: own }),
     ...(elasticIps === undefined ? {} : { elasticIps }),
+    ...(lists === undefined ? {} : { prefixLists: lists }),
     vpcs: Object.fromEntries(vpcs.map((vpc) => [vpc.name, exportVpc(reader, vpc)])),
     ...(transit === undefined ? {} : { transitGateways: transit }),
     ...(peerings.length === 0 ? {} : { peerings }),
@@ -442,10 +467,11 @@ function exportTransit(reader: Reader, gateway: string): TransitGatewaySpec {
         routes.length === 0
           ? {}
           : {
-              routes: routes.map(({ destination, target }) => ({
-                destination,
-                target: isTransitBlackhole(reader, gateway, target) ? 'blackhole' : formatTransitTarget(target),
-              })),
+              routes: routes.map((route) =>
+                isTransitBlackhole(reader, gateway, route.target)
+                  ? { ...formatTransitRoute(route), target: 'blackhole' }
+                  : formatTransitRoute(route),
+              ),
             },
       ]),
   );

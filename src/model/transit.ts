@@ -1,10 +1,11 @@
 /** The verbs of transit gateways. Source of the rules: Amazon VPC, Transit Gateways, "How transit gateways work" and "Transit gateway route tables". */
 import { isSame } from '../canonical.js';
 import { invalid } from '../errors.js';
-import { type AnyCidr, contains, isSpecialUse, parseAnyCidr } from '../net/cidr.js';
+import type { AnyCidr } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
-import type { TransitRouteSpec, TransitTargetSpec } from '../spec/types.js';
+import type { DestinationSpec, TransitRouteSpec, TransitTargetSpec } from '../spec/types.js';
 import { blocksOf, conflict, notFound, requireVpc } from './lookup.js';
+import { blockOf, formatDestination, parseDestination, refuseUnroutable, routesByBlock } from './prefix-lists.js';
 import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
 import {
   describe,
@@ -12,6 +13,7 @@ import {
   ids,
   type TransitAttachment,
   type TransitGateway,
+  type TransitRoute,
   type TransitRouteTable,
   type TransitTarget,
 } from './resources.js';
@@ -19,8 +21,6 @@ import { numberOf } from './tables.js';
 
 /** The table that attachments are associated with and propagate to unless they say otherwise. It comes with its gateway. */
 export const DEFAULT_TRANSIT_TABLE = 'default';
-
-type TransitRoute = TransitRouteTable['routes'][number];
 
 // --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ export function propagated(reader: Reader, attachment: TransitAttachment, table:
     const vpc = getKind(reader, 'vpc', ids.vpc(name));
     return vpc === undefined ? [] : blocksOf(vpc);
   };
-  const taken = new Set<string>(table.routes.map(({ destination }) => destination));
+  const taken = new Set<string>(routesByBlock(reader, table.routes).map(({ destination }) => destination));
   for (const other of attachmentsOf(reader, attachment.transitGateway)) {
     if (other.vpc >= attachment.vpc || !other.propagateTo.includes(table.name)) continue;
     for (const cidr of blocksIn(other.vpc)) taken.add(cidr);
@@ -167,13 +167,9 @@ export function deleteTransitTable(draft: Draft, gateway: string, name: string):
 }
 
 function parseTransitRoute(draft: Draft, gateway: string, spec: TransitRouteSpec): TransitRoute {
-  const destination = parseAnyCidr(spec.destination);
-  const special = isSpecialUse(destination);
-  if (special !== undefined && contains(special.cidr, destination)) {
-    throw invalid(`no route can lead to ${destination}: ${special.cidr} is for ${special.purpose}`, {
-      hint: 'leave it out',
-    });
-  }
+  const destination = parseDestination(draft, spec.destination);
+  const block = blockOf(destination);
+  if (block !== undefined) refuseUnroutable(block);
   if (spec.target === 'blackhole') return { destination, target: { type: 'blackhole' } };
   const vpc = parseName(spec.target.vpc, 'vpc');
   if (!has(draft, `attachments:${gateway}`) || draft.get(ids.transitAttachment(gateway, vpc)) === undefined) {
@@ -183,6 +179,11 @@ function parseTransitRoute(draft: Draft, gateway: string, spec: TransitRouteSpec
     );
   }
   return { destination, target: { type: 'vpc', vpc } };
+}
+
+/** Inverse of the parsing of a route. */
+export function formatTransitRoute({ destination, target }: TransitRoute): TransitRouteSpec {
+  return { destination: formatDestination(destination), target: formatTransitTarget(target) };
 }
 
 /** Inverse of the parsing of a target. */
@@ -229,10 +230,10 @@ export function addTransitRoute(
 }
 
 /** Deletes a static route; false when there is none to that destination. */
-export function deleteTransitRoute(draft: Draft, gateway: string, name: string, destination: string): boolean {
+export function deleteTransitRoute(draft: Draft, gateway: string, name: string, destination: DestinationSpec): boolean {
   const table = requireTransitTable(draft, gateway, name);
-  const cidr = parseAnyCidr(destination);
-  const rest = table.routes.filter((route) => route.destination !== cidr);
+  const asked = parseDestination(draft, destination);
+  const rest = table.routes.filter((route) => route.destination !== asked);
   if (rest.length === table.routes.length) return false;
   putRoutes(draft, table, rest);
   return true;

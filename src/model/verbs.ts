@@ -46,6 +46,7 @@ import {
   routeTablesOf,
   subnetsOf,
 } from './lookup.js';
+import { blockOf, checkRuleQuota, requirePrefixList } from './prefix-lists.js';
 import { checkQuota } from './quotas.js';
 import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
@@ -229,7 +230,10 @@ export function addVpcBlock(draft: Draft, name: string, cidr: Cidr): Vpc {
   }
   checkQuota(draft, 'blocksPerVpc', `vpc ${name}`, vpc.cidrs.length + 1);
   for (const table of routeTablesOf(draft, name)) {
-    const inside = table.routes.find(({ destination }) => contains(cidr, destination));
+    const inside = table.routes.find(({ destination }) => {
+      const block = blockOf(destination);
+      return block !== undefined && contains(cidr, block);
+    });
     if (inside !== undefined) {
       throw invalid(
         `block ${cidr} of vpc ${name} holds ${inside.destination}, where ${describe(table)} has a route to`,
@@ -615,8 +619,7 @@ export function requireGroup(reader: Reader, vpc: string, name: string): Securit
 export function putGroup(draft: Draft, vpc: string, name: string, spec: SecurityGroupSpec): SecurityGroup {
   requireVpc(draft, vpc);
   const group = parseGroup(vpc, name, spec);
-  const most = Math.max(group.ingress.length, group.egress.length);
-  checkQuota(draft, 'securityGroupRules', `security group ${vpc}/${name}`, most);
+  checkRuleQuota(draft, group);
   draft.put(group);
   return group;
 }
@@ -629,6 +632,7 @@ export function checkGroupReferences(reader: Reader, vpc: string): void {
 /** NOT_FOUND when a rule of the group names a group that is not there. */
 export function checkReferences(reader: Reader, { vpc, name, ingress, egress }: SecurityGroup): void {
   for (const { party } of [...ingress, ...egress]) {
+    if (party.type === 'prefix-list') requirePrefixList(reader, party.prefixList);
     if (party.type !== 'group') continue;
     const home = party.vpc ?? vpc;
     if (reader.get(ids.group(home, party.group)) !== undefined) continue;

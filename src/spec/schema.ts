@@ -15,6 +15,8 @@ import type {
   NetworkAclEntrySpec,
   NetworkAclSpec,
   PolicyFile,
+  PrefixListEntrySpec,
+  PrefixListSpec,
   RouteSpec,
   SecurityGroupSpec,
   SettingsSpec,
@@ -310,13 +312,15 @@ const party = v.union(
       group: described(name('security group'), 'Name of a security group of this VPC, or of the peer: its members.'),
       vpc: v.exactOptional(described(name('VPC'), 'Name of the peered VPC whose group it is. Default: this VPC.')),
     }),
+    map('a map', { prefixList: described(name('prefix list'), 'Name of a prefix list: its blocks.') }),
   ],
-  expected('an address, a block, a word or a map with a group'),
+  expected('an address, a block, a word or a map with a group or a prefixList'),
 );
 
 const PARTY_WORDS =
   'An IPv4 or IPv6 address or block; self (members of this group); vpc (its blocks); peers (what its peerings admit); ' +
-  'host (the machine vpcctl runs on); any (default: every address of both families); { group: NAME }; or { group: NAME, vpc: PEER }.';
+  'host (the machine vpcctl runs on); any (default: every address of both families); { group: NAME }; { group: NAME, vpc: PEER }; ' +
+  'or { prefixList: NAME }.';
 
 const icmpEntries = {
   icmpType: v.exactOptional(
@@ -453,10 +457,17 @@ const routeTarget = v.union(
   expected('internet-gateway, blackhole, { natGateway: NAME }, { peering: VPC } or { transitGateway: NAME }'),
 );
 
+const destination = v.union(
+  [anyCidr, map('a map', { prefixList: described(name('prefix list'), 'Name of a prefix list: every block of it.') })],
+  expected('a block as text, such as 10.0.0.0/16, or { prefixList: NAME }'),
+);
+
 const route = map('a route (a map)', {
-  destination: described(anyCidr, 'Where to: a block outside of the VPC. The longest prefix decides.', {
-    examples: ['0.0.0.0/0', '::/0'],
-  }),
+  destination: described(
+    destination,
+    'Where to: a block outside of the VPC, or { prefixList: NAME }. The longest prefix decides.',
+    { examples: ['0.0.0.0/0', '::/0'] },
+  ),
   target: described(
     routeTarget,
     'internet-gateway; blackhole; { natGateway: NAME }; { peering: VPC }, with a peer; or { transitGateway: NAME }.',
@@ -630,7 +641,7 @@ const peering = map('a peering (a map)', {
 });
 
 const transitRoute = map('a route (a map)', {
-  destination: described(anyCidr, 'Where to: a block. The longest prefix decides.'),
+  destination: described(destination, 'Where to: a block, or { prefixList: NAME }. The longest prefix decides.'),
   target: described(
     v.union(
       [v.picklist(['blackhole']), map('a map', { vpc: described(name('VPC'), 'Name of an attached VPC.') })],
@@ -739,6 +750,29 @@ const settings = map('settings (a map)', {
   ),
 });
 
+const MOST_ENTRIES = 1000;
+
+const prefixListEntry = map('an entry (a map)', {
+  cidr: described(anyCidr, "A block of the list's family, once in it.", { examples: ['10.0.0.0/16'] }),
+  description: v.exactOptional(description),
+});
+
+const prefixList = map('a prefix list (a map)', {
+  family: v.exactOptional(described(oneOf(['ipv4', 'ipv6']), 'Of all entries. It never changes.', { default: 'ipv4' })),
+  maxEntries: described(
+    v.pipe(
+      v.number(expected(`a number of 1 to ${MOST_ENTRIES}`)),
+      v.check(
+        (number) => Number.isInteger(number) && number >= 1 && number <= MOST_ENTRIES,
+        expected(`a number of 1 to ${MOST_ENTRIES}`),
+      ),
+      v.metadata({ type: 'integer', minimum: 1, maximum: MOST_ENTRIES }),
+    ),
+    'The most entries. A rule or route that names the list counts for so many in its quota.',
+  ),
+  entries: v.exactOptional(described(list('entries', prefixListEntry), 'Its blocks.')),
+});
+
 const spec = v.pipe(
   map('a spec (a map with the key vpcs)', {
     name: v.exactOptional(
@@ -757,6 +791,12 @@ const spec = v.pipe(
           }),
         ),
         'Public addresses that stay when what has them goes, by name. One that is not listed is kept.',
+      ),
+    ),
+    prefixLists: v.exactOptional(
+      described(
+        named('prefix list', prefixList),
+        'Blocks under one name, for rules and routes of any VPC. One that is not listed is kept.',
       ),
     ),
     vpcs: described(named('VPC', vpc), 'VPCs by name.'),
@@ -855,6 +895,16 @@ export function validateNetworkAcl(value: unknown): NetworkAclSpec {
 /** The value as one rule of a network ACL, likewise. */
 export function validateNetworkAclEntry(value: unknown): NetworkAclEntrySpec {
   return validated(check<NetworkAclEntrySpec>(aclEntry, value, []));
+}
+
+/** The value as a prefix list, likewise. */
+export function validatePrefixList(value: unknown): PrefixListSpec {
+  return validated(check<PrefixListSpec>(prefixList, value, []));
+}
+
+/** The value as entries of a prefix list, likewise. */
+export function validatePrefixListEntries(value: unknown): readonly PrefixListEntrySpec[] {
+  return validated(check<PrefixListEntrySpec[]>(list('entries', prefixListEntry), value, []));
 }
 
 /** The value as a route of a transit gateway, likewise. */

@@ -13,6 +13,8 @@ export interface Spec {
   readonly settings?: SettingsSpec;
   /** Public addresses that stay when what has them goes, by name. One that is not listed is kept. */
   readonly elasticIps?: Readonly<Record<string, ElasticIpSpec>>;
+  /** Blocks under one name, for rules and routes of any VPC. One that is not listed is kept. */
+  readonly prefixLists?: Readonly<Record<string, PrefixListSpec>>;
   readonly vpcs: Readonly<Record<string, VpcSpec>>;
   readonly transitGateways?: Readonly<Record<string, TransitGatewaySpec>>;
   readonly peerings?: readonly PeeringSpec[];
@@ -57,6 +59,21 @@ export interface ElasticIpSpec {
   readonly address?: string;
 }
 
+/** A customer-managed prefix list. */
+export interface PrefixListSpec {
+  /** Of all entries; default `ipv4`. It never changes. */
+  readonly family?: 'ipv4' | 'ipv6';
+  /** 1 to 1000. A rule or route that names the list counts for so many in its quota. */
+  readonly maxEntries: number;
+  readonly entries?: readonly PrefixListEntrySpec[];
+}
+
+export interface PrefixListEntrySpec {
+  /** Block of the list's family, once in it. */
+  readonly cidr: string;
+  readonly description?: string;
+}
+
 /** A VPC: its blocks, and by name its subnets, route tables, NAT gateways, groups and instances. */
 export interface VpcSpec {
   /** Primary IPv4 block, /16 to /28. */
@@ -80,10 +97,12 @@ export interface RouteTableSpec {
 }
 
 export interface RouteSpec {
-  /** A block; 0.0.0.0/0 is everywhere in IPv4, ::/0 in IPv6. */
-  readonly destination: string;
+  readonly destination: DestinationSpec;
   readonly target: RouteTargetSpec;
 }
+
+/** A block, of which 0.0.0.0/0 is everywhere in IPv4 and ::/0 in IPv6; or every block of a prefix list. */
+export type DestinationSpec = string | { readonly prefixList: string };
 
 /** Where a route leads: the VPC's internet gateway, nowhere, one of its NAT gateways, a peer, or a transit gateway that the VPC is attached to. */
 export type RouteTargetSpec =
@@ -193,10 +212,10 @@ export type ProtocolSpec = 'tcp' | 'udp' | 'icmp' | 'icmpv6' | 'any' | number;
 
 /**
  * Source of an ingress rule, or destination of an egress rule: an IPv4 or IPv6 CIDR or address; `self` (members of this group);
- * `vpc` (the VPC's blocks); `peers` (what its peerings admit); `host` (the machine vpcctl runs on); `any` (every address of both families; 0.0.0.0/0 is every one of IPv4, ::/0 of IPv6); or `{ group }`,
- * the members of another group of this VPC, or with `vpc` of a peer.
+ * `vpc` (the VPC's blocks); `peers` (what its peerings admit); `host` (the machine vpcctl runs on); `any` (every address of both families; 0.0.0.0/0 is every one of IPv4, ::/0 of IPv6);
+ * `{ group }`, the members of another group of this VPC, or with `vpc` of a peer; or `{ prefixList }`, the blocks of that.
  */
-export type PartySpec = string | { readonly group: string; readonly vpc?: string };
+export type PartySpec = string | { readonly group: string; readonly vpc?: string } | { readonly prefixList: string };
 
 /** Who may come in. */
 export interface IngressRuleSpec {
@@ -266,7 +285,7 @@ export interface TransitRouteTableSpec {
 }
 
 export interface TransitRouteSpec {
-  readonly destination: string;
+  readonly destination: DestinationSpec;
   readonly target: TransitTargetSpec;
 }
 

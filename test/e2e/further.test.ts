@@ -427,6 +427,11 @@ describe('every command', { sequential: true }, () => {
     },
     { args: ['associate-route-table', '--vpc', 'b', '--subnet', 'app', '--table', 'out'], dryRun: true },
     { args: ['allocate-address', '--name', 'e'], dryRun: true },
+    { args: ['create-prefix-list', '--name', 'p', '--max-entries', '3', '--entry', '10.8.0.0/16'], dryRun: true },
+    {
+      args: ['modify-prefix-list', '--name', 'p', '--add', '10.9.0.0/16=far', '--remove', '10.8.0.0/16'],
+      dryRun: true,
+    },
     { args: ['create-network-acl', '--vpc', 'a', '--name', 'n'], dryRun: true },
     { args: ['put-network-acl', '--vpc', 'a', '--name', 'n', '--rules', acl], dryRun: true },
     {
@@ -472,6 +477,7 @@ describe('every command', { sequential: true }, () => {
     { args: ['stop-app', '--vpc', 'a', '--subnet', 'web'], dryRun: true },
     { args: ['disassociate-address', '--name', 'e'], dryRun: true },
     { args: ['release-address', '--name', 'e'], dryRun: true },
+    { args: ['delete-prefix-list', '--name', 'p'], dryRun: true },
     {
       args: [
         ...['delete-transit-gateway-route', '--transit-gateway', 'g', '--table', 't'],

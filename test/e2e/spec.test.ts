@@ -183,6 +183,16 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       'production/web-1 → production/db-1 tcp 5432',
     ],
   },
+  'prefix-lists.yaml': {
+    listen: { 'shop/web': ['tcp 80', 'tcp 22', 'icmp'], 'lab/web': ['tcp 80'], 'berlin/desk': ['tcp 631'] },
+    outsiders: ['host'],
+    reached: [
+      'berlin/desk → lab/web tcp 80',
+      'berlin/desk → shop/web tcp 80',
+      'paris/desk → lab/web tcp 80',
+      'paris/desk → shop/web tcp 80',
+    ],
+  },
   'three-tiers.yaml': {
     listen: {
       'shop/edge-1': ['tcp 22', 'tcp 80', 'icmp'],

@@ -9,6 +9,7 @@ import type {
   PeeringSpec,
   PolicyRuleSpec,
   PolicySpec,
+  PrefixListSpec,
   RouteSpec,
   RouteTableSpec,
   RouteTargetSpec,
@@ -137,6 +138,29 @@ function address6In(block: string, cidr: string, host: number): string {
   return block.replace('::/64', `::${hex(first, second)}:${hex(third, host)}`);
 }
 
+/** Lists that rules and routes of any VPC may name, of either family. */
+const LISTS = ['p', 'q', 'r'] as const;
+type ListName = (typeof LISTS)[number];
+const LIST6: ListName = 'r';
+
+/** What may stand in a list. */
+function entriesFor(list: ListName, blocks: readonly string[]): string[] {
+  const anywhere = ['0.0.0.0/0', '::/0', 'fd76:7063:6300::/40'];
+  return [...blocks, ...anywhere].filter((cidr) => cidr.includes(':') === (list === LIST6));
+}
+
+function prefixList(chance: Chance, list: ListName, blocks: readonly string[]): PrefixListSpec {
+  const cidrs = new Set(chance.some(entriesFor(list, blocks), 0, 5));
+  return listSpec(
+    list,
+    [...cidrs].map((cidr) => ({ cidr })),
+  );
+}
+
+function listSpec(list: ListName, entries: NonNullable<PrefixListSpec['entries']>): PrefixListSpec {
+  return { ...(list === LIST6 ? { family: 'ipv6' as const } : {}), maxEntries: 20, entries };
+}
+
 type Traffic = Pick<PolicyRuleSpec, 'port'> & { readonly protocol?: 'tcp' | 'udp' | 'icmp' | 'icmpv6' | 'any' };
 
 function traffic(chance: Chance): Traffic {
@@ -150,7 +174,10 @@ function party(chance: Chance, groups: readonly string[], blocks: readonly strin
   const kind = chance.pick([
     ...(['any', 'self', 'vpc', 'peers', 'host', 'group', 'group', 'cidr', 'cidr', 'cidr'] as const),
     'peer',
+    'list',
+    'list',
   ] as const);
+  if (kind === 'list') return { prefixList: chance.pick(LISTS) };
   if (kind === 'group') return { group: chance.pick(groups) };
   // Every VPC has these two groups; of its own the rule is refused by nobody, and holds for nobody.
   if (kind === 'peer') return { group: chance.pick(['default', 'g1']), vpc: chance.pick(['a', 'b']) };
@@ -277,6 +304,12 @@ function route(chance: Chance, name: string, vpcs: Spec['vpcs']): RouteSpec {
   if (chance.of(0.25))
     return { destination: chance.pick([...theirs, '10.0.0.0/8']), target: { transitGateway: TRANSIT } };
   const ways: RouteTargetSpec[] = ['internet-gateway', 'blackhole', ...gateways, ...gateways, ...gateways];
+  if (chance.of(0.2)) {
+    const list = chance.pick(LISTS);
+    const joined: RouteTargetSpec[] = [{ peering: peer }, { peering: peer }, { transitGateway: TRANSIT }];
+    const leads = list === LIST6 ? (['blackhole'] as const) : ways;
+    return { destination: { prefixList: list }, target: chance.pick([...leads, ...joined]) };
+  }
   if (chance.of(0.4))
     return { destination: chance.pick(theirs), target: chance.of(0.7) ? { peering: peer } : chance.pick(ways) };
   const outside = [
@@ -291,9 +324,14 @@ function route(chance: Chance, name: string, vpcs: Spec['vpcs']): RouteSpec {
   return { destination: chance.pick(outside), target: chance.pick(ways) };
 }
 
+/** One to each destination. */
+function differing<T extends { readonly destination: RouteSpec['destination'] }>(all: readonly T[]): T[] {
+  return [...new Map(all.map((one) => [JSON.stringify(one.destination), one])).values()];
+}
+
 function routes(chance: Chance, name: string, vpcs: Spec['vpcs']): RouteTableSpec {
   const made = chance.list(1, 4, () => route(chance, name, vpcs));
-  return { routes: [...new Map(made.map((one) => [one.destination, one])).values()] };
+  return { routes: differing(made) };
 }
 
 /** Some of the VPCs with a NAT gateway, and with route tables of their own. */
@@ -358,9 +396,10 @@ function transitRoutes(chance: Chance, attached: readonly string[], vpcs: Spec['
   ]);
   const made = chance.list(0, 2, (): TransitRouteSpec => {
     const target = chance.of(0.25) ? ('blackhole' as const) : { vpc: chance.pick(attached) };
+    if (chance.of(0.2)) return { destination: { prefixList: chance.pick(LISTS) }, target };
     return { destination: chance.pick([...blocks, '10.0.0.0/8']), target };
   });
-  return [...new Map(made.map((one) => [one.destination, one])).values()];
+  return differing(made);
 }
 
 function instance(chance: Chance, subnet: string, isPublic: boolean, groups: readonly string[]): InstanceSpec {
@@ -434,7 +473,8 @@ export function randomSpec(chance: Chance): Spec {
     ...(chance.of(0.1) ? { uplink: 'none' } : {}),
   };
   const joined = { peerings, transitGateways };
-  return { name: 'world', settings, vpcs: withRouting(chance, vpcs, joinedBy(joined)), ...joined };
+  const prefixLists = Object.fromEntries(LISTS.map((one) => [one, prefixList(chance, one, blocks)]));
+  return { name: 'world', settings, prefixLists, vpcs: withRouting(chance, vpcs, joinedBy(joined)), ...joined };
 }
 
 // --- changing --------------------------------------------------------------------------------------------------------
@@ -485,6 +525,8 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'acl',
       'ipv6',
       'ipv6',
+      'list',
+      'list',
     ] as const)
   ) {
     case 'rule': {
@@ -502,6 +544,12 @@ export function changed(chance: Chance, spec: Spec): Spec {
       const old = vpc.instances?.[which] as InstanceSpec;
       const made = { ...old, securityGroups: chance.some(groups, 1, 3) };
       return put({ ...vpc, instances: replaced(vpc.instances, which, made) });
+    }
+    case 'list': {
+      const which = chance.pick(LISTS);
+      const old = spec.prefixLists?.[which]?.entries ?? [];
+      const entries = changeRules(chance, old, () => ({ cidr: chance.pick(entriesFor(which, blocks)) }));
+      return { ...spec, prefixLists: replaced(spec.prefixLists, which, listSpec(which, entries)) };
     }
     case 'policy': {
       const which = chance.pick(Object.keys(vpc.subnets ?? {}));
@@ -609,6 +657,13 @@ export function smaller(spec: Spec): Spec[] {
       for (const at of all.keys()) {
         put({ attachments, routeTables: replaced(routeTables, table, { routes: without(all, at) }) });
       }
+    }
+  }
+  for (const [list, { entries = [], ...kept }] of Object.entries(spec.prefixLists ?? {})) {
+    found.push({ ...spec, prefixLists: replaced(spec.prefixLists, list, undefined) });
+    for (const at of entries.keys()) {
+      const made = { ...kept, entries: without(entries, at) };
+      found.push({ ...spec, prefixLists: replaced(spec.prefixLists, list, made) });
     }
   }
   for (const at of (spec.peerings ?? []).keys()) {

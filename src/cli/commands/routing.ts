@@ -1,6 +1,6 @@
 /** Route tables, NAT gateways and elastic addresses: `create-route-table` to `disassociate-address`. */
 import { type Command, InvalidArgumentError } from 'commander';
-import type { RouteTableView, RouteTargetSpec, Transaction } from '../../index.js';
+import type { DestinationSpec, RouteTableView, RouteTargetSpec, Transaction } from '../../index.js';
 import { type Cut, cutOption, type DryRun, dryRunOption } from '../options.js';
 import { routeText } from '../render.js';
 import type { Session } from '../session.js';
@@ -16,6 +16,11 @@ export function targetOf(text: string): RouteTargetSpec {
   if (kind === 'peer') return { peering: name };
   if (kind === 'tgw') return { transitGateway: name };
   throw new InvalidArgumentError(`Expected ${TARGETS}.`);
+}
+
+/** What a destination's words mean: `pl:NAME` a prefix list. Blocks are the library's to read. */
+export function destinationOf(text: string): DestinationSpec {
+  return text.startsWith('pl:') ? { prefixList: text.slice('pl:'.length) } : text;
 }
 
 interface TableOptions extends DryRun {
@@ -119,7 +124,7 @@ function addTables(program: Command, session: Session): void {
     .description('add a route, or give the one to that block another target')
     .requiredOption('--vpc <name>', 'VPC of the route table')
     .option('--table <name>', 'the route table', 'main')
-    .requiredOption('--destination <cidr>', 'where to; the longest prefix decides')
+    .requiredOption('--destination <where>', 'where to: a block, or pl:NAME, a prefix list; the longest prefix decides')
     .requiredOption('--target <target>', TARGETS, targetOf)
     .addOption(cutOption())
     .addOption(dryRunOption())
@@ -133,7 +138,7 @@ Examples:
     .action(async (options: RouteOptions) => {
       const { vpc, table, destination, target } = options;
       await session.change(
-        (tx) => tx.addRoute(vpc, table, { destination, target }),
+        (tx) => tx.addRoute(vpc, table, { destination: destinationOf(destination), target }),
         options,
         (result, library) => {
           const found = library.inspect(vpc).routeTables.find(({ name }) => name === table);
@@ -149,13 +154,13 @@ Examples:
     .description('delete a route')
     .requiredOption('--vpc <name>', 'VPC of the route table')
     .option('--table <name>', 'the route table', 'main')
-    .requiredOption('--destination <cidr>', 'where it leads to')
+    .requiredOption('--destination <where>', 'where it leads to')
     .addOption(cutOption())
     .addOption(dryRunOption())
     .action(async (options: RouteOptions) => {
       const { vpc, table, destination } = options;
       await session.remove(
-        (tx) => tx.deleteRoute(vpc, table, destination),
+        (tx) => tx.deleteRoute(vpc, table, destinationOf(destination)),
         options,
         `deleted the route to ${destination} of route table ${vpc}/${table}`,
         `no route to ${destination} in route table ${vpc}/${table}: nothing to delete`,

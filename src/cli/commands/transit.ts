@@ -4,6 +4,7 @@ import type { TransitTargetSpec } from '../../index.js';
 import { type Cut, cutOption, type DryRun, dryRunOption, readList } from '../options.js';
 import { transitText } from '../render.js';
 import type { Session } from '../session.js';
+import { destinationOf } from './routing.js';
 import { verbOf } from './vpc.js';
 
 /** What a target's words mean: `vpc:NAME` the attachment of a VPC. */
@@ -174,14 +175,14 @@ Example:
     .description('add a static route, or give the one to that block another target')
     .requiredOption(...GATEWAY)
     .option('--table <name>', "the gateway's route table", 'default')
-    .requiredOption('--destination <cidr>', 'where to; the longest prefix decides')
+    .requiredOption('--destination <where>', 'where to: a block, or pl:NAME, a prefix list; the longest prefix decides')
     .requiredOption('--target <target>', 'blackhole or vpc:NAME', transitTargetOf)
     .addOption(cutOption())
     .addOption(dryRunOption())
     .action(async (options: RouteOptions) => {
       const { transitGateway, table, destination, target } = options;
       await session.change(
-        (tx) => tx.addTransitRoute(transitGateway, table, { destination, target }),
+        (tx) => tx.addTransitRoute(transitGateway, table, { destination: destinationOf(destination), target }),
         options,
         shown(transitGateway),
       );
@@ -192,13 +193,13 @@ Example:
     .description('delete a static route')
     .requiredOption(...GATEWAY)
     .option('--table <name>', "the gateway's route table", 'default')
-    .requiredOption('--destination <cidr>', 'where it leads to')
+    .requiredOption('--destination <where>', 'where it leads to')
     .addOption(cutOption())
     .addOption(dryRunOption())
     .action(async (options: RouteOptions) => {
       const { transitGateway, table, destination } = options;
       await session.remove(
-        (tx) => tx.deleteTransitRoute(transitGateway, table, destination),
+        (tx) => tx.deleteTransitRoute(transitGateway, table, destinationOf(destination)),
         options,
         `deleted the route to ${destination} of route table ${table} of transit gateway ${transitGateway}`,
         `no static route to ${destination} in route table ${table} of transit gateway ${transitGateway}: nothing to delete`,

@@ -25,6 +25,7 @@ const VIEW: InstallationView = {
   quotas: {},
   edge: { namespace: 'vpc-edge', uplink: 'eth0' },
   elasticIps: [],
+  prefixLists: [],
   vpcs: [VPC_A, VPC_B],
   transitGateways: [],
   peerings: [{ vpcs: ['a', 'b'], allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'], routes: 'auto' }],

@@ -67,6 +67,7 @@ function transacting(plan: PlanView, answers: Readonly<Record<string, unknown>> 
       quotas: { subnetsPerVpc: 9 },
       edge: null,
       elasticIps: [],
+      prefixLists: [],
       vpcs: [VPC_A, VPC_B],
       transitGateways: [],
       peerings: [{ vpcs: ['a', 'b'], allowCidrs: null, routes: 'auto' }],

@@ -7,6 +7,7 @@ import { lower } from '../../../src/lower/lower.js';
 import * as acls from '../../../src/model/acls.js';
 import * as elastic from '../../../src/model/elastic.js';
 import { routeTablesOf } from '../../../src/model/lookup.js';
+import * as lists from '../../../src/model/prefix-lists.js';
 import { Draft, type Edit, findKind, MemoryReader } from '../../../src/model/reader.js';
 import { idOf, type Resource, type Route } from '../../../src/model/resources.js';
 import * as routing from '../../../src/model/routing.js';
@@ -15,9 +16,11 @@ import * as verbs from '../../../src/model/verbs.js';
 import type { Cidr } from '../../../src/net/cidr.js';
 import { type KernelObject, rowKey, rowText } from '../../../src/objects/kernel-object.js';
 import type {
+  DestinationSpec,
   NetworkAclEntrySpec,
   NetworkAclSpec,
   PolicySpec,
+  PrefixListSpec,
   RouteSpec,
   SecurityGroupSpec,
   SettingsSpec,
@@ -148,13 +151,21 @@ export type Step =
     }
   | { readonly verb: 'addRouteTable' | 'deleteRouteTable'; readonly vpc: string; readonly name: string }
   | { readonly verb: 'addRoute'; readonly vpc: string; readonly table: string; readonly route: RouteSpec }
-  | { readonly verb: 'deleteRoute'; readonly vpc: string; readonly table: string; readonly destination: string }
+  | {
+      readonly verb: 'deleteRoute';
+      readonly vpc: string;
+      readonly table: string;
+      readonly destination: DestinationSpec;
+    }
   | { readonly verb: 'associateRouteTable'; readonly vpc: string; readonly subnet: string; readonly table?: string }
   | { readonly verb: 'addNatGateway'; readonly args: routing.AddNatGateway }
   | { readonly verb: 'deleteNatGateway'; readonly vpc: string; readonly name: string }
   | { readonly verb: 'allocateElasticIp'; readonly name: string; readonly address?: string }
   | { readonly verb: 'releaseElasticIp' | 'disassociateElasticIp'; readonly name: string }
   | { readonly verb: 'associateElasticIp'; readonly name: string; readonly vpc: string; readonly instance: string }
+  | { readonly verb: 'createPrefixList'; readonly name: string; readonly spec: PrefixListSpec }
+  | { readonly verb: 'modifyPrefixList'; readonly name: string; readonly changes: lists.ModifyPrefixList }
+  | { readonly verb: 'deletePrefixList'; readonly name: string }
   | { readonly verb: 'unpeer'; readonly vpcs: readonly [string, string] }
   | { readonly verb: 'applyPolicy'; readonly vpc: string; readonly subnet: string; readonly policy: PolicySpec }
   | { readonly verb: 'clearPolicy'; readonly vpc: string; readonly subnet: string }
@@ -226,6 +237,15 @@ export function run(draft: Draft, step: Step): void {
     case 'disassociateElasticIp':
       elastic.disassociateElasticIp(draft, step.name);
       return;
+    case 'createPrefixList':
+      lists.createPrefixList(draft, step.name, step.spec);
+      return;
+    case 'modifyPrefixList':
+      lists.modifyPrefixList(draft, step.name, step.changes);
+      return;
+    case 'deletePrefixList':
+      lists.deletePrefixList(draft, step.name);
+      return;
     case 'unpeer':
       verbs.unpeer(draft, ...step.vpcs);
       return;
@@ -295,7 +315,11 @@ const PARTIES = [
   'fd76:7063:6301::/64',
   'fd76:7063:6302::a00:107',
   { group: 'web' },
+  { prefixList: 'p' },
+  { prefixList: 'r' },
 ] as const;
+const ENTRIES = ['10.1.0.0/16', '10.1.1.0/24', '10.2.0.0/24', '10.9.0.0/16', '0.0.0.0/0', '10.1.1.7/32'] as const;
+const ENTRIES6 = ['fd76:7063:6301::/56', 'fd76:7063:6302::/56', 'fd76:7063:6302::/64', '::/0'] as const;
 /** Blocks of the pool; of subnets and instances in the first two. */
 const BLOCKS6 = ['fd76:7063:6301::/56', 'fd76:7063:6302::/56', 'fd76:7063:6303::/56'] as const;
 const SUBNETS6 = ['fd76:7063:6301::/64', 'fd76:7063:6301:1::/64', 'fd76:7063:6302::/64'] as const;
@@ -463,7 +487,13 @@ const addInstance = optional<verbs.AddInstance>(
 const table = fc.constantFrom('main', 'main', 'public', 'own', 'more');
 const nat = fc.constantFrom('n', 'm');
 const elasticIp = fc.constantFrom('e', 'f');
-const destination = fc.constantFrom(
+/** Those of one family, and one of the other. */
+const listOf4 = fc.constantFrom('p', 'q');
+const list = fc.constantFrom('p', 'q', 'r');
+const destination = fc.constantFrom<DestinationSpec>(
+  { prefixList: 'p' },
+  { prefixList: 'q' },
+  { prefixList: 'r' },
   '0.0.0.0/0',
   '0.0.0.0/0',
   '10.0.0.0/8',
@@ -525,8 +555,31 @@ const routingStep: fc.Arbitrary<Step> = fc.oneof(
   { arbitrary: fc.record({ verb: fc.constant('disassociateElasticIp' as const), name: elasticIp }), weight: 1 },
 );
 
+function createList(name: fc.Arbitrary<string>, family: 'ipv4' | 'ipv6', all: readonly string[]): fc.Arbitrary<Step> {
+  const spec = fc
+    .subarray([...all])
+    .map((cidrs) => ({ family, maxEntries: 9, entries: cidrs.map((cidr) => ({ cidr })) }));
+  return fc.record({ verb: fc.constant('createPrefixList' as const), name, spec });
+}
+
+function modifyList(name: fc.Arbitrary<string>, all: readonly string[]): fc.Arbitrary<Step> {
+  const changes = fc.record(
+    {
+      add: fc.constantFrom(...all).map((cidr) => [{ cidr }]),
+      remove: fc.constantFrom(...all).map((cidr) => [cidr]),
+    },
+    { requiredKeys: [], noNullPrototype: true },
+  );
+  return fc.record({ verb: fc.constant('modifyPrefixList' as const), name, changes });
+}
+
 const plainStep: fc.Arbitrary<Step> = fc.oneof(
   { arbitrary: createVpc, weight: 4 },
+  { arbitrary: createList(listOf4, 'ipv4', ENTRIES), weight: 2 },
+  { arbitrary: createList(fc.constant('r'), 'ipv6', ENTRIES6), weight: 1 },
+  { arbitrary: modifyList(listOf4, ENTRIES), weight: 3 },
+  { arbitrary: modifyList(fc.constant('r'), ENTRIES6), weight: 2 },
+  { arbitrary: fc.record({ verb: fc.constant('deletePrefixList' as const), name: list }), weight: 1 },
   { arbitrary: addSubnet, weight: 6 },
   { arbitrary: addInstance, weight: 8 },
   { arbitrary: fc.record({ verb: fc.constant('putGroup' as const), vpc, name: group, spec: groupSpec }), weight: 4 },
@@ -590,6 +643,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 const OPENING: readonly (readonly Step[])[] = [
   [
     { verb: 'createVpc', args: { name: 'a', cidr: '10.0.0.0/16' } },
+    { verb: 'createPrefixList', name: 'p', spec: { maxEntries: 9, entries: [{ cidr: '10.1.0.0/16' }] } },
     { verb: 'addSubnet', args: { vpc: 'a', name: 's', cidr: '10.0.1.0/24', public: true } },
     { verb: 'putGroup', vpc: 'a', name: 'web', spec: { ingress: [{ protocol: 'tcp', port: 80, from: 'peers' }] } },
     {
@@ -630,6 +684,20 @@ const DUAL: readonly (readonly Step[])[] = [
     { verb: 'addInstance', args: { vpc: 'a', subnet: 's', name: 'y', ipv6: true } },
     { verb: 'addInstance', args: { vpc: 'b', subnet: 's', name: 'y' } },
   ],
+  [
+    {
+      verb: 'createPrefixList',
+      name: 'r',
+      spec: { family: 'ipv6', maxEntries: 9, entries: [{ cidr: 'fd76:7063:6302::/64' }] },
+    },
+    { verb: 'putGroup', vpc: 'a', name: 'db', spec: { ingress: [{ from: { prefixList: 'r' } }] } },
+    {
+      verb: 'addRoute',
+      vpc: 'a',
+      table: 'main',
+      route: { destination: { prefixList: 'r' }, target: { peering: 'b' } },
+    },
+  ],
 ];
 
 /** A private subnet that a NAT gateway with an elastic address lets out. */
@@ -639,6 +707,15 @@ const ROUTED: readonly (readonly Step[])[] = [
     { verb: 'addSubnet', args: { vpc: 'a', name: 't', cidr: '10.0.2.0/26' } },
     { verb: 'addNatGateway', args: { vpc: 'a', subnet: 's', name: 'n', elasticIp: 'e' } },
     { verb: 'addRoute', vpc: 'a', table: 'main', route: { destination: '0.0.0.0/0', target: { natGateway: 'n' } } },
+  ],
+  [
+    { verb: 'putGroup', vpc: 'a', name: 'db', spec: { ingress: [{ from: { prefixList: 'p' } }] } },
+    {
+      verb: 'addRoute',
+      vpc: 'a',
+      table: 'main',
+      route: { destination: { prefixList: 'p' }, target: { peering: 'b' } },
+    },
   ],
 ];
 

@@ -575,7 +575,7 @@ describe('security groups', () => {
     ],
     [
       { ingress: [{ from: 'everyone' }] },
-      'INVALID: "everyone" is no source or destination; write a CIDR, one of any, self, vpc, peers, host, or {group: NAME}',
+      'INVALID: "everyone" is no source or destination; write a CIDR, one of any, self, vpc, peers, host, {group: NAME} or {prefixList: NAME}',
     ],
     [
       { ingress: [{ from: '10.0.0.1/24' }] },

@@ -73,6 +73,7 @@ const party: fc.Arbitrary<PartySpec> = fc.oneof(
   address,
   cidr,
   fc.record({ group: name }, { noNullPrototype: true }),
+  fc.record({ prefixList: name }, { noNullPrototype: true }),
 );
 const protocol = fc.oneof(
   fc.constantFrom('tcp', 'udp', 'icmp', 'icmpv6', 'any'),
@@ -160,11 +161,12 @@ const securityGroup = some({
   ingress: fc.array(ingressRule, { maxLength: 3 }),
   egress: fc.array(egressRule, { maxLength: 3 }),
 });
+const destination = fc.oneof(cidr, cidr6, fc.record({ prefixList: name }, { noNullPrototype: true }));
 const routeTable = some<RouteTableSpec>({
   routes: fc.array(
     fc.record(
       {
-        destination: fc.oneof(cidr, cidr6),
+        destination,
         target: fc.oneof(
           fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
           some({ natGateway: name }, ['natGateway']),
@@ -225,6 +227,16 @@ export const anySpec = some(
       quotas: some({ securityGroupRules: fc.nat(99).map((n) => n + 1), subnetsPerVpc: fc.nat(99).map((n) => n + 1) }),
     }),
     elasticIps: named(some({ address })),
+    prefixLists: named(
+      some(
+        {
+          family: fc.constantFrom('ipv4' as const, 'ipv6' as const),
+          maxEntries: fc.integer({ min: 1, max: 1000 }),
+          entries: fc.array(some({ cidr: fc.oneof(cidr, cidr6), description }, ['cidr']), { maxLength: 3 }),
+        },
+        ['maxEntries'],
+      ),
+    ),
     vpcs: named(vpc),
     transitGateways: named(
       some({
@@ -233,7 +245,7 @@ export const anySpec = some(
             routes: fc.array(
               some(
                 {
-                  destination: fc.oneof(cidr, cidr6),
+                  destination,
                   target: fc.oneof(fc.constant('blackhole' as const), some({ vpc: name }, ['vpc'])),
                 },
                 ['destination', 'target'],

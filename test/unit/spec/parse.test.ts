@@ -47,6 +47,7 @@ describe('examples', () => {
       'network-acl.yaml',
       'peered.yaml',
       'policy-web.json',
+      'prefix-lists.yaml',
       'three-tiers.yaml',
       'transit.yaml',
     ]);
@@ -180,7 +181,7 @@ describe('problems of the schema', () => {
     [
       'vpcs: {}\n<<: {name: a}',
       [
-        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, vpcs, transitGateways, peerings; merge keys are not read: an alias stands for a whole value',
+        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, prefixLists, vpcs, transitGateways, peerings; merge keys are not read: an alias stands for a whole value',
       ],
     ],
     [
@@ -268,7 +269,11 @@ describe('problems of the schema', () => {
       'from.group',
       '20 security group name "-x" starts with "-": expected 1 to 63 lower-case letters, digits and inner hyphens',
     ],
-    ['{ from: [any] }', 'from', '5 expected an address, a block, a word or a map with a group, found a list'],
+    [
+      '{ from: [any] }',
+      'from',
+      '5 expected an address, a block, a word or a map with a group or a prefixList, found a list',
+    ],
   ])('of the rule %s', async (rule, path, message) => {
     const text = `vpcs:\n a:\n  cidr: 10.0.0.0/16\n  securityGroups:\n   web:\n    ingress:\n    - ${rule.replace(/^\{ /, '{')}`;
     const where = `vpcs.a.securityGroups.web.ingress[0].${path}`;
@@ -512,7 +517,7 @@ describe('validateSpec', () => {
           },
           {
             message:
-              'unknown key "nmae": expected name, settings, elasticIps, vpcs, transitGateways, peerings; did you mean "name"?',
+              'unknown key "nmae": expected name, settings, elasticIps, prefixLists, vpcs, transitGateways, peerings; did you mean "name"?',
             path: 'nmae',
           },
         ],
