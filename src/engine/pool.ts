@@ -1,7 +1,7 @@
 /** How many namespaces a kernel keeps ready. */
 import { VpcctlError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';
-import { routerRuleset } from '../lower/firewall.js';
+import { PLAIN_ROUTER, routerRuleset } from '../lower/firewall.js';
 
 /** Each is a file descriptor, and libnftables cannot wait for one of 1024 or more. */
 const MOST = 500;
@@ -15,6 +15,6 @@ export function poolOf(pool: number): number {
 
 /** For so many instances, and for new VPCs, whose routers have a firewall. */
 export async function keepReady(kernel: Kernel, pool: number): Promise<void> {
-  const routers = { rows: routerRuleset('', false), count: Math.ceil(pool / INSTANCES_A_ROUTER) };
+  const routers = { rows: routerRuleset('', PLAIN_ROUTER), count: Math.ceil(pool / INSTANCES_A_ROUTER) };
   await kernel.keepReady?.({ namespaces: pool, firewalls: pool === 0 ? [] : [routers] });
 }

@@ -1,5 +1,5 @@
 /** A network ACL's elements: the ordered rules of each of its lists as disjoint boxes of packets that pass. */
-import { getKind, type Reader } from '../model/reader.js';
+import { getKind, has, type Reader } from '../model/reader.js';
 import { type AclEntry, ids, type NetworkAcl } from '../model/resources.js';
 import { type Family, familyOf, rangeOf } from '../net/cidr.js';
 import { icmpOf } from '../net/ports.js';
@@ -19,7 +19,9 @@ import {
 import { ACL_SETS, type AclSet, aclMark, aclSet } from './firewall.js';
 import { routerNs } from './names.js';
 
+/** Nothing while no subnet is associated with it. */
 export function lowerNetworkAcl(reader: Reader, acl: NetworkAcl): KernelObject[] {
+  if (!has(reader, `acl:${acl.vpc}/${acl.name}`)) return [];
   const isDual = getKind(reader, 'vpc', ids.vpc(acl.vpc))?.ipv6Cidr !== undefined;
   return [...lowerLists(acl, 4), ...(isDual ? lowerLists(acl, 6) : [])];
 }

@@ -45,10 +45,8 @@ const DNAT = 32;
 const ECHO_REQUEST = 8;
 /** ICMPV6_ECHO_REQUEST. */
 const ECHO_REQUEST6 = 128;
-/** NFPROTO_IPV4 and NFPROTO_IPV6. */
-export const IPV4 = 2;
-export const IPV6 = 10;
-const isIp6 = eq(meta('nfproto'), IPV6);
+/** NFPROTO_IPV6. */
+const isIp6 = eq(meta('nfproto'), 10);
 
 const established = match('in', ct('state'), [ESTABLISHED, RELATED]);
 const notNew = match('!=', ct('state'), NEW);
@@ -246,8 +244,6 @@ export const SETS = {
   publicOut: 'public_out',
   /** ports of what passes on packets that are not for it: NAT gateways */
   through: 'through',
-  /** {@link IPV4}, and {@link IPV6} where the VPC has that, where any subnet has a network ACL: one cheap look-up, where none has */
-  aclOn: 'acl_on',
   /** of ports in subnets that have a network ACL: port → number of its subnet, and port . that number */
   aclPort: 'acl_port_subnet',
   aclInside: 'acl_inside',
@@ -266,8 +262,46 @@ export const SETS = {
   publishedPort: 'published_port',
 } as const;
 
-/** `ipv6`: the VPC has IPv6. Without it, a router knows no way for a packet of that and has no set for it. */
-export function routerRuleset(ns: string, ipv6: boolean): NftRow[] {
+/** What the borders of subnets are asked for, whatever the packet's family. */
+const BORDER_SETS: TableSpec['sets'] = [
+  { set: SETS.aclPort, type: ['ifname'], data: 'mark' },
+  { set: SETS.aclInside, type: ['ifname', 'mark'] },
+  { set: SETS.aclIngress, type: ['mark'], data: 'mark' },
+  { set: SETS.aclEgress, type: ['mark'], data: 'mark' },
+];
+
+/** Packets of IPv4 are dropped by a rule for those of IPv6 and the other way round, so each family has chains of its own. */
+function borderChains(ipv6: boolean): TableSpec['chains'] {
+  const crossing = (suffix: '' | '6'): Expr[][] => [
+    [setFromMap(meta('mark'), meta('iifname'), SETS.aclPort), jump(`acl_leave${suffix}`)],
+    [setFromMap(meta('mark'), meta('oifname'), SETS.aclPort), jump(`acl_enter${suffix}`)],
+  ];
+  return {
+    borders: { rules: [...(ipv6 ? [[isIp6, goto('borders6')]] : []), ...crossing('')] },
+    acl_leave: { rules: aclRules(4, 'oifname', SETS.aclEgress, ip('daddr')) },
+    acl_enter: { rules: aclRules(4, 'iifname', SETS.aclIngress, ip('saddr')) },
+    ...(ipv6
+      ? {
+          borders6: { rules: crossing('6') },
+          acl_leave6: { rules: aclRules(6, 'oifname', SETS.aclEgress, ip6('daddr')) },
+          acl_enter6: { rules: aclRules(6, 'iifname', SETS.aclIngress, ip6('saddr')) },
+        }
+      : {}),
+  };
+}
+
+/** What a router's firewall has only where its VPC has that: each set and rule that is not there is one that the kernel need not make. */
+export interface RouterFeatures {
+  /** Without it, a router knows no way for a packet of IPv6. */
+  readonly ipv6: boolean;
+  /** Some subnet has a network ACL. */
+  readonly acls: boolean;
+}
+
+/** As every router is at first. */
+export const PLAIN_ROUTER: RouterFeatures = { ipv6: false, acls: false };
+
+export function routerRuleset(ns: string, { ipv6, acls }: RouterFeatures): NftRow[] {
   const sender = ct('mark');
   const receiver = meta('mark');
   return table({
@@ -280,18 +314,14 @@ export function routerRuleset(ns: string, ipv6: boolean): NftRow[] {
       { set: SETS.publicOut, type: ['ipv4_addr'], data: 'ipv4_addr' },
       { set: SETS.through, type: ['ifname'] },
       { set: SETS.peerFlow, type: ['ifname', 'ipv4_addr', 'ipv4_addr'], interval: true },
-      { set: SETS.aclOn, type: ['nf_proto'] },
-      { set: SETS.aclPort, type: ['ifname'], data: 'mark' },
-      { set: SETS.aclInside, type: ['ifname', 'mark'] },
-      { set: SETS.aclIngress, type: ['mark'], data: 'mark' },
-      { set: SETS.aclEgress, type: ['mark'], data: 'mark' },
-      ...aclSets(4),
       ...gateSets('out', 4),
       ...gateSets('in', 4),
       ...(ipv6 ? ROUTER_SETS6 : []),
+      ...(acls ? [...BORDER_SETS, ...aclSets(4), ...(ipv6 ? aclSets(6) : [])] : []),
     ],
     chains: {
       ...(ipv6 ? ROUTER_CHAINS6 : {}),
+      ...(acls ? borderChains(ipv6) : {}),
       input: {
         base: filter('input', 'drop'),
         rules: [
@@ -303,7 +333,7 @@ export function routerRuleset(ns: string, ipv6: boolean): NftRow[] {
       forward: {
         base: filter('forward', 'drop'),
         rules: [
-          [eq(meta('nfproto'), `@${SETS.aclOn}`), jump('borders')],
+          ...(acls ? [[jump('borders')]] : []),
           [established, accept],
           [notNew, counter, drop],
           ...(ipv6 ? [[isIp6, goto('forward6')]] : []),
@@ -352,15 +382,6 @@ export function routerRuleset(ns: string, ipv6: boolean): NftRow[] {
           [counter, drop],
         ],
       },
-      borders: {
-        rules: [
-          ...(ipv6 ? [[isIp6, goto('borders6')]] : []),
-          [setFromMap(receiver, meta('iifname'), SETS.aclPort), jump('acl_leave')],
-          [setFromMap(receiver, meta('oifname'), SETS.aclPort), jump('acl_enter')],
-        ],
-      },
-      acl_leave: { rules: aclRules(4, 'oifname', SETS.aclEgress, ip('daddr')) },
-      acl_enter: { rules: aclRules(4, 'iifname', SETS.aclIngress, ip('saddr')) },
       egress: { rules: gateRules('out', 4, sender, receiver, ip('daddr'), back) },
       ingress: { rules: gateRules('in', 4, receiver, sender, ip('saddr'), accept) },
       nat_in: {
@@ -382,7 +403,6 @@ export function routerRuleset(ns: string, ipv6: boolean): NftRow[] {
 const ROUTER_SETS6: TableSpec['sets'] = [
   { set: SETS.profile6, type: ['ipv6_addr'], data: 'mark' },
   { set: SETS.peerFlow6, type: ['ifname', 'ipv6_addr', 'ipv6_addr'], interval: true },
-  ...aclSets(6),
   ...gateSets('out', 6),
   ...gateSets('in', 6),
 ];
@@ -390,7 +410,7 @@ const ROUTER_SETS6: TableSpec['sets'] = [
 /** IPv6 has no rp_filter: the route back to a packet's source leads to the link that it came by, or it is dropped. */
 const FROM_ELSEWHERE: Expr = eq({ fib: { result: 'oif', flags: ['saddr', 'iif'] } }, false);
 
-/** What a router has besides for packets of IPv6, from where `forward` and `borders` lead to them. */
+/** What a router has besides for packets of IPv6, from where `forward` leads to them. */
 const ROUTER_CHAINS6: TableSpec['chains'] = {
   // Behind the defragmentation (-400), in front of connection tracking (-200).
   source6: { base: filter('prerouting', 'accept', -300), rules: [[isIp6, from(PORTS), FROM_ELSEWHERE, counter, drop]] },
@@ -422,14 +442,6 @@ const ROUTER_CHAINS6: TableSpec['chains'] = {
       [counter, drop],
     ],
   },
-  borders6: {
-    rules: [
-      [setFromMap(meta('mark'), meta('iifname'), SETS.aclPort), jump('acl_leave6')],
-      [setFromMap(meta('mark'), meta('oifname'), SETS.aclPort), jump('acl_enter6')],
-    ],
-  },
-  acl_leave6: { rules: aclRules(6, 'oifname', SETS.aclEgress, ip6('daddr')) },
-  acl_enter6: { rules: aclRules(6, 'iifname', SETS.aclIngress, ip6('saddr')) },
   egress6: { rules: gateRules('out', 6, ct('mark'), meta('mark'), ip6('daddr'), back) },
   ingress6: { rules: gateRules('in', 6, meta('mark'), ct('mark'), ip6('saddr'), accept) },
 };

@@ -53,17 +53,7 @@ import {
   type VethRow,
 } from '../objects/kernel-object.js';
 import { lowerNetworkAcl } from './acl.js';
-import {
-  aclMark,
-  edgeRuleset,
-  hostRuleset,
-  IPV4,
-  IPV6,
-  natRuleset,
-  routerRuleset,
-  SETS,
-  transitRuleset,
-} from './firewall.js';
+import { aclMark, edgeRuleset, hostRuleset, natRuleset, routerRuleset, SETS, transitRuleset } from './firewall.js';
 import {
   ATTACHMENT_RULE_PRIORITY,
   alias,
@@ -297,10 +287,7 @@ function lowerVpc(reader: Reader, vpc: Vpc): KernelObject[] {
     ...vpc.cidrs.map(
       (dst): KernelObject => ({ kind: 'route', ns, table: MAIN_TABLE, dst, type: 'unreachable', metric: LAST_METRIC }),
     ),
-    ...routerRuleset(ns, isDual),
-    ...(has(reader, `bordered:${vpc.name}`)
-      ? [IPV4, ...(isDual ? [IPV6] : [])].map((family) => element(ns, SETS.aclOn, [family]))
-      : []),
+    ...routerRuleset(ns, { ipv6: isDual, acls: has(reader, `bordered:${vpc.name}`) }),
     ...(isDual ? [forwarding6(ns), nowhere6(ns, vpc.ipv6Cidr)] : []),
   ];
 }

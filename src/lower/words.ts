@@ -143,8 +143,6 @@ function elementWords(owner: Resource, row: NftElementRow): string {
       return `the way from port ${second} of the host to it`;
     case SETS.through:
       return 'the leave to pass on what is not for it';
-    case SETS.aclOn:
-      return "the look at its subnets' network acls";
     case SETS.aclPort:
     case SETS.aclInside:
       return 'its place in a subnet with a network acl';

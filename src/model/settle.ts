@@ -332,9 +332,13 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     case 'group':
       return draft.find(`profile-of:${resource.vpc}/${resource.name}`).map(idOf);
     case 'subnet': {
-      // Which network ACL it is, only the subnet says; whether there is one, its ports and the VPC.
+      // Which network ACL it is, the subnet says and that; whether there is one, its ports and the VPC.
       const bordered = aclOf(before) === undefined ? aclOf(after) !== undefined : aclOf(after) === undefined;
-      const router = bordered ? [ids.vpc(resource.vpc)] : [];
+      const acls = aclOf(before) === aclOf(after) ? [] : [aclOf(before), aclOf(after)];
+      const router = [
+        ...(bordered ? [ids.vpc(resource.vpc)] : []),
+        ...acls.flatMap((name) => (name === undefined ? [] : present(draft, ids.networkAcl(resource.vpc, name)))),
+      ];
       // Of one that comes or goes, so do the profiles and the instances.
       if (before?.kind !== 'subnet' || after?.kind !== 'subnet') return router;
       const moved = before.cidr !== after.cidr || before.gateway !== after.gateway;

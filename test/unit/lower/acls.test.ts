@@ -113,7 +113,9 @@ const elementsOf = (made: World): NftElementRow[] => lower(made.reader, made.get
 const withAcl = (spec: Parameters<typeof putNetworkAcl>[3]): World =>
   world((draft) => {
     createVpc(draft, { name: 'a', cidr: '10.0.0.0/16', ipv6Cidr: true });
+    addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
     putNetworkAcl(draft, 'a', 'n', spec);
+    associateNetworkAcl(draft, 'a', 's', 'n');
   });
 
 describe('a network ACL', () => {
@@ -208,7 +210,7 @@ describe('the ICMP messages of a range', () => {
   });
 });
 
-test('a VPC without network ACLs has no element of them; a subnet with one has two for each port', () => {
+test('a network ACL that no subnet is associated with has no element; a subnet with one has two for each port', () => {
   const made = world((draft) => {
     createVpc(draft, { name: 'a', cidr: '10.0.0.0/16' });
     addSubnet(draft, { vpc: 'a', name: 's', cidr: '10.0.1.0/24' });
@@ -223,16 +225,16 @@ test('a VPC without network ACLs has no element of them; a subnet with one has t
         row.kind === 'nft-element' && row.set.startsWith('acl_') ? [`${row.set} ${row.key.join(' ')}`] : [],
       )
       .sort();
+  made.transact((draft) =>
+    putNetworkAcl(draft, 'a', 'n', { ingress: [{ number: 1, action: 'allow', cidr: '0.0.0.0/0' }] }),
+  );
   expect(elements()).toEqual([]);
-  made.transact((draft) => {
-    putNetworkAcl(draft, 'a', 'n', {});
-    associateNetworkAcl(draft, 'a', 's', 'n');
-  });
+  made.transact((draft) => associateNetworkAcl(draft, 'a', 's', 'n'));
   expect(elements()).toEqual([
+    `acl_all ${aclMark(made.get<NetworkAcl>('network-acl/a/n').number, 'ingress')}`,
     'acl_egress 167772416',
     'acl_ingress 167772416',
     'acl_inside eni0a000104 167772416',
-    'acl_on 2',
     'acl_port_subnet eni0a000104',
   ]);
 });

@@ -1,5 +1,6 @@
 /** What a small model is in a kernel, as text that a network engineer reads. */
 import { describe, expect, test } from 'vitest';
+import { routerRuleset } from '../../../src/lower/firewall.js';
 import { lower, namespacesOf } from '../../../src/lower/lower.js';
 import { describe as inWords, type Resource } from '../../../src/model/resources.js';
 import { applySpec } from '../../../src/model/spec.js';
@@ -217,6 +218,11 @@ test.each([
     (row): row is NftRow => row.kind.startsWith('nft-') && row.ns === ns,
   );
   await expect(ruleset(rows)).toMatchFileSnapshot(`${name}.nft.txt`);
+});
+
+test('the firewall of a router with all that a VPC may have', async () => {
+  const rows = routerRuleset('vpc.shop', { ipv6: true, acls: true });
+  await expect(ruleset(rows)).toMatchFileSnapshot('router-whole.nft.txt');
 });
 
 describe('settings of the installation', () => {

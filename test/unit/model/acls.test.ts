@@ -145,28 +145,36 @@ describe('touched', () => {
   };
   const inside = ['instance/a/x', 'nat-gateway/a/out'];
 
-  test('by a subnet that gets an ACL, or has none any more: what is in it, and the VPC', () => {
+  test('by a subnet that gets an ACL, or has none any more: what is in it, the VPC and the ACL', () => {
     const made = small((tx) => addNetworkAcl(tx, 'a', 'm'));
-    expect(touched(made, (tx) => associateNetworkAcl(tx, 'a', 's', 'n'))).toEqual([...inside, 'vpc/a']);
+    expect(touched(made, (tx) => associateNetworkAcl(tx, 'a', 's', 'n'))).toEqual([
+      ...inside,
+      'network-acl/a/n',
+      'vpc/a',
+    ]);
     expect(
       touched(made, (tx) => associateNetworkAcl(tx, 'a', 's', 'm')),
       'another one',
-    ).toEqual([]);
+    ).toEqual(['network-acl/a/m', 'network-acl/a/n']);
     expect(
       touched(made, (tx) => putEntry(tx, 'a', 'm', 'egress', HTTP)),
       'its rules',
     ).toEqual(['subnet/a/s'].slice(1));
-    expect(touched(made, (tx) => associateNetworkAcl(tx, 'a', 's', undefined))).toEqual([...inside, 'vpc/a']);
+    expect(touched(made, (tx) => associateNetworkAcl(tx, 'a', 's', undefined))).toEqual([
+      ...inside,
+      'network-acl/a/m',
+      'vpc/a',
+    ]);
   });
 
-  test('by a subnet that comes or goes with one: the VPC', () => {
+  test('by a subnet that comes or goes with one: the VPC and the ACL', () => {
     const made = small();
     const add = (tx: Draft) => {
       addSubnet(tx, { vpc: 'a', name: 'u', cidr: '10.0.3.0/24' });
       associateNetworkAcl(tx, 'a', 'u', 'n');
     };
-    expect(touched(made, add)).toEqual(['vpc/a']);
-    expect(touched(made, (tx) => deleteSubnet(tx, 'a', 'u'))).toEqual(['vpc/a']);
+    expect(touched(made, add)).toEqual(['network-acl/a/n', 'vpc/a']);
+    expect(touched(made, (tx) => deleteSubnet(tx, 'a', 'u'))).toEqual(['network-acl/a/n', 'vpc/a']);
   });
 });
 

@@ -1,7 +1,7 @@
 /** Rows to nft's JSON, and back from what nft lists. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { edgeRuleset, hostRuleset, routerRuleset } from '../../../src/lower/firewall.js';
+import { edgeRuleset, hostRuleset, PLAIN_ROUTER, routerRuleset } from '../../../src/lower/firewall.js';
 import { decodeRuleset } from '../../../src/nft/decode.js';
 import { encodeParts, isNftRow } from '../../../src/nft/encode.js';
 import type { Change } from '../../../src/objects/change.js';
@@ -61,7 +61,8 @@ function counted(expr: readonly unknown[]): unknown[] {
 
 describe('rows written and listed are the rows', () => {
   test.each([
-    ['a router', routerRuleset('n', false)],
+    ['a router', routerRuleset('n', PLAIN_ROUTER)],
+    ['a router of a VPC that has all', routerRuleset('n', { ipv6: true, acls: true })],
     ['the edge', edgeRuleset('n')],
     ['the host', hostRuleset('')],
   ])('of %s', (_, rows) => {
@@ -195,7 +196,7 @@ describe('encodeParts', () => {
 
   test('deletes a table with all that is in it by one command', () => {
     const other: NftRow = { kind: 'nft-table', ...AT, family: 'bridge' };
-    const rows = [...routerRuleset('n', false), element('profile', ['10.0.0.1'], 1), other];
+    const rows = [...routerRuleset('n', PLAIN_ROUTER), element('profile', ['10.0.0.1'], 1), other];
     expect(commandsOf(remove(...rows))).toEqual([
       { delete: { table: { family: 'inet', name: 'vpcctl' } } },
       { delete: { table: { family: 'bridge', name: 'vpcctl' } } },
