@@ -11,14 +11,14 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { diffHostStates, readHostState } from '../test/harness/host-state.mjs';
-import { draw, toSvg, toText } from './drawing.mjs';
+import { draw, toText } from './drawing.mjs';
 import { MARKER, privateHostRefusal, runInPrivateHost } from './private-host.mjs';
 import { ensureBuilt, ensurePrograms, missingPrograms } from './setup.mjs';
 
@@ -419,10 +419,7 @@ async function demo(svg) {
     await vpcctlState.close();
     title('What there is now');
     say(toText(drawing));
-    if (svg !== undefined) {
-      writeFileSync(svg, toSvg(drawing));
-      say(dim(`written to ${relative(process.cwd(), svg)}`));
-    }
+    if (svg !== undefined) await vpcctl(['show', VPC, '--svg', svg]);
     served = await startListeners(instancesOf(vpc));
     await matrix(vpc);
     await outwards(vpc);

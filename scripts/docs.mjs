@@ -1,12 +1,13 @@
 // @ts-check
 /**
  * The reference, from what the program itself says: docs/cli.md from the help of every command, docs/spec.md from the JSON
- * Schemas. Needs a build.
+ * Schemas, docs/example.svg from what it draws of an example. Needs a build.
  *
  *   node scripts/docs.mjs              writes them
  *   node scripts/docs.mjs --check      exit status 1 when one of them is not what would be written
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -153,6 +154,25 @@ async function specReference() {
   return `${out.join('\n')}\n`;
 }
 
+// --- a picture ---------------------------------------------------------------------------------------------------------
+
+/** What `vpcctl show --svg` draws of an example, without a kernel. */
+async function picture() {
+  const { open, MemoryKernel, parseSpec } = await fromDist('index.js');
+  const { topologySvg } = await fromDist('cli/topology-svg.js');
+  const state = mkdtempSync(join(tmpdir(), 'vpcctl-docs-'));
+  const vpcctl = await open({ state, kernel: new MemoryKernel() });
+  try {
+    const file = join(root, 'examples', 'nat.yaml');
+    const { spec } = await parseSpec(readFileSync(file, 'utf8'), { file });
+    await vpcctl.apply(spec);
+    return topologySvg(vpcctl.list());
+  } finally {
+    await vpcctl.close();
+    rmSync(state, { recursive: true });
+  }
+}
+
 // --- the two ways to run -----------------------------------------------------------------------------------------------
 
 const { values } = parseArgs({ options: { check: { type: 'boolean', default: false } } });
@@ -160,6 +180,7 @@ try {
   for (const [file, text] of /** @type {const} */ ([
     ['docs/cli.md', await cliReference()],
     ['docs/spec.md', await specReference()],
+    ['docs/example.svg', await picture()],
   ])) {
     const path = join(root, file);
     if (!values.check) {

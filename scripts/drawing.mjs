@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * Draws an installation: one layout on a grid of characters, written as text for a terminal or as SVG.
+ * Draws an installation for a terminal: a layout on a grid of characters.
  */
 
-/** @typedef {{ x: number, y: number, width: number, title: string, lines: readonly string[], tone?: 'out' | 'public' | undefined }} Box */
+/** @typedef {{ x: number, y: number, width: number, title: string, lines: readonly string[] }} Box */
 /** @typedef {{ x: number, from: number, to: number, label?: string }} Wire */
 /** @typedef {{ width: number, height: number, boxes: readonly Box[], wires: readonly Wire[] }} Drawing */
 
@@ -31,7 +31,6 @@ function column({ name, kind, cidr, instances }) {
     title,
     lines: all,
     width: widthFor(title, all),
-    tone: kind === 'public' ? /** @type {const} */ ('public') : undefined,
   };
 }
 
@@ -45,7 +44,7 @@ export function draw(view, outside) {
     const subnets = [...vpc.subnets].sort((a, b) => b.kind.localeCompare(a.kind) || (a.cidr < b.cidr ? -1 : 1));
     const columns = subnets.map(column);
     const title = `${vpc.namespace}: router of VPC ${vpc.name}, ${vpc.cidrs.join(', ')}`;
-    const lines = [`bridge br0, gateways ${subnets.map(({ gateway }) => gateway).join(', ')}`];
+    const lines = [`gateways ${subnets.map(({ gateway }) => gateway).join(', ')}`];
     const below = columns.reduce((sum, one) => sum + one.width + GAP, -GAP);
     return { title, lines, columns, width: Math.max(widthFor(title, lines), below) };
   });
@@ -65,8 +64,8 @@ export function draw(view, outside) {
     wires.push({ x: 4, from: y - 1, to: y + WIRE - 1, ...(label === undefined ? {} : { label }) });
     y += WIRE - 1;
   };
-  stack({ x: 0, y, width, title: 'internet', lines: outside.internet, tone: 'out' }, 'uplink');
-  stack({ x: 0, y, width, title: 'host', lines: outside.host, tone: 'out' }, 'vpc-edge');
+  stack({ x: 0, y, width, title: 'internet', lines: outside.internet }, 'uplink');
+  stack({ x: 0, y, width, title: 'host', lines: outside.host }, 'vpc-edge');
   if (view.edge !== null) {
     const lines = [`routes the public pool ${view.publicPool} to the routers`];
     const edge = { x: 0, y, width, title: 'vpc-edge', lines };
@@ -120,48 +119,4 @@ export function toText({ width, height, boxes, wires }) {
     put(box.x + (entered ? 6 : 2), box.y, ` ${box.title} `);
   }
   return grid.map((row) => row.join('').trimEnd()).join('\n');
-}
-
-const CELL = { width: 8.4, height: 20 };
-const MARGIN = 16;
-
-/** @param {string} text */
-const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-
-/** @param {Drawing} drawing @returns {string} an SVG document that follows the reader's light or dark theme */
-export function toSvg({ width, height, boxes, wires }) {
-  const px = (/** @type {number} */ x) => Number((MARGIN + x * CELL.width).toFixed(1));
-  const py = (/** @type {number} */ y) => MARGIN + y * CELL.height;
-  const size = { width: Math.ceil(px(width) + MARGIN), height: py(height) + MARGIN };
-  const out = [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${size.width}" height="${size.height}" viewBox="0 0 ${size.width} ${size.height}" font-family="ui-monospace, Menlo, Consolas, monospace" font-size="13">`,
-    '<style>',
-    '  .page { fill: #ffffff } text { fill: #1f2328; white-space: pre } .title { font-weight: 600 } .label { fill: #59636e; font-size: 12px }',
-    '  .box { fill: #f6f8fa; stroke: #818b98 } .out { fill: none; stroke-dasharray: 4 3 } .public { fill: #ddf4ff; stroke: #0969da }',
-    '  .wire { stroke: #818b98; stroke-width: 1.5 }',
-    '  @media (prefers-color-scheme: dark) {',
-    '    .page { fill: #0d1117 } text { fill: #e6edf3 } .label { fill: #9198a1 } .box { fill: #161b22; stroke: #656c76 }',
-    '    .out { fill: none } .public { fill: #122d4d; stroke: #4493f8 } .wire { stroke: #656c76 }',
-    '  }',
-    '</style>',
-    `<rect class="page" width="${size.width}" height="${size.height}"/>`,
-  ];
-  for (const { x, from, to } of wires) {
-    const at = px(x + 0.5);
-    out.push(`<line class="wire" x1="${at}" y1="${py(from + 0.5)}" x2="${at}" y2="${py(to + 0.5)}"/>`);
-  }
-  for (const box of boxes) {
-    const shape = `x="${px(box.x + 0.5)}" y="${py(box.y + 0.5)}" width="${((box.width - 1) * CELL.width).toFixed(1)}" height="${(heightOf(box) - 1) * CELL.height}" rx="5"`;
-    out.push(`<rect class="page" stroke="none" ${shape}/>`);
-    out.push(`<rect class="box${box.tone === undefined ? '' : ` ${box.tone}`}" ${shape}/>`);
-    out.push(`<text class="title" x="${px(box.x + 2)}" y="${py(box.y + 1.35)}">${escaped(box.title)}</text>`);
-    for (const [index, line] of box.lines.entries()) {
-      out.push(`<text x="${px(box.x + 2)}" y="${py(box.y + 2.2 + index * 0.85)}">${escaped(line)}</text>`);
-    }
-  }
-  for (const { x, from, label } of wires) {
-    if (label !== undefined)
-      out.push(`<text class="label" x="${px(x + 2)}" y="${py(from + 1.7)}">${escaped(label)}</text>`);
-  }
-  return `${[...out, '</svg>'].join('\n')}\n`;
 }

@@ -1,6 +1,7 @@
 /** The matrix as a picture. */
 import type { Cell, Matrix } from '../index.js';
 import { trafficText } from './analysis-text.js';
+import { escaped } from './svg.js';
 
 const CELL = 20;
 const FONT = 12;
@@ -16,10 +17,6 @@ const WORDS: readonly (readonly [keyof typeof FILLS, string])[] = [
   ['public', 'by its public address only'],
   ['no', 'does not'],
 ];
-
-function escaped(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
-}
 
 /** The VPC of an end; internet and host are of none. */
 function groupOf(end: string): string {

@@ -187,21 +187,20 @@ export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: re
 }
 
 /** `pl:corp` is a prefix list. */
-function destinationText(destination: string): string {
+export function destinationText(destination: string): string {
   return destination.replace(/^pl:/, 'prefix list ');
+}
+
+/** `nat gateway out`. */
+export function targetText(target: RouteView['target']): string {
+  if (typeof target === 'string') return target.replace('-', ' ');
+  if ('natGateway' in target) return `nat gateway ${target.natGateway}`;
+  return 'peering' in target ? `peer ${target.peering}` : `transit gateway ${target.transitGateway}`;
 }
 
 /** `0.0.0.0/0 → nat gateway out`. */
 export function routeText({ destination, target, blackhole }: RouteView): string {
-  const where =
-    typeof target === 'string'
-      ? target.replace('-', ' ')
-      : 'natGateway' in target
-        ? `nat gateway ${target.natGateway}`
-        : 'peering' in target
-          ? `peer ${target.peering}`
-          : `transit gateway ${target.transitGateway}`;
-  return `${destinationText(destination)} → ${where}${blackhole && target !== 'blackhole' ? ', which is gone: black hole' : ''}`;
+  return `${destinationText(destination)} → ${targetText(target)}${blackhole && target !== 'blackhole' ? ', which is gone: black hole' : ''}`;
 }
 
 function elasticOf({ elasticIp }: { readonly elasticIp: string | null }): string {

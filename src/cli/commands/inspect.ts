@@ -2,19 +2,31 @@
 import type { Command } from 'commander';
 import type { VpcView } from '../../index.js';
 import { UsageError } from '../failure.js';
+import { writeText } from '../files.js';
 import type { Library } from '../host.js';
-import { type DryRun, dryRunOption } from '../options.js';
+import { type DryRun, dryRunOption, readFilled } from '../options.js';
 import { doctorText, fixesText, installationText, listText, vpcText } from '../render.js';
 import type { Session } from '../session.js';
 
 /** Exit status: this machine lacks something. */
 const LACKING = 7;
 
-function printVpc(session: Session, library: Library, name: string): void {
+function printVpc(session: Session, library: Library, name: string, drawn: readonly string[] = []): void {
   const vpc: VpcView = library.inspect(name);
   const apps = library.apps(name);
   const peerings = library.list().peerings.filter(({ vpcs }) => vpcs.includes(name));
-  session.print({ json: { ...vpc, peerings, apps }, text: () => vpcText(vpc, peerings, apps, session.colors) });
+  session.print({
+    json: { ...vpc, peerings, apps },
+    text: () => [...vpcText(vpc, peerings, apps, session.colors), ...drawn],
+  });
+}
+
+/** Returns what to say of it. Throws when there is no such VPC. */
+async function drawTopology(library: Library, vpc: string | undefined, file: string): Promise<readonly string[]> {
+  if (vpc !== undefined) library.inspect(vpc);
+  const { topologySvg } = await import('../topology-svg.js');
+  await writeText(file, topologySvg(library.list(), vpc));
+  return [`wrote ${file}`];
 }
 
 export function addInspection(program: Command, session: Session): void {
@@ -33,12 +45,25 @@ export function addInspection(program: Command, session: Session): void {
     .command('show')
     .description('show everything, or one VPC, as a tree')
     .argument('[vpc]', 'only this VPC')
-    .action(async (name: string | undefined) => {
+    .option('--svg <file>', 'draw it as a picture too', readFilled)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vpcctl show
+  vpcctl show shop --svg shop.svg`,
+    )
+    .action(async (name: string | undefined, { svg }: { svg?: string }) => {
+      if (svg !== undefined) session.needProcess();
       const library = await session.open();
-      if (name !== undefined) return printVpc(session, library, name);
+      const drawn = svg === undefined ? [] : await drawTopology(library, name, svg);
+      if (name !== undefined) return printVpc(session, library, name, drawn);
       const view = library.list();
       const apps = library.apps();
-      session.print({ json: { ...view, apps }, text: () => installationText(view, apps, session.colors) });
+      session.print({
+        json: { ...view, apps },
+        text: () => [...installationText(view, apps, session.colors), ...drawn],
+      });
     });
 
   program
