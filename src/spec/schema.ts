@@ -944,13 +944,28 @@ function check<T>(
   return { ok: false, issues: [first, ...rest] };
 }
 
+/** Of a union's issues, those of the maps that have a key in common with what is there, or one that may be meant by a key there. */
+function meantOf(issues: readonly v.BaseIssue<unknown>[]): readonly v.BaseIssue<unknown>[] {
+  const foreign = issues.flatMap((issue) => {
+    const allowed = allowedKeys.get(issue);
+    const given = Object.keys((issue.path?.[0]?.input ?? {}) as object);
+    return allowed === undefined || allowed.some((key) => given.includes(key)) ? [] : allowed;
+  });
+  const meant = issues.filter((issue) => {
+    const missing = issue.type === 'strict_object' ? String(issue.path?.[0]?.key) : undefined;
+    return !foreign.some((key) => key === missing || allowedKeys.get(issue)?.includes(key));
+  });
+  return meant.length > 0 ? meant : issues.filter(({ message }) => message.includes('did you mean'));
+}
+
 /** One issue of valibot's as ours: unions by the member that was meant, unknown keys all and not the first alone. */
 function issuesOf(issue: v.BaseIssue<unknown>, at: Path, root: unknown): Issue[] {
   const items = issue.path ?? [];
   const path = [...at, ...items.map(({ key }) => key as string | number)];
   if (issue.type === 'union' && issue.issues !== undefined) {
     const inner = issue.issues.filter((member) => member.path !== undefined && member.path.length > 0);
-    if (inner.length > 0) return inner.flatMap((member) => issuesOf(member, path, root));
+    const meant = meantOf(inner);
+    if (meant.length > 0) return meant.flatMap((member) => issuesOf(member, path, root));
   }
   const last = items.at(-1);
   const allowed = allowedKeys.get(issue);

@@ -685,3 +685,27 @@ describe('JSON Schema', () => {
     expect(accepts(schema, { $schema: 'x', vpcs: {} })).toBe(true);
   });
 });
+
+it.each<[string, object, readonly string[]]>([
+  [
+    'has a key of it',
+    { vpc: 'a', securityGroup: 'web' },
+    ['group is missing', 'unknown key "securityGroup": expected group, vpc'],
+  ],
+  ['is near it', { prefixlist: 'x' }, ['unknown key "prefixlist": expected prefixList; did you mean "prefixList"?']],
+  [
+    'is like none',
+    { sg: 'web' },
+    ['expected an address, a block, a word or a map with a group or a prefixList, found a map'],
+  ],
+])('of several maps that could stand there, the one is told of that was meant: what is there %s', (_, from, told) => {
+  const spec = { vpcs: { a: { cidr: '10.0.0.0/16', securityGroups: { g: { ingress: [{ from }] } } } } };
+  const where = 'vpcs.a.securityGroups.g.ingress[0].from: ';
+  try {
+    validateSpec(spec);
+    expect.unreachable();
+  } catch (error) {
+    const { problems } = (error as VpcctlError).facts;
+    expect(problems?.map(({ message }) => message.replace(where, ''))).toEqual(told);
+  }
+});
