@@ -705,7 +705,8 @@ it.each<[string, object, readonly string[]]>([
     validateSpec(spec);
     expect.unreachable();
   } catch (error) {
-    const { problems } = (error as VpcctlError).facts;
-    expect(problems?.map(({ message }) => message.replace(where, ''))).toEqual(told);
+    const { message, facts } = error as VpcctlError;
+    const problems = facts.problems?.map((problem) => problem.message) ?? [message];
+    expect(problems.map((problem) => problem.replace(where, ''))).toEqual(told);
   }
 });
