@@ -26,7 +26,7 @@ constexpr int kMostMessages = 8192;
 constexpr uint32_t bit(int group) {
   return 1U << (group - 1);
 }
-constexpr uint32_t kRouteGroups = bit(RTNLGRP_LINK) | bit(RTNLGRP_NEIGH) | bit(RTNLGRP_IPV4_IFADDR) |
+constexpr uint32_t kRouteGroups = bit(RTNLGRP_LINK) | bit(RTNLGRP_NEIGH) | bit(RTNLGRP_TC) | bit(RTNLGRP_IPV4_IFADDR) |
                                   bit(RTNLGRP_IPV4_ROUTE) | bit(RTNLGRP_IPV4_RULE) | bit(RTNLGRP_IPV4_NETCONF);
 constexpr uint32_t kNetfilterGroups = bit(NFNLGRP_NFTABLES);
 

@@ -77,7 +77,7 @@ export type { AclDirection } from './model/acls.js';
 export type { ModifyPrefixList } from './model/prefix-lists.js';
 export type { AddNatGateway } from './model/routing.js';
 export type { AttachVpc } from './model/transit.js';
-export type { AddInstance, AddSubnet, CreateVpc } from './model/verbs.js';
+export type { AddInstance, AddSubnet, CreateVpc, ModifyInstance } from './model/verbs.js';
 export type { Change } from './objects/change.js';
 export type { KernelObject } from './objects/kernel-object.js';
 export {

@@ -9,6 +9,7 @@ import { transitTargetOf } from './commands/transit.js';
 import { settingsOf } from './commands/vpc.js';
 import { UsageError } from './failure.js';
 import type { Line } from './lines.js';
+import { SHAPED, shapingOf, waysOf } from './shaping.js';
 import { wishOf } from './wish.js';
 
 /** A verb on a transaction; what it returns stands in the result. */
@@ -60,6 +61,7 @@ const KINDS = {
     is: (value: unknown) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
   },
   map: { words: 'a map', is: isMap },
+  ways: { words: 'text or a map', is: (value: unknown) => typeof value === 'string' || isMap(value) },
 } as const;
 
 interface Types {
@@ -69,6 +71,7 @@ interface Types {
   readonly flag: boolean;
   readonly texts: readonly string[];
   readonly map: Json;
+  readonly ways: string | Json;
 }
 
 type Shape = Readonly<Record<string, keyof Types>>;
@@ -144,6 +147,17 @@ function targetIn<T>(text: string, read: (text: string) => T): T {
   }
 }
 
+const SHAPING = { bandwidth: 'ways', delay: 'ways', jitter: 'ways', loss: 'ways' } as const;
+
+function shapingIn(given: { readonly [K in keyof typeof SHAPING]?: Types['ways'] | undefined }) {
+  const said = SHAPED.map((part) => {
+    const value = given[part];
+    const ways = Object.fromEntries(waysOf(part).map((way) => [way, 'text'] as const));
+    return [part, typeof value === 'object' ? read(`"${part}"`, value, {}, ways) : value] as const;
+  });
+  return shapingOf(Object.fromEntries(said));
+}
+
 const VERBS: Readonly<Record<string, Verb>> = {
   configure: verb(
     {},
@@ -187,16 +201,21 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'add-instance': verb(
     { vpc: 'text', subnet: 'text', name: 'text' },
-    { ip: 'text', ipv6: 'text', publicIp: 'text', elasticIp: 'text', securityGroups: 'texts' },
-    ({ ipv6, publicIp, ...given }) => {
+    { ip: 'text', ipv6: 'text', publicIp: 'text', elasticIp: 'text', securityGroups: 'texts', ...SHAPING },
+    ({ ipv6, publicIp, bandwidth, delay, jitter, loss, ...given }) => {
       const instance = {
         ...given,
         ...(ipv6 === undefined ? {} : { ipv6: wishOf(ipv6) }),
         ...(publicIp === undefined ? {} : { publicIp: wishOf(publicIp) }),
+        ...shapingIn({ bandwidth, delay, jitter, loss }),
       };
       return { vpcs: [given.vpc], step: (tx) => tx.addInstance(instance) };
     },
   ),
+  'modify-instance': verb({ vpc: 'text', name: 'text' }, SHAPING, ({ vpc, name, ...given }) => {
+    const asked = shapingIn(given);
+    return doing([vpc], (tx) => tx.modifyInstance({ vpc, name, ...asked }));
+  }),
   'delete-instance': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
     deleting([vpc], (tx) => tx.deleteInstance(vpc, name)),
   ),

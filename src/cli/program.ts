@@ -58,7 +58,7 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
     [addSettings, 'configure'],
     [addVpcs, 'create-vpc', 'delete-vpc', 'cleanup-all'],
     [addSubnets, 'add-subnet', 'delete-subnet'],
-    [addInstances, 'add-instance', 'delete-instance'],
+    [addInstances, 'add-instance', 'modify-instance', 'delete-instance'],
     [addPeerings, 'peer-vpcs', 'unpeer-vpcs'],
     [
       addRouting,

@@ -15,6 +15,7 @@ import type {
   PolicySpec,
   PrefixListView,
   RouteView,
+  ShapingSpec,
   SubnetView,
   TransitGatewayView,
   VpcView,
@@ -226,6 +227,7 @@ function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[],
           ...(instance.ipv6 === null ? [] : [instance.ipv6]),
           ...(instance.publicIp === null ? [] : [`public ${instance.publicIp}${elasticOf(instance)}`]),
           ...instance.publish.map(({ hostPort, port, protocol }) => `host port ${hostPort}/${protocol} → ${port}`),
+          ...shapingText(instance.shaping),
           `groups ${instance.securityGroups.join(', ')}`,
           c.dim(`namespace ${instance.namespace}`),
         ].join('  '),
@@ -236,6 +238,17 @@ function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[],
       ...(subnet.policy === null ? [] : [{ text: 'policy', branches: policyLines(subnet.policy).map(leaf) }]),
     ],
   };
+}
+
+/** `bandwidth 100mbit in, 50mbit out`, `delay 20ms`. */
+function shapingText(shaping: ShapingSpec | null): string[] {
+  return Object.entries(shaping ?? {}).map(([part, value]: [string, NonNullable<ShapingSpec['bandwidth']>]) => {
+    if (typeof value === 'string') return `${part} ${value}`;
+    const ways = Object.entries(value).map(([way, amount]) =>
+      way === 'burst' ? `burst ${amount}` : `${amount} ${way}`,
+    );
+    return `${part} ${ways.join(', ')}`;
+  });
 }
 
 /** `app on port 8080: node hello.js (pid 7, running)`. */

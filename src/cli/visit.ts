@@ -23,6 +23,7 @@ export const ANSWERED: ReadonlySet<string> = new Set([
   'add-subnet',
   'delete-subnet',
   'add-instance',
+  'modify-instance',
   'delete-instance',
   'peer-vpcs',
   'unpeer-vpcs',

@@ -5,7 +5,14 @@ import { foreignWords, type RowWords, rowWords } from '../lower/words.js';
 import type { Reader } from '../model/reader.js';
 import { describe } from '../model/resources.js';
 import type { Change } from '../objects/change.js';
-import { isPort, type KernelObject, type LinkRow, type OtherLinkRow, rowKey } from '../objects/kernel-object.js';
+import {
+  isPort,
+  type KernelObject,
+  type LinkRow,
+  type OtherLinkRow,
+  type QdiscRow,
+  rowKey,
+} from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
 import { isMarkedOurs } from '../plan/repair.js';
 
@@ -121,6 +128,10 @@ function states(recorded: KernelObject, observed: KernelObject): string[] {
   if (recorded.kind === 'sysctl' && observed.kind === 'sysctl')
     return [`is ${observed.value} instead of ${recorded.value}`];
   if (recorded.kind === 'nft-element') return ['was changed'];
+  if (recorded.kind === 'qdisc' && observed.kind === 'qdisc' && recorded.type !== observed.type)
+    return [
+      `is of another kind, or was made by somebody else: ${observed.type === 'other' ? observed.driver : observed.type}`,
+    ];
   return differing(recorded, observed).map(([key, was, is]) =>
     key === 'protocol' ? 'was made by somebody else' : `has ${key} ${is} instead of ${was}`,
   );
@@ -194,8 +205,14 @@ class Reasons {
     const { op, row } = change;
     if (op === 'delete') return this.#causes(row).some((key) => this.#missing.has(key) || this.#takesAway(key, row));
     if (op === 'create') return this.#causes(row).some((key) => this.#added.has(key));
+    if (op === 'update' && change.old.kind === 'qdisc') return this.#leadsNowhere(change.old);
     if (op !== 'update' || change.old.kind !== 'link' || row.kind !== 'link') return false;
     return row.type === change.old.type && this.#isLeft(change.old);
+  }
+
+  /** What came by a link was led through one that is gone. */
+  #leadsNowhere(old: QdiscRow): boolean {
+    return old.type === 'redirect' && this.#missing.has(`link|${old.ns}|${old.to}`);
   }
 
   /** A link that is down, has another MAC address or is about to vanish: what the kernel takes away with that. */
@@ -226,6 +243,7 @@ class Reasons {
       case 'addr':
       case 'neigh':
       case 'route':
+      case 'qdisc':
         return [...inside, ...link(row.link)];
       case 'sysctl':
         return [...inside, ...link(/^net\/ipv[46]\/(?:conf|neigh)\/([^/]+)\//.exec(row.key)?.[1])];

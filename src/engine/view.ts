@@ -33,6 +33,7 @@ import {
 } from '../model/resources.js';
 import { formatTarget, isBlackhole, natGatewaysOf } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
+import { formatShaping } from '../model/shape.js';
 import {
   attachmentsOf,
   formatTransitTarget,
@@ -49,6 +50,7 @@ import type {
   PublicationSpec,
   QuotasSpec,
   RouteTargetSpec,
+  ShapingSpec,
   TransitTargetSpec,
 } from '../spec/types.js';
 
@@ -63,6 +65,8 @@ export interface InstanceView {
   readonly elasticIp: string | null;
   /** Ports of the host that lead to it. */
   readonly publish: readonly Required<PublicationSpec>[];
+  /** How its packets are held up, as in a file; null: not at all. */
+  readonly shaping: ShapingSpec | null;
   /** Below /run/netns. */
   readonly namespace: string;
   readonly securityGroups: readonly string[];
@@ -226,6 +230,7 @@ export function viewInstance(instance: Instance): InstanceView {
       port,
       protocol: protocol === 6 ? 'tcp' : 'udp',
     })),
+    shaping: instance.shaping === undefined ? null : formatShaping(instance.shaping),
     namespace: workloadNs(instance.vpc, instance.name),
     securityGroups: instance.groups,
   };

@@ -19,6 +19,7 @@ import type { AddNatGateway } from '../model/routing.js';
 import * as routing from '../model/routing.js';
 import { formatRoute } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
+import { formatShaping } from '../model/shape.js';
 import { applySpec, destroyAll, destroySpec, exportSpec } from '../model/spec.js';
 import type { AttachVpc } from '../model/transit.js';
 import * as transit from '../model/transit.js';
@@ -158,6 +159,8 @@ export interface Transaction {
   deleteSubnet(vpc: string, subnet: string, options?: { force?: boolean }): boolean;
   /** Returns the addresses it got. */
   addInstance(args: verbs.AddInstance): { ip: string; ipv6: string | null; publicIp: string | null };
+  /** Gives an instance another bandwidth, delay, jitter or loss; null: none. */
+  modifyInstance(args: verbs.ModifyInstance): void;
   deleteInstance(vpc: string, instance: string): boolean;
   /** Creates a group or replaces its rules. */
   putSecurityGroup(vpc: string, name: string, spec: SecurityGroupSpec): void;
@@ -234,6 +237,7 @@ function transactionOn(draft: Draft): Transaction {
       const { ip, ipv6, publicIp } = verbs.addInstance(draft, args);
       return { ip, ipv6: ipv6 ?? null, publicIp: publicIp ?? null };
     },
+    modifyInstance: (args) => void verbs.modifyInstance(draft, args),
     deleteInstance: (vpc, instance) => verbs.deleteInstance(draft, vpc, instance),
     putSecurityGroup: (vpc, name, spec) => {
       verbs.checkReferences(draft, verbs.putGroup(draft, vpc, name, spec));
@@ -315,6 +319,10 @@ function asWritten(resource: Resource): object {
         ingress: resource.ingress.map((rule) => formatRule(rule, 'from')),
         egress: resource.egress.map((rule) => formatRule(rule, 'to')),
       };
+    case 'instance': {
+      const { shaping, ...rest } = resource;
+      return { ...rest, ...formatShaping(shaping) };
+    }
     case 'network-acl':
       return { ...resource, ingress: resource.ingress.map(formatEntry), egress: resource.egress.map(formatEntry) };
     case 'transit-route-table':

@@ -50,6 +50,8 @@ export interface MemoryKernelOptions {
   readonly sysctls?: Readonly<Record<string, string>>;
   /** Namespaces that somebody else pinned. */
   readonly foreign?: readonly string[];
+  /** Kinds of queues that it does not know. */
+  readonly lacks?: readonly ('tbf' | 'netem' | 'redirect')[];
   /** As {@link MemoryKernel.failAt}. */
   readonly failAt?: number;
   /** As {@link Kernel.bootId}. */
@@ -185,6 +187,7 @@ export class MemoryKernel implements Kernel {
   readonly #flows = new Map<string, Flow[]>();
   readonly #hostSettings: Map<string, string>;
   readonly #foreign: ReadonlySet<string>;
+  readonly #lacks: ReadonlySet<string>;
   readonly #onChange: MemoryKernelOptions['onChange'];
   readonly #watches = new Set<MemoryWatch>();
   readonly #held = new Map<string, Holder>();
@@ -201,6 +204,7 @@ export class MemoryKernel implements Kernel {
       ...Object.entries(options.sysctls ?? {}),
     ]);
     this.#foreign = new Set(options.foreign);
+    this.#lacks = new Set(options.lacks);
     this.#onChange = options.onChange;
     this.#failAt = options.failAt;
     this.#bootId = options.bootId ?? 'boot 1';
@@ -553,6 +557,11 @@ export class MemoryKernel implements Kernel {
       case 'addr':
       case 'neigh':
         return this.#isLink(row.ns, row.link) ? undefined : 'ENODEV';
+      case 'qdisc':
+        if (this.#lacks.has(row.type)) return 'ENOENT';
+        return [row.link, ...(row.type === 'redirect' ? [row.to] : [])].every((link) => this.#isLink(row.ns, link))
+          ? undefined
+          : 'ENODEV';
       case 'route':
         return this.#routeObstacle(row, space);
       case 'sysctl': {
@@ -751,8 +760,9 @@ function isLinkCreation(change: Change): change is Change & LinkCreation {
   return change.op === 'create' && change.row.kind === 'link';
 }
 
-/** Making again what is there: neighbours and settings are replaced. */
+/** Making again what is there: neighbours, settings and queues of what is sent are replaced. */
 function existing(row: RestRow): Errno | undefined {
+  if (row.kind === 'qdisc') return row.type === 'redirect' ? 'EEXIST' : undefined;
   return row.kind === 'neigh' || row.kind === 'sysctl' ? undefined : 'EEXIST';
 }
 

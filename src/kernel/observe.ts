@@ -3,6 +3,7 @@ import type { AddrInfo } from '../netlink/addr.js';
 import type { LinkInfo } from '../netlink/link.js';
 import type { NeighInfo } from '../netlink/neigh.js';
 import type { ArpInfo } from '../netlink/neightbl.js';
+import type { FilterInfo, QdiscInfo } from '../netlink/qdisc.js';
 import type { RouteInfo } from '../netlink/route.js';
 import type { RuleInfo } from '../netlink/rule.js';
 import {
@@ -25,6 +26,10 @@ export interface NamespaceDump {
   readonly rules: readonly RuleInfo[];
   readonly neighs: readonly NeighInfo[];
   readonly arp: readonly ArpInfo[];
+  /** Absent: not looked at. */
+  readonly qdiscs?: readonly QdiscInfo[];
+  /** Of the links that have anything where packets come in, by index. */
+  readonly filters?: ReadonlyMap<number, readonly FilterInfo[]>;
   readonly sysctls: ReadonlyMap<string, string>;
   readonly firewall: readonly KernelObject[];
 }
@@ -167,8 +172,26 @@ function namespaceRows(dump: NamespaceDump, ends: Ends): KernelObject[] {
     if (neigh.state !== 'permanent' || link === undefined || neigh.mac === undefined) continue;
     if (ownIndices.has(neigh.index)) rows.push({ kind: 'neigh', ns, link, ip: neigh.ip, mac: neigh.mac });
   }
+  for (const qdisc of dump.qdiscs ?? []) {
+    const link = names.get(qdisc.index);
+    if (link !== undefined && ownIndices.has(qdisc.index))
+      rows.push(qdiscRow({ kind: 'qdisc', ns, link }, qdisc, dump, names));
+  }
   for (const [key, value] of dump.sysctls) rows.push({ kind: 'sysctl', ns, key, value });
   return [...rows, ...dump.firewall.filter((row) => !host || ('table' in row && row.table === NFT_TABLE))];
+}
+
+function qdiscRow(
+  place: { readonly kind: 'qdisc'; readonly ns: string; readonly link: string },
+  { index, hook, kind, params }: QdiscInfo,
+  { filters }: NamespaceDump,
+  names: ReadonlyMap<number, string>,
+): KernelObject {
+  if (hook === 'root' && params !== undefined) return { ...place, hook, ...params };
+  const [first, ...more] = filters?.get(index) ?? [];
+  const to = first?.redirect === undefined || more.length > 0 ? undefined : names.get(first.redirect);
+  if (hook === 'ingress' && kind === 'ingress' && to !== undefined) return { ...place, hook, type: 'redirect', to };
+  return { ...place, hook, type: 'other', driver: kind };
 }
 
 /** A link's altnames stand in the way of links of these names. */
@@ -184,7 +207,7 @@ function madeBy(protocol: number): { readonly protocol?: number } {
 
 /** Made by somebody, never by a module. */
 function isMade({ kind }: LinkInfo): boolean {
-  return kind === 'veth' || kind === 'bridge';
+  return kind === 'veth' || kind === 'bridge' || kind === 'ifb';
 }
 
 function linkRow(
@@ -203,6 +226,7 @@ function linkRow(
     alias: link.alias ?? '',
     ...(link.up ? {} : { down: true }),
   } as const;
+  if (link.kind === 'ifb') return { ...common, type: 'ifb' };
   if (link.kind !== 'veth') return { ...common, type: 'other', driver: link.kind ?? 'hardware' };
   // On the host they are the host's.
   const conf = (ns === '' ? undefined : link.conf) ?? {};

@@ -2,13 +2,14 @@
 import { assertNever, VpcctlError } from '../errors.js';
 import { addAddr, deleteAddr } from '../netlink/addr.js';
 import { Batch } from '../netlink/batch.js';
-import { askLink, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
+import { askLink, createIfb, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
 import { addNeigh, deleteNeigh } from '../netlink/neigh.js';
 import { setProxyDelay } from '../netlink/neightbl.js';
+import { addRedirect, deleteIngress, deleteQdisc, setQdisc } from '../netlink/qdisc.js';
 import { addRoute, deleteRoute, replaceRoute } from '../netlink/route.js';
 import { addRule, deleteRule } from '../netlink/rule.js';
 import type { Change } from '../objects/change.js';
-import { type KernelObject, type LinkRow, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
+import { type KernelObject, type LinkRow, NETNS_DIR, type QdiscRow, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type { Lingering } from './kernel.js';
 import type { NativeOp, NativeResult } from './native.js';
 import { confOf, isLinkUpdate, updateLink } from './relink.js';
@@ -141,6 +142,8 @@ function isMoot(change: Change, errno: string, tolerant: boolean): boolean {
   if (change.op === 'delete') {
     // Only what is no virtual link cannot be deleted: the loopback, say, that has been given the name of ours, which is gone, as an altname.
     if (errno === 'EOPNOTSUPP') return change.row.kind === 'link';
+    // Another queue, somebody's, is in the place of ours.
+    if (errno === 'EINVAL') return change.row.kind === 'qdisc';
     return ['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL'].includes(errno);
   }
   return tolerant && (change.op === 'create' || change.op === 'update') && errno === 'EEXIST';
@@ -165,6 +168,8 @@ function describeRow(row: KernelObject): string {
       return `rule from ${row.from} in ${row.ns}`;
     case 'neigh':
       return `neighbour ${row.ip} on ${at}${row.link}`;
+    case 'qdisc':
+      return `queue ${row.type} of ${at}${row.link}`;
     case 'sysctl':
       return `sysctl ${row.key} in ${at === '' ? 'the host' : row.ns}`;
     default:
@@ -181,9 +186,28 @@ function hintFor(change: Change, errno: string): string | undefined {
     const other = row.kind === 'link' && row.type === 'veth' ? `, or that of its other end ${placeOf(row.peer)}` : '';
     return `something that is not ours has that name${other}: remove or rename it, and try again`;
   }
+  const lacking = change.op === 'delete' ? undefined : lackingModule(change.row, errno);
+  if (lacking !== undefined) return lacking;
   if (errno === 'EOPNOTSUPP') return 'run `vpcctl doctor` to see which kernel feature is missing';
   return undefined;
 }
+
+/** The kernel does not know the kind of queue or link (ENOENT, EOPNOTSUPP): its module is neither there nor to be loaded. */
+function lackingModule(row: KernelObject, errno: string): string | undefined {
+  if (errno !== 'ENOENT' && errno !== 'EOPNOTSUPP') return undefined;
+  if (row.kind === 'link' && row.type === 'ifb') return `this kernel has no ifb (CONFIG_IFB): ${NO_SHAPING}`;
+  if (row.kind !== 'qdisc') return undefined;
+  switch (row.type) {
+    case 'netem':
+      return 'this kernel has no sch_netem (CONFIG_NET_SCH_NETEM): load the module, or leave out delay, jitter and loss';
+    case 'tbf':
+      return `this kernel has no sch_tbf (CONFIG_NET_SCH_TBF): ${NO_SHAPING}`;
+    default:
+      return `this kernel lacks sch_ingress, cls_u32 or act_mirred: ${NO_SHAPING}`;
+  }
+}
+
+const NO_SHAPING = 'load the module, or leave out the bandwidth';
 
 function refusal(change: Change, errno: string, where: string | undefined, extack: string | undefined): VpcctlError {
   const object = describeRow(change.row);
@@ -225,6 +249,10 @@ export function compile(changes: readonly Change[], spares?: ReadonlyMap<string,
 
 function createLink(program: Program, change: Change, row: LinkRow, pairs: Map<string, Change>): void {
   if (row.type === 'other') throw new Error(`a link of kind ${row.driver} is never made`);
+  if (row.type === 'ifb') {
+    program.netlink(row.ns, change, 'does', (batch) => createIfb(batch, row));
+    return;
+  }
   const { peer } = row;
   const other = pairs.get(`${row.ns}/${row.name}`);
   if (other !== undefined && other.op === 'create' && other.row.kind === 'link') {
@@ -289,6 +317,9 @@ function write(program: Program, change: Change, spares: ReadonlyMap<string, num
         op === 'delete' ? deleteNeigh(batch, row) : addNeigh(batch, { ...row, replace: true }),
       );
       return;
+    case 'qdisc':
+      writeQdisc(program, change, row);
+      return;
     case 'sysctl': {
       const value = op === 'delete' ? row.restore : row.value;
       if (value === undefined) return;
@@ -302,6 +333,28 @@ function write(program: Program, change: Change, spares: ReadonlyMap<string, num
     case 'nft-rule':
     case 'nft-element':
       throw new Error(`${row.kind} is no netlink object`);
+    default:
+      assertNever(row);
+  }
+}
+
+function writeQdisc(program: Program, change: Change, row: QdiscRow): void {
+  const deleting = change.op === 'delete';
+  switch (row.type) {
+    case 'tbf':
+    case 'netem':
+      program.netlink(row.ns, change, 'does', (batch) => (deleting ? deleteQdisc(batch, row) : setQdisc(batch, row)));
+      return;
+    case 'redirect':
+      // Another one has the same handle: it goes first. Undone after a crash, there may be none.
+      if (change.op === 'update')
+        program.netlink(row.ns, { op: 'delete', row }, 'helps', (batch) => deleteIngress(batch, row));
+      program.netlink(row.ns, change, 'does', (batch) =>
+        deleting ? deleteIngress(batch, row) : addRedirect(batch, row),
+      );
+      return;
+    case 'other':
+      throw new Error(`a queue of kind ${row.driver} is never made`);
     default:
       assertNever(row);
   }

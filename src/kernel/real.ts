@@ -7,12 +7,20 @@ import { decodeFlows, deleteFlow, dumpFlows } from '../netlink/conntrack.js';
 import { decodeLinks, dumpLinks } from '../netlink/link.js';
 import { decodeNeighs, dumpNeighs } from '../netlink/neigh.js';
 import { decodeArp, dumpArp } from '../netlink/neightbl.js';
+import {
+  decodeFilters,
+  decodeQdiscs,
+  dumpFilters,
+  dumpQdiscs,
+  type FilterInfo,
+  type QdiscInfo,
+} from '../netlink/qdisc.js';
 import { decodeRoutes, dumpRoutes } from '../netlink/route.js';
 import { decodeRules, dumpRules } from '../netlink/rule.js';
 import { decodeRuleset } from '../nft/decode.js';
 import { encodeParts, isNftRow, type NftParts } from '../nft/encode.js';
 import { type Change, isBirth } from '../objects/change.js';
-import { type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
+import { BURST_UNIT, type KernelObject, NETNS_DIR, ROUTE_PROTOCOL } from '../objects/kernel-object.js';
 import type {
   ApplyOptions,
   Flow,
@@ -62,6 +70,14 @@ interface Refused {
   /** It may be in force all the same. */
   readonly unknown: boolean;
 }
+
+/** What a namespace has of queues, and of filters where packets come in. */
+interface Queues {
+  readonly qdiscs: readonly QdiscInfo[];
+  readonly filters: ReadonlyMap<number, readonly FilterInfo[]>;
+}
+
+const NO_QUEUES: Queues = { qdiscs: [], filters: new Map() };
 
 /** What is not made for a stage, because it is there. */
 interface Readied {
@@ -310,6 +326,7 @@ export class RealKernel implements Kernel {
     const results = (await this.#native.run(ops, true)).values();
     const firewalls = await inParallel(namespaces, (ns) => this.#ruleset(ns));
     const sysctls = await this.#sysctls(namespaces);
+    const queues = await this.#queues(namespaces);
     return namespaces.map((ns, index): NamespaceDump => {
       const [links, addrs, routes, rules, neighs, arp] = dumps.map(() => {
         const result = results.next().value;
@@ -326,8 +343,40 @@ export class RealKernel implements Kernel {
         arp: decodeArp(arp),
         firewall: firewalls[index] ?? [],
         sysctls: sysctls[index] ?? new Map(),
+        ...(queues[index] ?? NO_QUEUES),
       };
     });
+  }
+
+  /** Filters are told of a link at a time: only of those that have any. A kernel without queues (CONFIG_NET_SCHED) has none to tell of. */
+  async #queues(namespaces: readonly string[]): Promise<Queues[]> {
+    const dump = (ns: string, data: Uint8Array): NativeOp => ({ op: 'dump', netns: netnsPath(ns), data });
+    const read = async (
+      asked: readonly { readonly ns: string; readonly data: Uint8Array }[],
+    ): Promise<Uint8Array[]> => {
+      const results = await this.#native.run(
+        asked.map(({ ns, data }) => dump(ns, data)),
+        true,
+      );
+      return asked.map(({ ns }, at) => {
+        const { data, errno = 0 }: Partial<NativeResult> = results[at] ?? {};
+        if (data !== undefined && errno === 0) return data;
+        // The link may be gone meanwhile.
+        if (['EOPNOTSUPP', 'ENODEV', 'EINVAL'].includes(this.#native.errnoName(errno))) return new Uint8Array();
+        throw unreadable(this.#native, ns, errno);
+      });
+    };
+    const dumps = await read(namespaces.map((ns) => ({ ns, data: dumpQdiscs() })));
+    const qdiscs = dumps.map((data) => decodeQdiscs(data, BURST_UNIT));
+    const filtered = qdiscs.flatMap((found, at) =>
+      found.filter(({ hook }) => hook === 'ingress').map(({ index }) => ({ at, index, ns: namespaces[at] ?? '' })),
+    );
+    const answers = await read(filtered.map(({ ns, index }) => ({ ns, data: dumpFilters(index) })));
+    const filters = namespaces.map(() => new Map<number, readonly FilterInfo[]>());
+    for (const [nth, { at, index }] of filtered.entries()) {
+      filters[at]?.set(index, decodeFilters(answers[nth] ?? new Uint8Array()));
+    }
+    return qdiscs.map((found, at) => ({ qdiscs: found, filters: filters[at] ?? new Map() }));
   }
 
   /** Of namespaces of ours. */

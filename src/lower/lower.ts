@@ -81,6 +81,7 @@ import {
   workloadNs,
 } from './names.js';
 import { lowerProfile } from './profile.js';
+import { lowerShaping } from './shape.js';
 
 const HOST_NS = '';
 
@@ -373,9 +374,11 @@ function lowerInside(router: string, port: string, subnet: Subnet): KernelObject
 
 function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
   const { publicIp, publish = [] } = instance;
+  const mtu = getKind(reader, 'vpc', ids.vpc(instance.vpc))?.mtu ?? 0;
   return [
     ...lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {}),
     ...lowerIpv6(instance),
+    ...lowerShaping(instance, routerNs(instance.vpc), mtu, idOf(instance)),
     ...publish.flatMap(({ protocol, hostPort, port }) =>
       publicIp === undefined
         ? []

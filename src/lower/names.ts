@@ -35,6 +35,9 @@ export const transitLink = (gateway: string): string => linkName('tgw-', gateway
 export const attachmentLink = (vpc: string): string => linkName('v-', vpc);
 /** The router's end of a workload's link. */
 export const portLink = (ip: Ipv4): string => `eni${toNumber(ip).toString(16).padStart(8, '0')}`;
+/** What a workload sends is led through it, where its bandwidth is bounded. */
+export const shapeLink = (ip: Ipv4): string => portLink(ip).replace('eni', 'ifb');
+export const isShapeLink = (link: string): boolean => link.startsWith('ifb');
 export const isPortLink = (link: string | undefined): boolean => link?.startsWith('eni') === true;
 
 /**

@@ -5,9 +5,16 @@ import { getKind, type Reader } from '../model/reader.js';
 import { describe, ids, type Profile, type Resource } from '../model/resources.js';
 import { ANY_CIDR, ANY_CIDR6, type Family, type Ip, networkOf } from '../net/cidr.js';
 import { icmpOf } from '../net/ports.js';
-import { type KernelObject, NFT_TABLE, type NftElementRow, type NftValue, rowKey } from '../objects/kernel-object.js';
+import {
+  type KernelObject,
+  NFT_TABLE,
+  type NftElementRow,
+  type NftValue,
+  type QdiscRow,
+  rowKey,
+} from '../objects/kernel-object.js';
 import { ACL_SETS, type AclSet, aclSet, BLOCK_SETS, type Gate, SETS } from './firewall.js';
-import { blockValue, EDGE_NS, routerNs, transitNs } from './names.js';
+import { blockValue, EDGE_NS, isShapeLink, routerNs, transitNs } from './names.js';
 import { lowerProfile } from './profile.js';
 
 /** `whose`: the resource; `what`: which part of it. */
@@ -41,6 +48,8 @@ function partWords(owner: Resource, row: KernelObject): string {
         : `the rule that leads ${row.from} to it`;
     case 'neigh':
       return `the neighbour entry for ${row.ip}${placeOf(row.ns)}`;
+    case 'qdisc':
+      return queueWords(row);
     case 'sysctl':
       return `the setting ${row.key.replaceAll('/', '.')}${placeOf(row.ns)}`;
     case 'nft-element':
@@ -79,6 +88,7 @@ function linkWords(owner: Resource, ns: string, name: string): string {
   switch (owner.kind) {
     case 'instance':
     case 'nat-gateway':
+      if (isShapeLink(name)) return 'the link that what it sends waits at';
       return ns === routerNs(owner.vpc) ? 'its port at the router' : 'its link';
     case 'peering':
     case 'transit-attachment':
@@ -86,6 +96,11 @@ function linkWords(owner: Resource, ns: string, name: string): string {
     default:
       return `the link ${name}${placeOf(ns)}`;
   }
+}
+
+function queueWords({ hook, link }: QdiscRow): string {
+  if (hook === 'ingress') return 'the way of what it sends to where that waits';
+  return `the queue of what it ${isShapeLink(link) ? 'sends' : 'receives'}`;
 }
 
 function routeWords(owner: Resource, ns: string, dst: string): string {
@@ -274,6 +289,8 @@ function foreignPart(row: KernelObject): string {
       return `neighbour entry for ${row.ip} on ${row.link}${place}`;
     case 'sysctl':
       return `the setting ${row.key.replaceAll('/', '.')}${place}`;
+    case 'qdisc':
+      return `queue ${row.type === 'other' ? row.driver : row.type} of ${row.link}${place}`;
     default:
       return row.kind === 'nft-rule' ? `a rule of ${firewallWords(row)}` : firewallWords(row);
   }

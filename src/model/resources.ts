@@ -5,6 +5,7 @@
 import type { AnyCidr, Cidr, Cidr6, Ipv4, Ipv6 } from '../net/cidr.js';
 import type { IcmpMessages } from '../net/ports.js';
 import type { PolicySpec, QuotasSpec } from '../spec/types.js';
+import type { Shaping } from './shape.js';
 
 /** What the machine vpcctl runs on is known by to instances: the address of the party `host`. Link-local (RFC 3927), so never routed by anyone else. */
 export const HOST_ADDRESS = '169.254.128.1' as Ipv4;
@@ -123,6 +124,8 @@ export interface Instance {
   readonly elasticIp?: string;
   /** By protocol, then port of the host. */
   readonly publish?: readonly Publication[];
+  /** How its packets are held up; absent: not at all. */
+  readonly shaping?: Shaping;
   /** Sorted names of groups. */
   readonly groups: readonly string[];
   /** Number of its {@link Profile}; 0 until settled. */

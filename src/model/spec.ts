@@ -56,6 +56,7 @@ import {
   setRoutes,
 } from './routing.js';
 import { DEFAULT_GROUP, DEFAULT_GROUP_RULES, formatPublication, formatRule } from './rules.js';
+import { formatShaping } from './shape.js';
 import {
   addTransitGateway,
   addTransitTable,
@@ -282,6 +283,10 @@ function explicit(spec: InstanceSpec): Pick<AddInstance, keyof InstanceSpec> {
     securityGroups: spec.securityGroups ?? [DEFAULT_GROUP],
     elasticIp: spec.elasticIp ?? null,
     publish: spec.publish ?? [],
+    bandwidth: spec.bandwidth ?? null,
+    delay: spec.delay ?? null,
+    jitter: spec.jitter ?? null,
+    loss: spec.loss ?? null,
   };
 }
 
@@ -412,6 +417,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
           ? { publicIp: instance.publicIp ?? false }
           : { elasticIp: instance.elasticIp }),
         ...(instance.publish === undefined ? {} : { publish: instance.publish.map(formatPublication) }),
+        ...formatShaping(instance.shaping),
         ...(instance.groups.join() === DEFAULT_GROUP ? {} : { securityGroups: instance.groups }),
       },
     ]),

@@ -41,6 +41,7 @@ import {
   otherVpc,
   peeredCidrs,
   peeringsOf,
+  requireInstance,
   requireSubnet,
   requireVpc,
   routeTablesOf,
@@ -64,6 +65,7 @@ import {
   type Vpc,
 } from './resources.js';
 import { checkPolicy, DEFAULT_GROUP, DEFAULT_GROUP_RULES, parseGroup } from './rules.js';
+import { type AskedShaping, shapingOf } from './shape.js';
 import { newTable } from './tables.js';
 
 const MIN_PREFIX = 16;
@@ -456,8 +458,8 @@ function list(names: readonly string[]): string {
 
 // --- instance --------------------------------------------------------------------------------------------------------
 
-/** What {@link addInstance} takes. */
-export interface AddInstance {
+/** What {@link addInstance} takes. Of bandwidth, delay, jitter and loss null is none, and absent as it was. */
+export interface AddInstance extends AskedShaping {
   readonly vpc: string;
   readonly subnet: string;
   readonly name: string;
@@ -510,6 +512,7 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
     });
   }
   const chosen = ip ?? addressOf(returning, draft, subnet) ?? allocate(draft, subnet);
+  const shaping = shapingOf(args, existing?.shaping);
   const instance: Instance = {
     kind: 'instance',
     vpc: subnet.vpc,
@@ -519,6 +522,7 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
     ...chooseInstanceIpv6(draft, subnet, id, chosen, args.ipv6, existing),
     ...address,
     ...(publish === undefined || publish.length === 0 ? {} : { publish }),
+    ...(shaping === undefined ? {} : { shaping }),
     groups,
     profile: existing?.profile ?? 0,
   };
@@ -530,6 +534,21 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
   }
   draft.put(instance);
   return instance;
+}
+
+/** What {@link modifyInstance} takes: what is left out stays as it was. */
+export interface ModifyInstance extends AskedShaping {
+  readonly vpc: string;
+  readonly name: string;
+}
+
+/** Gives an instance that is there another bandwidth, delay, jitter or loss. NOT_FOUND when it is not there. */
+export function modifyInstance(draft: Draft, { vpc, name, ...asked }: ModifyInstance): Instance {
+  const { shaping: was, ...instance } = requireInstance(draft, vpc, name);
+  const shaping = shapingOf(asked, was);
+  const modified: Instance = { ...instance, ...(shaping === undefined ? {} : { shaping }) };
+  draft.put(modified);
+  return modified;
 }
 
 function parsePublish(draft: Draft, id: string, specs: readonly PublicationSpec[]): Publication[] {

@@ -85,6 +85,12 @@ export interface VethParams extends VethEnd {
   readonly peer: VethEnd;
 }
 
+export interface IfbParams {
+  readonly name: string;
+  readonly mac: string;
+  readonly mtu: number;
+}
+
 /** A link's own values of net/ipv4/conf: numbers as in its sysctls. */
 export interface LinkConf {
   readonly proxyArp?: number;
@@ -159,6 +165,18 @@ export function createVeth(batch: Batch, veth: VethParams): void {
         );
       });
     });
+  });
+}
+
+/**
+ * Adds an intermediate functional block: a link that gives back what is redirected to it, after its queue. Down, one queue. Where the module is not
+ * loaded yet, loading it puts links ifb0 and ifb1 into the machine's first namespace (`numifbs` of the module, 2).
+ */
+export function createIfb(batch: Batch, ifb: IfbParams): void {
+  batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, () => {
+    ifinfomsg(batch);
+    vethEnd(batch, ifb);
+    batch.nest(IFLA_LINKINFO, () => batch.attrName(IFLA_INFO_KIND, 'ifb'));
   });
 }
 

@@ -32,6 +32,8 @@ export function invert(change: Change): Change | undefined {
     case 'delete':
       return isStump(change.row) ? undefined : { op: 'create', row: change.row };
     case 'update':
+      // Somebody's queue, whose place ours took, cannot be made again.
+      if (change.old.kind === 'qdisc' && change.old.type === 'other') return { op: 'delete', row: change.row };
       return { op: 'update', row: change.old, old: change.row };
     case 'raise':
       return undefined;
@@ -49,5 +51,5 @@ export function isBirth({ op, row }: Change): boolean {
 
 /** A link that cannot be made again: one end of a pair, of which nobody knows where the other is, or of a kind that we never make. */
 export function isStump(row: KernelObject): boolean {
-  return row.kind === 'link' && (row.type !== 'veth' || row.peer.ns === NOBODY.ns);
+  return row.kind === 'link' && (row.type === 'other' || (row.type === 'veth' && row.peer.ns === NOBODY.ns));
 }

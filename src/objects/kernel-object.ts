@@ -51,6 +51,21 @@ export interface VethRow {
 /** The other end of a pair, where that is in no namespace that is looked at. */
 export const NOBODY: VethRow['peer'] = { ns: '?', name: '?' };
 
+/**
+ * A link that nothing is sent by: what is led through it by another ({@link RedirectRow}) waits in its queue, and goes on where it came from. So what comes in by a
+ * link can be made to wait, which a queue of that link cannot.
+ */
+export interface IfbRow {
+  readonly kind: 'link';
+  readonly ns: NsName;
+  readonly name: string;
+  readonly type: 'ifb';
+  readonly mac: string;
+  readonly mtu: number;
+  readonly alias: string;
+  readonly down?: boolean;
+}
+
 /** A link of a kind that we never make. Only observed. */
 export interface OtherLinkRow {
   readonly kind: 'link';
@@ -67,7 +82,7 @@ export interface OtherLinkRow {
   readonly down?: boolean;
 }
 
-export type LinkRow = VethRow | OtherLinkRow;
+export type LinkRow = VethRow | IfbRow | OtherLinkRow;
 
 /** A router's end of a workload's link: the one that answers there for all others. */
 export function isPort(row: LinkRow): boolean {
@@ -129,6 +144,61 @@ export interface NeighRow {
   readonly ip: string;
   readonly mac: string;
 }
+
+/** Where a queue is: for what is sent by a link, or for what comes by it. */
+interface QdiscPlace {
+  readonly kind: 'qdisc';
+  readonly ns: NsName;
+  readonly link: string;
+}
+
+/** A bucket of tokens: so much a second passes, and at once no more than the bucket holds. What has to wait, waits, as far as there is room. */
+export interface TbfRow extends QdiscPlace {
+  readonly hook: 'root';
+  readonly type: 'tbf';
+  /** Bytes a second. */
+  readonly rate: number;
+  /** Bytes, a multiple of {@link BURST_UNIT}: the kernel keeps a time in its place, which is not exact enough for single bytes. */
+  readonly burst: number;
+  /** Bytes that may wait. */
+  readonly limit: number;
+}
+
+/** What a bad line does to packets. */
+export interface NetemRow extends QdiscPlace {
+  readonly hook: 'root';
+  readonly type: 'netem';
+  /** µs. */
+  readonly delay: number;
+  /** µs by which the delay varies, up and down. */
+  readonly jitter: number;
+  /** How many packets of 4294967295 are lost. */
+  readonly loss: number;
+  /** Bytes a second; absent: no bound. */
+  readonly rate?: number;
+  /** Packets that may wait. */
+  readonly limit: number;
+}
+
+/** All that comes by the link is led through another link of the namespace, an {@link IfbRow}. */
+export interface RedirectRow extends QdiscPlace {
+  readonly hook: 'ingress';
+  readonly type: 'redirect';
+  readonly to: string;
+}
+
+/** A queue that we did not make, or that somebody changed. Only observed; those that links are born with are not. */
+export interface OtherQdiscRow extends QdiscPlace {
+  readonly hook: 'root' | 'ingress';
+  readonly type: 'other';
+  /** The kernel's word for its kind. */
+  readonly driver: string;
+}
+
+export type QdiscRow = TbfRow | NetemRow | RedirectRow | OtherQdiscRow;
+
+/** @see TbfRow.burst */
+export const BURST_UNIT = 1024;
 
 /** A sysctl, by its path below /proc/sys: `net/ipv4/conf/all/proxy_arp`. Its deletion writes {@link SysctlRow.restore}, if that is known. */
 export interface SysctlRow {
@@ -209,7 +279,7 @@ export interface NftElementRow {
 
 export type NftRow = NftTableRow | NftChainRow | NftSetRow | NftRuleRow | NftElementRow;
 
-export type KernelObject = NetnsRow | LinkRow | AddrRow | RouteRow | RuleRow | NeighRow | SysctlRow | NftRow;
+export type KernelObject = NetnsRow | LinkRow | AddrRow | RouteRow | RuleRow | NeighRow | QdiscRow | SysctlRow | NftRow;
 
 /** Identity of a row: two rows with one key cannot both exist in a kernel. */
 export function rowKey(row: KernelObject): string {
@@ -226,6 +296,8 @@ export function rowKey(row: KernelObject): string {
       return `rule|${row.ns}|${row.priority}|${row.from}${row.iif === undefined ? '' : `|${row.iif}`}${row.family === undefined ? '' : `|${row.family}`}`;
     case 'neigh':
       return `neigh|${row.ns}|${row.link}|${row.ip}`;
+    case 'qdisc':
+      return `qdisc|${row.ns}|${row.link}|${row.hook}`;
     case 'sysctl':
       return `sysctl|${row.ns}|${row.key}`;
     case 'nft-table':

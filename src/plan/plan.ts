@@ -51,6 +51,9 @@ function stageOf(change: Change, quiet: ReadonlySet<string>): StageName {
       return change.op === 'create' && quiet.has(`${row.ns}/${row.link}`) ? 'build' : 'connect';
     case 'rule':
       return 'connect';
+    case 'qdisc':
+      // What is led through a link that is down is lost.
+      return row.hook === 'ingress' ? 'connect' : 'build';
     case 'nft-table':
       return change.op === 'delete' ? 'teardown' : 'build';
     default:
@@ -81,7 +84,7 @@ function rankOf(change: Change): number {
   const { op, row } = change;
   if (op === 'raise' || isRise(change)) return 2;
   if (row.kind === 'netns') return 0;
-  return row.kind === 'route' || row.kind === 'rule' || row.kind === 'neigh' ? 3 : 1;
+  return row.kind === 'route' || row.kind === 'rule' || row.kind === 'neigh' || row.kind === 'qdisc' ? 3 : 1;
 }
 
 /** Orders changes. Rows that vanish with their namespace or link are not deleted one by one. */
@@ -154,6 +157,7 @@ function vanishing(changes: readonly Change[]): (row: KernelObject) => boolean {
       case 'addr':
       case 'neigh':
       case 'route':
+      case 'qdisc':
         return namespaces.has(row.ns) || linkGoes(row.ns, row.link);
       case 'sysctl':
         return namespaces.has(row.ns) || linkGoes(row.ns, settingLink(row.key));

@@ -35,6 +35,7 @@ function linksOf(row: KernelObject): string[] {
       return [linkId(row.ns, row.name)];
     case 'addr':
     case 'neigh':
+    case 'qdisc':
       return row.link === LOOPBACK ? [] : [linkId(row.ns, row.link)];
     case 'route':
       return row.link === undefined ? [] : [linkId(row.ns, row.link)];
@@ -57,6 +58,8 @@ export function isMarkedOurs(row: KernelObject): boolean {
     case 'route':
     case 'rule':
       return row.protocol === undefined;
+    case 'qdisc':
+      return row.type !== 'other';
     case 'netns':
     case 'addr':
     case 'neigh':

@@ -9,6 +9,7 @@ import { parseAnyCidr, parseAnyIpOrCidr, parseCidr, parseCidr6, parseIp, parseIp
 import { NAME_PATTERN, NAME_RULE, parseName } from '../net/name.js';
 import { parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import { quote } from '../net/quote.js';
+import { parseRate, parseShare, parseSize, parseTime } from '../net/rate.js';
 import { closest } from './suggest.js';
 import { formatPath, type Path } from './tree.js';
 import type {
@@ -549,6 +550,77 @@ const securityGroup = map('a security group (a map)', {
   ),
 });
 
+const rate = v.pipe(
+  text('a bandwidth as text, such as 100mbit', parseRate),
+  v.metadata({ pattern: '^[0-9]+(?:\\.[0-9]+)?(?:bit|kbit|mbit|gbit)$' }),
+);
+const size = v.pipe(
+  text('a size as text, such as 64kib', parseSize),
+  v.metadata({ pattern: '^[0-9]+(?:\\.[0-9]+)?(?:b|kib|mib)$' }),
+);
+const time = v.pipe(
+  text('a time as text, such as 20ms', parseTime),
+  v.metadata({ pattern: '^[0-9]+(?:\\.[0-9]+)?(?:us|ms|s)$' }),
+);
+const share = v.pipe(
+  text('a share as text, such as 0.5%', parseShare),
+  v.metadata({ pattern: '^[0-9]+(?:\\.[0-9]+)?%$' }),
+);
+
+/** A value for both directions, or for either. */
+function bothWays<const TValue extends v.GenericSchema<string>, const TMore extends v.ObjectEntries>(
+  what: string,
+  value: TValue,
+  more: TMore,
+) {
+  return v.union(
+    [
+      value,
+      map('a map', {
+        in: v.exactOptional(described(value, 'Of what it receives.')),
+        out: v.exactOptional(described(value, 'Of what it sends.')),
+        ...more,
+      }),
+    ],
+    expected(what),
+  );
+}
+
+const shaping = {
+  bandwidth: v.exactOptional(
+    described(
+      bothWays('a bandwidth such as 100mbit, or a map with in, out and burst', rate, {
+        burst: v.exactOptional(
+          described(size, 'What may pass at once, 16kib to 1024mib. Default: what passes in 2 ms, at least 16kib.'),
+        ),
+      }),
+      'How much it receives and sends in a second at the most: 64kbit to 100gbit, for each direction or for either.',
+      { examples: ['100mbit', { in: '100mbit', out: '50mbit' }] },
+    ),
+  ),
+  delay: v.exactOptional(
+    described(
+      bothWays('a time such as 20ms, or a map with in and out', time, {}),
+      'How much later its packets arrive, in each direction or in either. Needs sch_netem in the kernel.',
+      { examples: ['20ms'] },
+    ),
+  ),
+  jitter: v.exactOptional(
+    described(
+      bothWays('a time such as 5ms, or a map with in and out', time, {}),
+      'By how much the delay varies, up and down; at most by itself.',
+      { examples: ['5ms'] },
+    ),
+  ),
+  loss: v.exactOptional(
+    described(
+      bothWays('a share such as 0.5%, or a map with in and out', share, {}),
+      'Which share of its packets is lost, in each direction or in either. Needs sch_netem in the kernel.',
+      { examples: ['0.5%'] },
+    ),
+  ),
+};
+
 const instance = map('an instance (a map)', {
   subnet: described(name('subnet'), 'Name of the subnet it is in.'),
   ip: v.exactOptional(described(address, 'Private address. Default: the next free one of the subnet.')),
@@ -578,6 +650,7 @@ const instance = map('an instance (a map)', {
       'Ports of the host that lead to it. It needs a public address, and its groups are to admit who comes.',
     ),
   ),
+  ...shaping,
   securityGroups: v.exactOptional(
     described(list('security group names', name('security group')), 'Security groups of the VPC. Default: default.', {
       default: ['default'],

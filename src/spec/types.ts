@@ -175,7 +175,7 @@ export interface SubnetSpec {
 }
 
 /** An instance: one workload with one address. */
-export interface InstanceSpec {
+export interface InstanceSpec extends ShapingSpec {
   readonly subnet: string;
   /** Private address. Default: the next free one. */
   readonly ip?: string;
@@ -189,6 +189,24 @@ export interface InstanceSpec {
   readonly publish?: readonly PublicationSpec[];
   /** Names of security groups of the VPC. Default: [`default`]. */
   readonly securityGroups?: readonly string[];
+}
+
+/** One value for what is received and for what is sent, or a value for either. */
+export type BothWays = string | { readonly in?: string; readonly out?: string };
+
+/** As `100mbit`, or for either direction; `burst` is what may pass at once, as `64kib`. */
+export type BandwidthSpec = string | { readonly in?: string; readonly out?: string; readonly burst?: string };
+
+/** How packets of an instance are held up. What is left out is untouched. */
+export interface ShapingSpec {
+  /** Bits a second: 64kbit to 100gbit. */
+  readonly bandwidth?: BandwidthSpec;
+  /** How much later packets arrive, as `20ms`, in each direction that it is given for. Needs sch_netem in the kernel, as jitter and loss do. */
+  readonly delay?: BothWays;
+  /** By how much the delay varies, up and down. */
+  readonly jitter?: BothWays;
+  /** Which share of packets is lost, as `0.5%`. */
+  readonly loss?: BothWays;
 }
 
 /** A port of the host, on its own addresses but the loopback's, that leads to an instance. The instance's groups are to admit who comes. */

@@ -8,18 +8,22 @@ import type { Kernel, Lingering } from '../../src/kernel/kernel.js';
 import { type Change, invert } from '../../src/objects/change.js';
 import {
   type AddrRow,
+  type IfbRow,
   type KernelObject,
   type LinkRow,
   type NeighRow,
+  type NetemRow,
   type NftChainRow,
   type NftElementRow,
   type NftRuleRow,
   type NftSetRow,
+  type RedirectRow,
   type RouteRow,
   type RuleRow,
   rowKey,
   rowText,
   type SysctlRow,
+  type TbfRow,
   type VethRow,
 } from '../../src/objects/kernel-object.js';
 
@@ -118,6 +122,40 @@ const accept: NftRuleRow = {
   chain: 'forward',
   index: 0,
   expr: [{ match: { op: '==', left: { meta: { key: 'iifname' } }, right: 'x' } }, { accept: null }],
+};
+
+const IFB: IfbRow = {
+  kind: 'link',
+  ns: N,
+  name: 'i',
+  type: 'ifb',
+  mac: '02:00:00:00:00:04',
+  mtu: 1500,
+  alias: 'vpcctl:x',
+};
+const OTHER_IFB: IfbRow = { ...IFB, name: 'z' };
+const TBF: TbfRow = {
+  kind: 'qdisc',
+  ns: N,
+  link: 'x',
+  hook: 'root',
+  type: 'tbf',
+  rate: 1_250_000,
+  burst: 16_384,
+  limit: 49_152,
+};
+const WAITS: TbfRow = { ...TBF, link: 'i', rate: 8_000 };
+const LED: RedirectRow = { kind: 'qdisc', ns: N, link: 'x', hook: 'ingress', type: 'redirect', to: 'i' };
+const NETEM: NetemRow = {
+  kind: 'qdisc',
+  ns: N,
+  link: 'x',
+  hook: 'root',
+  type: 'netem',
+  delay: 1000,
+  jitter: 0,
+  loss: 1,
+  limit: 4096,
 };
 
 const create = (...rows: KernelObject[]): Change[] => rows.map((row) => ({ op: 'create', row }));
@@ -337,6 +375,55 @@ export function kernelContract(name: string, make: () => Promise<ContractHost>):
           expect(await keys()).toContain(rowKey(of(key)));
           expect(await outcome(remove(of(key)))).toBe('done');
           expect(await keys()).not.toContain(rowKey(of(key)));
+        }
+      });
+    });
+
+    describe('queues', () => {
+      test('are shown as they were made, changed in their place, and unmade', async () => {
+        await given(...UP, create(IFB, WAITS), raise(IFB), create(TBF, LED));
+        const seen = async (): Promise<KernelObject[]> =>
+          (await rows()).filter((row) => row.kind === 'qdisc' || (row.kind === 'link' && row.type === 'ifb'));
+        expect((await seen()).map(rowText)).toEqual([IFB, WAITS, LED, TBF].map(rowText));
+        const faster = update<KernelObject>(TBF, { rate: 12_500_000_000, burst: 1024 ** 3, limit: 0xffffffff });
+        const led = update<KernelObject>(LED, { to: 'z' });
+        await given(create(OTHER_IFB), raise(OTHER_IFB), [faster, led]);
+        expect((await seen()).map(rowText)).toEqual([IFB, OTHER_IFB, WAITS, led.row, faster.row].map(rowText));
+        await given([invert(faster), invert(led)].flatMap((change) => change ?? []));
+        expect((await seen()).map(rowText)).toEqual([IFB, OTHER_IFB, WAITS, LED, TBF].map(rowText));
+        await given(remove(LED, TBF, WAITS), remove(IFB, OTHER_IFB));
+        expect(await seen()).toEqual([]);
+      });
+
+      test('of what is sent are made anew where they are; where packets come in, there is one', async () => {
+        await given(...UP, create(IFB), raise(IFB), create(TBF, LED));
+        expect(await outcome(create(TBF))).toBe('done');
+        expect(await outcome(create(LED))).toBe('EEXIST');
+        expect(await outcome(create(LED), true)).toBe('done');
+      });
+
+      test('need their links', async () => {
+        await given(...UP);
+        expect(await outcome(create({ ...TBF, link: 'zz' }))).toBe('ENODEV');
+        expect(await outcome(create({ ...LED, link: 'zz' }))).toBe('ENODEV');
+        expect(await outcome(create(LED))).toBe('ENODEV');
+      });
+
+      test('that are gone need not be unmade, and go with their link', async () => {
+        await given(...UP);
+        expect(await outcome(remove(TBF, LED, { ...TBF, link: 'zz' }, { ...LED, ns: NOWHERE }))).toBe('done');
+        await given(create(IFB), raise(IFB), create(TBF, LED), remove(PAIR[0]));
+        expect(await keys()).toEqual([rowKey(IFB), `netns|${M}`, `netns|${N}`]);
+      });
+
+      test('of a kind that the kernel does not know are refused, and said to be', async () => {
+        await given(...UP);
+        const failure = await kernel.apply(create(NETEM));
+        if (failure === undefined) expect(await texts()).toContain(rowText(NETEM));
+        else {
+          expect(failure.error.facts.errno).toBe('ENOENT');
+          expect(failure.applied).toEqual([]);
+          expect((await keys()).filter((key) => key.startsWith('qdisc'))).toEqual([]);
         }
       });
     });

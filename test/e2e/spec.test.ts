@@ -193,6 +193,18 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       'paris/desk → shop/web tcp 80',
     ],
   },
+  'shaping.yaml': {
+    listen: { 'studio/store': ['tcp 80', 'icmp'], 'studio/proxy': ['udp 53'] },
+    outsiders: ['host'],
+    reached: [
+      'studio/proxy → studio/store icmp',
+      'studio/proxy → studio/store tcp 80',
+      'studio/store → studio/proxy udp 53',
+      'studio/viewer → studio/proxy udp 53',
+      'studio/viewer → studio/store icmp',
+      'studio/viewer → studio/store tcp 80',
+    ],
+  },
   'three-tiers.yaml': {
     listen: {
       'shop/edge-1': ['tcp 22', 'tcp 80', 'icmp'],

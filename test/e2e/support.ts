@@ -16,11 +16,13 @@ const LISTINGS = [
   'ip -j -6 route show table all',
   'ip -j rule show',
   'ip -j neigh show nud permanent',
+  'tc -j qdisc show',
   'nft -j list ruleset',
 ] as const;
 
 /** Members that count, age, or are the kernel's choice: handles, indices, the bridge's timers, states and port numbers. */
 const VOLATILE = new Set([
+  'refcnt',
   'handle',
   'packets',
   'bytes',

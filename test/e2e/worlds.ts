@@ -14,6 +14,7 @@ import type {
   RouteTableSpec,
   RouteTargetSpec,
   SecurityGroupSpec,
+  ShapingSpec,
   Spec,
   SubnetSpec,
   TransitGatewaySpec,
@@ -409,6 +410,7 @@ function instance(chance: Chance, subnet: string, isPublic: boolean, groups: rea
     ...(isPublic && chance.of(0.25) ? { publicIp: false } : {}),
     ...(chance.of(0.1) ? { ipv6: false } : {}),
     ...(own === undefined ? {} : { securityGroups: own }),
+    ...shaped(chance),
   };
 }
 
@@ -477,6 +479,19 @@ export function randomSpec(chance: Chance): Spec {
   return { name: 'world', settings, prefixLists, vpcs: withRouting(chance, vpcs, joinedBy(joined)), ...joined };
 }
 
+/** More than any of our packets needs: what is held up still arrives. */
+function shaped(chance: Chance): ShapingSpec {
+  if (chance.of(0.8)) return {};
+  return {
+    bandwidth: chance.pick([
+      '100mbit',
+      { in: '1gbit' },
+      { out: '50mbit', burst: '64kib' },
+      { in: '10mbit', out: '2gbit' },
+    ]),
+  };
+}
+
 // --- changing --------------------------------------------------------------------------------------------------------
 
 /** The same with one part put in another's place; `undefined` leaves it out. */
@@ -518,6 +533,7 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'peering',
       'peering',
       'public',
+      'bandwidth',
       'route',
       'route',
       'transit',
@@ -588,6 +604,14 @@ export function changed(chance: Chance, spec: Spec): Spec {
     }
     case 'ipv6':
       return put(changedIpv6(chance, name, vpc));
+    case 'bandwidth': {
+      const of = Object.keys(vpc.instances ?? {});
+      if (of.length === 0) return spec;
+      const which = chance.pick(of);
+      const { bandwidth, ...rest } = (vpc.instances?.[which] ?? {}) as InstanceSpec;
+      const made = bandwidth !== undefined && chance.of(0.5) ? rest : { ...rest, ...shaped(chance) };
+      return put({ ...vpc, instances: replaced(vpc.instances, which, made) });
+    }
     case 'public': {
       const of = Object.keys(vpc.instances ?? {});
       if (of.length === 0) return spec;
@@ -725,6 +749,9 @@ function smallerVpcs(vpc: VpcSpec): VpcSpec[] {
         found.push({ ...vpc, securityGroups: replaced(securityGroups, name, made) });
       }
     }
+  }
+  for (const [name, { bandwidth, ...rest }] of Object.entries(instances)) {
+    if (bandwidth !== undefined) found.push({ ...vpc, instances: replaced<InstanceSpec>(instances, name, rest) });
   }
   for (const [name, one] of Object.entries(instances)) {
     const groups = one.securityGroups ?? [];

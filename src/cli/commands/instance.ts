@@ -1,12 +1,14 @@
-/** `add-instance`, `delete-instance`. */
+/** `add-instance`, `modify-instance`, `delete-instance`. */
 import { type Command, InvalidArgumentError } from 'commander';
 import type { PublicationSpec } from '../../index.js';
+import { UsageError } from '../failure.js';
 import { type DryRun, dryRunOption, readList } from '../options.js';
 import type { Session } from '../session.js';
+import { type Shaped, shapingOf, shapingOptions } from '../shaping.js';
 import { wishOf } from '../wish.js';
 import { verbOf } from './vpc.js';
 
-interface AddInstanceOptions extends DryRun {
+interface AddInstanceOptions extends DryRun, Shaped {
   readonly vpc: string;
   readonly subnet: string;
   readonly name: string;
@@ -16,6 +18,11 @@ interface AddInstanceOptions extends DryRun {
   readonly elasticIp?: string;
   readonly publish?: readonly PublicationSpec[];
   readonly securityGroup?: readonly string[];
+}
+
+interface ModifyInstanceOptions extends DryRun, Shaped {
+  readonly vpc: string;
+  readonly name: string;
 }
 
 interface DeleteInstanceOptions extends DryRun {
@@ -41,8 +48,7 @@ function readPublication(text: string, before: readonly PublicationSpec[] = []):
 }
 
 export function addInstances(program: Command, session: Session): void {
-  program
-    .command('add-instance')
+  shapingOptions(program.command('add-instance'))
     .description('add an instance to a subnet')
     .requiredOption('--vpc <name>', 'VPC it belongs to')
     .requiredOption('--subnet <name>', 'subnet it is in')
@@ -81,6 +87,7 @@ Example:
             ...(elasticIp === undefined ? {} : { elasticIp }),
             ...(publish === undefined ? {} : { publish }),
             ...(securityGroup === undefined ? {} : { securityGroups: securityGroup }),
+            ...shapingOf(options),
           }),
         options,
         (result) => {
@@ -90,6 +97,39 @@ Example:
           return {
             text: [`${verb === 'unchanged' ? 'unchanged:' : verb} instance ${vpc}/${name}  ${shown.flat().join(', ')}`],
             json: { instance: { vpc, subnet, name, ...value } },
+          };
+        },
+      );
+    });
+
+  shapingOptions(program.command('modify-instance'))
+    .description('give an instance another bandwidth, delay, jitter or loss')
+    .requiredOption('--vpc <name>', 'VPC it belongs to')
+    .requiredOption('--name <name>', 'name of the instance')
+    .addOption(dryRunOption())
+    .addHelpText(
+      'after',
+      `
+What is not named stays as it was.
+
+Examples:
+  vpcctl modify-instance --vpc a --name web-1 --bandwidth 100mbit
+  vpcctl modify-instance --vpc a --name web-1 --bandwidth in=1gbit,out=200mbit,burst=512kib
+  vpcctl modify-instance --vpc a --name web-1 --bandwidth none`,
+    )
+    .action(async (options: ModifyInstanceOptions) => {
+      const { vpc, name } = options;
+      const asked = shapingOf(options);
+      if (Object.keys(asked).length === 0)
+        throw new UsageError('nothing to modify', 'give --bandwidth, --delay, --jitter or --loss');
+      await session.change(
+        (tx) => tx.modifyInstance({ vpc, name, ...asked }),
+        options,
+        (result) => {
+          const verb = verbOf(result, `instance ${vpc}/${name}`);
+          return {
+            text: [`${verb === 'unchanged' ? 'unchanged:' : verb} instance ${vpc}/${name}`],
+            json: { instance: { vpc, name } },
           };
         },
       );

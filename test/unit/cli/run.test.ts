@@ -116,6 +116,7 @@ describe('help and version', () => {
     'add-subnet',
     'delete-subnet',
     'add-instance',
+    'modify-instance',
     'delete-instance',
     'peer-vpcs',
     'unpeer-vpcs',
@@ -275,6 +276,14 @@ describe('verbs say what the library is to do', () => {
     ],
     ['add-instance --vpc a --subnet web --name web --public-ip none', [['addInstance', { ...web, publicIp: false }]]],
     ['add-instance --vpc a --subnet web --name web --public-ip 9', [['addInstance', { ...web, publicIp: '9' }]]],
+    [
+      'add-instance --vpc a --subnet web --name web --bandwidth in=1mbit,burst=64kib --delay 20ms',
+      [['addInstance', { ...web, bandwidth: { in: '1mbit', burst: '64kib' }, delay: '20ms' }]],
+    ],
+    [
+      'modify-instance --vpc a --name web --bandwidth none --jitter out=1ms --loss 1%',
+      [['modifyInstance', { vpc: 'a', name: 'web', bandwidth: null, jitter: { out: '1ms' }, loss: '1%' }]],
+    ],
     ['delete-instance --vpc a --name web', [['deleteInstance', 'a', 'web']]],
     ['peer-vpcs --vpc1 a --vpc2 b', [['peer', 'a', 'b', undefined, 'auto']]],
     ['peer-vpcs --vpc1 a --vpc2 b --allow-cidrs 1,2', [['peer', 'a', 'b', ['1', '2'], 'auto']]],

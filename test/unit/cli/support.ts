@@ -126,6 +126,7 @@ export const VPC_A: VpcView = {
           publicIp: '198.51.100.7',
           elasticIp: null,
           publish: [],
+          shaping: null,
           namespace: 'vpc.a.web',
           securityGroups: ['default', 'site'],
         },

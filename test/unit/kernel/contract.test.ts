@@ -2,7 +2,7 @@ import { MemoryKernel } from '../../../src/kernel/memory.js';
 import { kernelContract } from '../../contract/kernel-contract.js';
 
 kernelContract('the kernel in memory', async () => {
-  const kernel = new MemoryKernel({ foreign: ['contract-theirs'] });
+  const kernel = new MemoryKernel({ foreign: ['contract-theirs'], lacks: ['netem'] });
   const theirs = { kind: 'link', type: 'other', driver: 'bridge', mac: '', mtu: 1500, alias: '', down: true } as const;
   return {
     kernel,

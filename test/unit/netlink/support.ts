@@ -35,7 +35,9 @@ export function expectBytes(data: Uint8Array, golden: Golden): void {
 }
 
 /** A dump recorded on Linux 6.18. */
-export function fixture(name: 'arp' | 'flows' | 'links' | 'routes' | 'rules'): Uint8Array {
+export function fixture(
+  name: 'arp' | 'filters' | 'filters-some' | 'flows' | 'links' | 'qdiscs' | 'routes' | 'rules',
+): Uint8Array {
   return new Uint8Array(
     Buffer.from(readFileSync(new URL(`fixtures/${name}.b64`, import.meta.url), 'latin1'), 'base64'),
   );

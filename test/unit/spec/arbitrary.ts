@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { addressOf, fromNumber, networkOf } from '../../../src/net/cidr.js';
 import { NAME_PATTERN } from '../../../src/net/name.js';
 import type {
+  BothWays,
   EgressRuleSpec,
   IngressRuleSpec,
   InstanceSpec,
@@ -134,6 +135,10 @@ const subnet = some(
   },
   ['cidr'],
 );
+const rate = fc.integer({ min: 1, max: 1000 }).map((mbit) => `${mbit}mbit`);
+const time = fc.integer({ min: 1, max: 1000 }).map((ms) => `${ms}ms`);
+const bothWays = (value: fc.Arbitrary<string>): fc.Arbitrary<BothWays> =>
+  fc.oneof(value, some<{ in?: string; out?: string }>({ in: value, out: value }));
 const instance = some<InstanceSpec>(
   {
     subnet: name,
@@ -153,6 +158,13 @@ const instance = some<InstanceSpec>(
       { maxLength: 2 },
     ),
     securityGroups: fc.array(name, { maxLength: 3 }),
+    bandwidth: fc.oneof(
+      rate,
+      some({ in: rate, out: rate, burst: fc.integer({ min: 16, max: 1024 }).map((kib) => `${kib}kib`) }),
+    ),
+    delay: bothWays(time),
+    jitter: bothWays(time),
+    loss: bothWays(fc.integer({ min: 1, max: 100 }).map((percent) => `${percent}%`)),
   },
   ['subnet'],
 );

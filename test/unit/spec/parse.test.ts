@@ -48,6 +48,7 @@ describe('examples', () => {
       'peered.yaml',
       'policy-web.json',
       'prefix-lists.yaml',
+      'shaping.yaml',
       'three-tiers.yaml',
       'transit.yaml',
     ]);
