@@ -45,10 +45,17 @@ const DNAT = 32;
 const ECHO_REQUEST = 8;
 /** ICMPV6_ECHO_REQUEST. */
 const ECHO_REQUEST6 = 128;
+/** ICMP: a packet was too large for the next link and may not be cut (ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED). */
+const TOO_LARGE = [eq(icmp('type'), 3), eq(icmp('code'), 4)];
+/** In an error of ICMP, the destination of the packet that it speaks of: behind 8 bytes of the error, the header of that packet. */
+const SPOKEN_OF: Expr = { payload: { base: 'th', offset: 8 * (8 + 16), len: 32 } };
+const SYN = 2;
+const MSS: Expr = { 'tcp option': { name: 'maxseg', field: 'size' } };
 /** NFPROTO_IPV6. */
 const isIp6 = eq(meta('nfproto'), 10);
 
 const established = match('in', ct('state'), [ESTABLISHED, RELATED]);
+const related = match('in', ct('state'), RELATED);
 const notNew = match('!=', ct('state'), NEW);
 
 interface ChainSpec {
@@ -456,7 +463,7 @@ const ANY_PORT = { flags: 'fully-random' } as const;
 const NAT_PROTOCOLS = [1, 6, 17] as const;
 
 /** A NAT gateway: passes on what of these comes by its one link, with its own address, and answers to that; nothing else, and nothing is for itself. */
-export function natRuleset(ns: string, address: string): NftRow[] {
+export function natRuleset(ns: string, address: string, gateway: string): NftRow[] {
   return table({
     ns,
     family: 'inet',
@@ -473,6 +480,14 @@ export function natRuleset(ns: string, address: string): NftRow[] {
         ],
       },
       nat_out: { base: nat('postrouting', 100), rules: [[{ snat: { family: 'ip', addr: address, ...ANY_PORT } }]] },
+      // Whoever finds a packet too large, the router takes that back from here as the gateway's only; and of itself it takes nothing back.
+      errors: {
+        base: filter('postrouting', 'accept', 200),
+        rules: [
+          [...TOO_LARGE, { mangle: { key: ip('saddr'), value: address } }],
+          [related, eq(ip('saddr'), gateway), { mangle: { key: ip('saddr'), value: address } }],
+        ],
+      },
     },
   });
 }
@@ -483,7 +498,19 @@ export function transitRuleset(ns: string): NftRow[] {
     ns,
     family: 'inet',
     sets: [],
-    chains: { input: { base: filter('input', 'drop'), rules: [[counter, drop]] } },
+    chains: {
+      input: { base: filter('input', 'drop'), rules: [[counter, drop]] },
+      // Neither end of a TCP connection sends larger segments than the smaller of the two attachments takes.
+      clamp: {
+        base: filter('forward', 'accept'),
+        rules: [
+          [
+            match('in', { payload: { protocol: 'tcp', field: 'flags' } }, SYN),
+            { mangle: { key: MSS, value: { rt: { key: 'mtu' } } } },
+          ],
+        ],
+      },
+    },
   });
 }
 
@@ -508,6 +535,11 @@ export function edgeRuleset(ns: string): NftRow[] {
           [from(ROUTER_LINKS), to(ROUTER_LINKS), eq(ip('saddr'), pool), eq(ip('daddr'), pool), accept],
           [counter, drop],
         ],
+      },
+      // A router takes from here only what it would answer here. Of who finds a packet too large that need not be so; of whom the packet was for, it is.
+      errors: {
+        base: filter('postrouting', 'accept', 200),
+        rules: [[to(ROUTER_LINKS), ...TOO_LARGE, { mangle: { key: ip('saddr'), value: SPOKEN_OF } }]],
       },
     },
   });

@@ -28,7 +28,7 @@ import {
   type Vpc,
 } from '../model/resources.js';
 import { ANYWHERE, isBlackhole } from '../model/routing.js';
-import { attachmentsOf, isTransitBlackhole, propagated, transitTablesOf } from '../model/transit.js';
+import { attachmentsOf, isTransitBlackhole, ownBlocks, propagated, transitTablesOf } from '../model/transit.js';
 import {
   ANY_CIDR6,
   type AnyCidr,
@@ -49,6 +49,7 @@ import {
   type NftFamily,
   type NftValue,
   type RouteRow,
+  type RuleRow,
   type SysctlRow,
   type VethRow,
 } from '../objects/kernel-object.js';
@@ -72,6 +73,8 @@ import {
   routerNs,
   SUBNET_RULE_PRIORITY,
   TRANSIT,
+  TRANSIT_OWN_RULE_PRIORITY,
+  TRANSIT_OWN_TABLE,
   TRANSIT6,
   transitLink,
   transitNs,
@@ -426,12 +429,18 @@ function lowerNatGateway(reader: Reader, nat: NatGateway): KernelObject[] {
     ...['tcp_timeout_established', 'udp_timeout', 'udp_timeout_stream'].map((key) =>
       sysctl(ns, `netfilter/nf_conntrack_${key}`, NAT_IDLE_SECONDS, true),
     ),
-    ...natRuleset(ns, nat.ip),
+    ...natRuleset(ns, nat.ip, gatewayOf(reader, nat)),
     element(router, SETS.through, [portLink(nat.ip)]),
   ];
 }
 
 const NAT_IDLE_SECONDS = 350;
+
+function gatewayOf(reader: Reader, owner: Instance | NatGateway): Ipv4 {
+  const subnet = getKind(reader, 'subnet', ids.subnet(owner.vpc, owner.subnet));
+  if (subnet === undefined) throw new Error(`${describe(owner)} has no subnet`);
+  return subnet.gateway;
+}
 
 /** A namespace with one address of a subnet: its link, the router's port for it, and what is known of it there. */
 function lowerEni(
@@ -477,7 +486,16 @@ function lowerEni(
     { kind: 'neigh', ns, link: WORKLOAD_LINK, ip: subnet.gateway, mac: MAC.port },
     { kind: 'route', ns, table: MAIN_TABLE, dst: 'default', type: 'unicast', via: subnet.gateway, link: WORKLOAD_LINK },
     { kind: 'neigh', ns: router, link: port, ip, mac },
-    { kind: 'route', ns: router, table: MAIN_TABLE, dst: hostCidr(ip), type: 'unicast', link: port },
+    {
+      kind: 'route',
+      ns: router,
+      table: MAIN_TABLE,
+      dst: hostCidr(ip),
+      type: 'unicast',
+      link: port,
+      // What the router itself says to a NAT gateway is known by it: errors.
+      ...(owner.kind === 'nat-gateway' ? { src: subnet.gateway } : {}),
+    },
     element(router, SETS.profile, [ip], owner.profile),
     ...lowerInside(router, port, subnet),
     ...(owner.publicIp === undefined ? [] : lowerPublicIp(owner, router, owner.publicIp)),
@@ -549,11 +567,35 @@ function hopOf(reader: Reader, vpc: string, target: RouteTarget): Hop | undefine
   }
 }
 
-/** Forwards between its attachments. It has no address, so nothing is for itself. */
+/** Forwards between its attachments. It has no address that anybody sends to, so nothing is for itself. */
 function lowerTransitGateway(reader: Reader, { name }: TransitGateway): KernelObject[] {
   const ns = transitNs(name);
-  const forwarding = isDualTransit(reader, name) ? [forwarding6(ns)] : [];
-  return [{ kind: 'netns', ns }, ...routerSysctls(ns), ...forwarding, ...transitRuleset(ns)];
+  return [
+    { kind: 'netns', ns },
+    ...routerSysctls(ns),
+    // Known by it in what it says: that a packet is too large. Not in what passes, of which no rule leads to that table.
+    { kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(TRANSIT.gateway) },
+    transitOwnRule(ns),
+    ...(isDualTransit(reader, name)
+      ? ([
+          forwarding6(ns),
+          { kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(TRANSIT6.errors) },
+          { ...transitOwnRule(ns), family: 6 },
+        ] as const)
+      : []),
+    ...transitRuleset(ns),
+  ];
+}
+
+function transitOwnRule(ns: string): RuleRow {
+  return {
+    kind: 'rule',
+    ns,
+    priority: TRANSIT_OWN_RULE_PRIORITY,
+    from: 'all',
+    iif: LOOPBACK,
+    table: TRANSIT_OWN_TABLE,
+  };
 }
 
 /** Whether any VPC that is attached has IPv6. */
@@ -575,6 +617,9 @@ function lowerTransitTable(reader: Reader, table: TransitRouteTable): KernelObje
   ];
 }
 
+/** VPC, "Transit gateway quotas", "Maximum transmission unit (MTU)". */
+const TRANSIT_MTU = 8500;
+
 function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelObject[] {
   const { transitGateway, vpc: name, routeTable } = attachment;
   const vpc = getKind(reader, 'vpc', ids.vpc(name));
@@ -591,12 +636,15 @@ function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelO
     ...vethPair(
       { ns: router, name: link, mac: MAC.attached, strict: 'loosely' },
       { ns, name: port, mac: MAC.gateway, strict: 'loosely' },
-      vpc.mtu,
+      Math.min(vpc.mtu, TRANSIT_MTU),
       `transit/${transitGateway}/${name}`,
     ),
     { kind: 'neigh', ns: router, link, ip: TRANSIT.gateway, mac: MAC.gateway },
     { kind: 'neigh', ns, link: port, ip: TRANSIT.router, mac: MAC.attached },
     { kind: 'rule', ns, priority: ATTACHMENT_RULE_PRIORITY, from: 'all', iif: port, table: followed.number },
+    ...ownBlocks(reader, attachment)
+      .filter(spokenIn(reader, name))
+      .map((destination) => routeRow(ns, TRANSIT_OWN_TABLE, destination, hop(destination))),
     ...tables.flatMap((table) =>
       [
         ...routesByBlock(reader, table.routes).flatMap(({ destination, target }) =>

@@ -51,7 +51,7 @@ export const TRANSIT = {
   router: '169.254.128.5' as Ipv4,
   /** Next hop from a router to its peer. Nobody owns it. */
   peer: '169.254.128.6' as Ipv4,
-  /** Next hop from a router to a transit gateway. Nobody owns it. */
+  /** Next hop from a router to a transit gateway, which is known by it in errors. */
   gateway: '169.254.128.7' as Ipv4,
   prefix: 30,
   block: '169.254.128.0/30' as Cidr,
@@ -66,6 +66,8 @@ export const TRANSIT6 = {
   /** From a router to a transit gateway, and back. */
   gateway: 'fe80::7' as Ipv6,
   router: 'fe80::5' as Ipv6,
+  /** What a transit gateway is known by in errors. No router passes on what comes from fe80::/10; and this, withdrawn (RFC 3879), is no VPC's either. */
+  errors: 'fec0::7' as Ipv6,
 } as const;
 
 /** MAC addresses of our own links; first octets differ from those of {@link macOf}. */
@@ -95,6 +97,9 @@ export const SUBNET_RULE_PRIORITY = 33000;
 export const VPC_RULE_PRIORITY = 33100;
 /** Of a transit gateway's attachments. */
 export const ATTACHMENT_RULE_PRIORITY = 1000;
+/** What a transit gateway itself sends, errors, finds back by a table of its own; other tables have other numbers. */
+export const TRANSIT_OWN_RULE_PRIORITY = 1001;
+export const TRANSIT_OWN_TABLE = 99;
 
 /** Owner mark in the alias of a link. */
 export const alias = (what: string): string => `${OWNER_MARK}${what}`;

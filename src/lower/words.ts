@@ -43,6 +43,7 @@ function partWords(owner: Resource, row: KernelObject): string {
       return routeWords(owner, row.ns, row.dst);
     case 'rule':
       if (owner.kind === 'transit-attachment') return 'the rule that leads its packets to their route table';
+      if (owner.kind === 'transit-gateway') return 'the rule that leads its own errors to whom they are for';
       return owner.kind === 'subnet'
         ? 'the rule that leads it to its route table'
         : `the rule that leads ${row.from} to it`;

@@ -62,16 +62,30 @@ export function isTransitBlackhole(reader: Reader, gateway: string, target: Tran
  */
 export function propagated(reader: Reader, attachment: TransitAttachment, table: TransitRouteTable): AnyCidr[] {
   if (!attachment.propagateTo.includes(table.name)) return [];
-  const blocksIn = (name: string): AnyCidr[] => {
-    const vpc = getKind(reader, 'vpc', ids.vpc(name));
-    return vpc === undefined ? [] : blocksOf(vpc);
-  };
   const taken = new Set<string>(routesByBlock(reader, table.routes).map(({ destination }) => destination));
-  for (const other of attachmentsOf(reader, attachment.transitGateway)) {
-    if (other.vpc >= attachment.vpc || !other.propagateTo.includes(table.name)) continue;
-    for (const cidr of blocksIn(other.vpc)) taken.add(cidr);
-  }
-  return blocksIn(attachment.vpc).filter((cidr) => !taken.has(cidr));
+  const isBefore = ({ vpc, propagateTo }: TransitAttachment) =>
+    vpc < attachment.vpc && propagateTo.includes(table.name);
+  return untaken(reader, attachment, isBefore).filter((cidr) => !taken.has(cidr));
+}
+
+/** The blocks of an attached VPC that the gateway itself knows it by: those of no VPC before it in the order of names. */
+export function ownBlocks(reader: Reader, attachment: TransitAttachment): AnyCidr[] {
+  return untaken(reader, attachment, ({ vpc }) => vpc < attachment.vpc);
+}
+
+/** The blocks of an attached VPC without those of the attachments that come before it. */
+function untaken(
+  reader: Reader,
+  { transitGateway, vpc }: TransitAttachment,
+  isBefore: (other: TransitAttachment) => boolean,
+): AnyCidr[] {
+  const blocksIn = (name: string): AnyCidr[] => {
+    const found = getKind(reader, 'vpc', ids.vpc(name));
+    return found === undefined ? [] : blocksOf(found);
+  };
+  const before = attachmentsOf(reader, transitGateway).filter(isBefore);
+  const taken = new Set<string>(before.flatMap((other) => blocksIn(other.vpc)));
+  return blocksIn(vpc).filter((cidr) => !taken.has(cidr));
 }
 
 // --- gateways and attachments ----------------------------------------------------------------------------------------

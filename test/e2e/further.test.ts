@@ -414,6 +414,7 @@ describe('every command', { sequential: true }, () => {
       args: ['add-instance', '--vpc', 'a', '--subnet', 'web', '--name', 'w2', '--security-group', 'web,default'],
       dryRun: true,
     },
+    { args: ['modify-instance', '--vpc', 'a', '--name', 'w2', '--bandwidth', '100mbit'], dryRun: true },
     { args: ['analyze', 'a/web', 'a/w2', '--port', '8080'], dryRun: false },
     { args: ['apply-policy', '--vpc', 'a', '--subnet', 'web', '--policy', policy], dryRun: true },
     { args: ['peer-vpcs', '--vpc1', 'a', '--vpc2', 'b', '--allow-cidrs', '10.1.1.0/24', '10.2.0.0/16'], dryRun: true },

@@ -234,7 +234,7 @@ function probeIcmp({ to, from, timeoutMs, size, dontFragment }) {
     child.on('error', (error) => resolve({ ok: false, reason: 'error', detail: `ping: ${error.message}` }));
     child.on('close', (code) => {
       if (code === 0) resolve({ ok: true });
-      else if (/too (long|large)|Frag needed/i.test(said)) resolve({ ok: false, reason: 'too-big', detail: said });
+      else if (/too (big|long|large)|Frag needed/i.test(said)) resolve({ ok: false, reason: 'too-big', detail: said });
       else if (/prohibited|filtered/i.test(said)) resolve({ ok: false, reason: 'prohibited', detail: said });
       else if (/unreachable|No route to host/i.test(said)) resolve({ ok: false, reason: 'unreachable', detail: said });
       else resolve(code === 1 ? { ok: false, reason: 'timeout' } : { ok: false, reason: 'error', detail: said.trim() });

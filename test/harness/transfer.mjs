@@ -27,7 +27,7 @@ if (what === 'receive') {
     });
     socket.on('end', () => socket.end(JSON.stringify({ bytes, ms: last - first })));
   });
-  server.listen(Number(rest[0]), '0.0.0.0', () => process.stdout.write('ready\n'));
+  server.listen(Number(rest[0]), '::', () => process.stdout.write('ready\n'));
   process.stdin.resume().on('end', () => process.exit(0));
 } else if (what === 'flood') {
   const [address = '', port, ms] = rest;

@@ -157,7 +157,9 @@ function expression(expr: unknown): string {
     case 'ct':
       return `${kind === 'ct' || ['mark', 'l4proto'].includes(String(body.key)) ? `${kind} ` : ''}${String(body.key)}`;
     case 'payload':
-      return `${String(body.protocol)} ${String(body.field)}`;
+      return body.base === undefined
+        ? `${String(body.protocol)} ${String(body.field)}`
+        : `@${[body.base, body.offset, body.len].join(',')}`;
     case 'concat':
       return (body as unknown as unknown[]).map(say).join(' . ');
     case '&':

@@ -1,5 +1,6 @@
 /** Transit gateways in the model: verbs, refusals, what they lower to, files. */
 import { describe, expect, test } from 'vitest';
+import { TRANSIT_OWN_TABLE } from '../../../src/lower/names.js';
 import type { Draft } from '../../../src/model/reader.js';
 import { addRoute } from '../../../src/model/routing.js';
 import { applySpec, exportSpec } from '../../../src/model/spec.js';
@@ -42,12 +43,13 @@ function hub(...more: ((draft: Draft) => unknown)[]): World {
   );
 }
 
-/** The routes of a gateway's or a VPC's tables, of which the number is left out. */
-function routes(made: World, ns: string): string[] {
+/** The routes of a gateway's or a VPC's tables, of which the number is left out; or those by which a gateway finds whom it tells of an error. */
+function routes(made: World, ns: string, which: 'own' | 'tables' = 'tables'): string[] {
   return [...made.rows.values()]
     .flat()
     .filter((row): row is Extract<KernelObject, { kind: 'route' }> => row.kind === 'route' && row.ns === ns)
     .filter(({ metric, table }) => metric === undefined && table !== 254)
+    .filter(({ table }) => (table === TRANSIT_OWN_TABLE) === (which === 'own'))
     .map(({ dst, type, link = type }) => `${dst} ${link}`)
     .sort();
 }
@@ -188,8 +190,21 @@ describe('routes', () => {
     expect(made.keptRows()).toEqual(made.freshRows());
   });
 
+  test('to whom an error is for: to each block of what is attached, whatever the tables, and of IPv6 where there is that', () => {
+    const made = hub(
+      (tx) => createVpc(tx, { name: 'twin', cidr: '10.1.0.0/16', ipv6Cidr: 'fd76:7063:6301::/56' }),
+      (tx) => attachVpc(tx, { transitGateway: 'core', vpc: 'twin', propagateTo: [] }),
+    );
+    const all = ['10.1.0.0/16 v-a', '10.2.0.0/16 v-b', 'fd76:7063:6301::/56 v-twin'];
+    expect(routes(made, CORE, 'own')).toEqual(all);
+    made.transact((tx) => detachVpc(tx, 'core', 'a'));
+    expect(routes(made, CORE, 'own')).toEqual(['10.1.0.0/16 v-twin', ...all.slice(1)]);
+    expect(made.keptRows()).toEqual(made.freshRows());
+  });
+
   test('follow a block that the VPC gets later', () => {
     const made = hub((tx) => addVpcBlock(tx, 'b', '10.22.0.0/16' as Cidr));
+    expect(routes(made, CORE, 'own')).toContain('10.22.0.0/16 v-b');
     expect(routes(made, CORE).filter((route) => route === '10.22.0.0/16 v-b')).toHaveLength(2);
     expect(made.keptRows()).toEqual(made.freshRows());
   });
