@@ -49,6 +49,7 @@ const ECHO_REQUEST6 = 128;
 const TOO_LARGE = [eq(icmp('type'), 3), eq(icmp('code'), 4)];
 /** In an error of ICMP, the destination of the packet that it speaks of: behind 8 bytes of the error, the header of that packet. */
 const SPOKEN_OF: Expr = { payload: { base: 'th', offset: 8 * (8 + 16), len: 32 } };
+const SPOKEN_OF6: Expr = { payload: { base: 'th', offset: 8 * (8 + 24), len: 128 } };
 const SYN = 2;
 const MSS: Expr = { 'tcp option': { name: 'maxseg', field: 'size' } };
 /** NFPROTO_IPV6. */
@@ -391,6 +392,20 @@ export function routerRuleset(ns: string, { ipv6, acls }: RouterFeatures): NftRo
       },
       egress: { rules: gateRules('out', 4, sender, receiver, ip('daddr'), back) },
       ingress: { rules: gateRules('in', 4, receiver, sender, ip('saddr'), accept) },
+      // An error passes with the connection that it speaks of, whoever sends it. So a workload's is from whom the packet was for, and that has to be the workload
+      // (rp_filter, FROM_ELSEWHERE): else it could end its neighbours' connections, or make their packets small. Behind connection tracking (-200).
+      errors: {
+        base: filter('prerouting', 'accept', -150),
+        rules: [[related, from(PORTS), match('!=', meta('iifname'), `@${SETS.through}`), goto('spoken_of')]],
+      },
+      spoken_of: {
+        rules: [
+          [{ mangle: { key: ip('saddr'), value: SPOKEN_OF } }],
+          ...(ipv6
+            ? [[{ mangle: { key: ip6('saddr'), value: SPOKEN_OF6 } }], [isIp6, FROM_ELSEWHERE, counter, drop]]
+            : []),
+        ],
+      },
       nat_in: {
         base: nat('prerouting', -100),
         rules: [

@@ -97,6 +97,31 @@ const FAR_IP = '10.3.1.10';
 const ONE_IP6 = 'fd76:7063:6302:101::10';
 const FAR_IP6 = 'fd76:7063:6303:101::10';
 
+/** Datagrams from one address and port to another, until stdin ends: `ready` when the first is on its way. */
+const ASK = `
+import socket, sys
+src, dst = sys.argv[1:]
+s = socket.socket(socket.AF_INET6 if ':' in src else socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((src, 4000)); s.connect((dst, 4001)); s.send(b'x')
+print('ready', flush=True); sys.stdin.read()`;
+
+/** That a datagram of these was too large. */
+const LIE = `
+import socket, struct, sys
+src, dst, mtu = sys.argv[1], sys.argv[2], int(sys.argv[3])
+udp = struct.pack('!4H', 4000, 4001, 9, 0)
+if ':' in src:
+    pack = lambda ip: socket.inet_pton(socket.AF_INET6, ip)
+    s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    s.sendto(struct.pack('!BBHI', 2, 0, 0, mtu) + struct.pack('!IHBB', 6 << 28, 9, 17, 64) + pack(src) + pack(dst) + udp, (src, 0))
+else:
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    inner = struct.pack('!BBHHHBBH', 0x45, 0, 29, 1, 0x4000, 64, 17, 0) + socket.inet_aton(src) + socket.inet_aton(dst) + udp
+    data = struct.pack('!BBHHH', 3, 4, 0, 0, mtu) + inner
+    n = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while n >> 16: n = (n & 0xffff) + (n >> 16)
+    s.sendto(data[:2] + struct.pack('!H', ~n & 0xffff) + data[4:], (src, 0))`;
+
 let host: TestHost;
 let temp: string;
 let pristine: HostState;
@@ -298,6 +323,30 @@ test.each([
   } finally {
     for (const ns of [FAR, APP]) await must(ns, ['nft', 'delete', 'table', 'inet', 'told']);
   }
+});
+
+describe('whom nobody sent anything to', () => {
+  test.each([
+    ['IPv4', FAR_IP, '10.3.1.11'],
+    ['IPv6', FAR_IP6, 'fd76:7063:6303:101::11'],
+  ])('makes nobody’s packets small; who was sent them does: %s', async (_, asker, asked) => {
+    const [program = '', ...args] = netnsArgv(FAR, ['python3', '-c', ASK, asker, asked]);
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    await once(child.stdout, 'data');
+    const known = () => must(FAR, ['ip', 'route', 'get', asked]);
+    try {
+      await forget(FAR);
+      await must('vpc.far.liar', ['python3', '-c', LIE, asker, asked, '1300']);
+      await host.probe('vpc.far.liar', { proto: 'icmp', to: asker });
+      expect(await known()).not.toContain('mtu');
+      await must('vpc.far.two', ['python3', '-c', LIE, asker, asked, '1300']);
+      await expect.poll(known).toContain('mtu 1300');
+    } finally {
+      child.stdin.end();
+      await once(child, 'exit');
+      await forget(FAR);
+    }
+  });
 });
 
 test('nothing of it is drift', async () => {
