@@ -219,6 +219,19 @@ bool readOp(const Reader& read, const Napi::Object& from, const std::string& at,
     return read.text(from, at, "netns", &op->netns) && read.text(from, at, "document", &op->value) &&
            read.flag(from, at, "check", &op->check);
   }
+  if (kind == "socket-open") {
+    op->kind = Op::Kind::kSocketOpen;
+    size_t port = 0;
+    if (!read.text(from, at, "netns", &op->netns) || !read.flag(from, at, "tcp", &op->service.tcp) ||
+        !read.flag(from, at, "broadcast", &op->service.broadcast) ||
+        !read.text(from, at, "address", &op->service.address) || !read.natural(from, at, "port", &port) ||
+        !read.text(from, at, "link", &op->service.link)) {
+      return false;
+    }
+    if (port > UINT16_MAX) return read.fail(at + ".port must be less than 65536");
+    op->service.port = static_cast<uint16_t>(port);
+    return true;
+  }
   if (kind == "nft-rest") {
     op->kind = Op::Kind::kNftRest;
     return true;

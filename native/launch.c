@@ -4,7 +4,7 @@
  *
  * Enters the network namespace pinned at NETNS ('' stays where it is), or with --private makes a network and a mount namespace with an
  * empty /run, which end with PROGRAM, as this ends with whoever started it; without root by way of a user namespace. Then becomes PROGRAM, which keeps descriptors 0, 1
- * and 2 and no other. With --drop-caps it keeps at most the capabilities that a container has by default, and can gain
+ * and 2 and no other. Files of /etc/netns/NAME, NAME being the last part of NETNS, stand for those of /etc, as ip-netns(8) has it. With --drop-caps it keeps at most the capabilities that a container has by default, and can gain
  * none. With --hold it first waits for a byte on descriptor 3, and ends if there comes none: who starts a program records
  * it before it runs, and when that one dies in between there is no program. Exit status: 125 the launcher failed, 126 PROGRAM cannot be executed, 127 PROGRAM was not found; otherwise
  * PROGRAM's own.
@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdint.h>
@@ -47,13 +48,43 @@ static int fail(int status, const char* what, const char* object) {
   return status;
 }
 
+/*
+ * What ip-netns(8) does for /etc/netns/NAME: its files are bound over those of /etc, in a mount namespace of the program's own. What is unmounted outside is
+ * unmounted in there too, so that no namespace lives longer for it. A file that /etc lacks is left out.
+ */
+static int bind_etc(const char* netns) {
+  const char* slash = strrchr(netns, '/');
+  char dir[PATH_MAX];
+  if (snprintf(dir, sizeof dir, "/etc/netns/%s", slash == NULL ? netns : slash + 1) >= (int)sizeof dir) return 0;
+  DIR* files = opendir(dir);
+  if (files == NULL) return 0;
+  int status = 0;
+  int own = 0;
+  for (const struct dirent* entry; status == 0 && (entry = readdir(files)) != NULL;) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if (!own) {
+      if (unshare(CLONE_NEWNS) != 0) status = fail(kFailed, "unshare", "a mount namespace");
+      else if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) status = fail(kFailed, "mount", "/");
+      own = 1;
+      if (status != 0) break;
+    }
+    char from[PATH_MAX];
+    char to[PATH_MAX];
+    if (snprintf(from, sizeof from, "%s/%s", dir, entry->d_name) >= (int)sizeof from) continue;
+    if (snprintf(to, sizeof to, "/etc/%s", entry->d_name) >= (int)sizeof to) continue;
+    if (mount(from, to, NULL, MS_BIND, NULL) != 0 && errno != ENOENT) status = fail(kFailed, "mount", to);
+  }
+  closedir(files);
+  return status;
+}
+
 static int enter(const char* path) {
   if (*path == '\0') return 0;
   const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail(kFailed, "open", path);
   if (setns(fd, CLONE_NEWNET) != 0) return fail(kFailed, "setns", path);
   close(fd);
-  return 0;
+  return bind_etc(path);
 }
 
 static int write_text(const char* path, const char* text) {

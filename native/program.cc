@@ -75,6 +75,8 @@ class Session {
       case Op::Kind::kSpareDrop:
         spares_.take(*op.spare);
         return {};
+      case Op::Kind::kSocketOpen:
+        return openSocket(op);
     }
     return failure({ENOSYS, "op"});
   }
@@ -404,6 +406,17 @@ class Session {
       result.status = sys::readSysctl(op.key, &value);
       if (result.status.ok()) result.value = std::move(value);
     }
+    return result;
+  }
+
+  /* The value is the descriptor, which is the caller's from then on. */
+  Result openSocket(const Op& op) {
+    Netns* netns = nullptr;
+    if (sys::Status status = enter(op.netns, &netns); !status.ok()) return failure(std::move(status));
+    sys::UniqueFd socket;
+    if (sys::Status status = sys::openService(op.service, &socket); !status.ok()) return failure(std::move(status));
+    Result result;
+    result.value = std::to_string(socket.release());
     return result;
   }
 

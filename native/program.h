@@ -49,7 +49,8 @@ struct Op {
     kNft,
     kNftRest,
     kSpareMake,
-    kSpareDrop
+    kSpareDrop,
+    kSocketOpen
   };
   Kind kind;
   /** Path of the namespace that is created, deleted, or worked in; empty is home, kRegister the register. */
@@ -70,6 +71,8 @@ struct Op {
   bool partial = false;
   /** Numbers that are not asked for again. */
   bool release = false;
+  /** The socket that is opened. */
+  sys::Service service;
 };
 
 /** No path of a namespace: messages to it name theirs by number (IFLA_TARGET_NETNSID). */

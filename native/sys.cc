@@ -5,7 +5,9 @@
 #include <linux/magic.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <arpa/inet.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -322,6 +324,34 @@ Status receive(int socket, uint8_t* buffer, size_t capacity, size_t* size) {
     *size = static_cast<size_t>(got);
     return {};
   }
+}
+
+Status openService(const Service& service, UniqueFd* out) {
+  const int type = service.tcp ? SOCK_STREAM : SOCK_DGRAM;
+  UniqueFd socket_fd(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket_fd.valid()) return Status::fromErrno("socket");
+  const int on = 1;
+  // Connections of one that was there before do not matter; of UDP, it would let two have the same address.
+  if (service.tcp && setsockopt(socket_fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) {
+    return Status::fromErrno("setsockopt SO_REUSEADDR");
+  }
+  if (service.broadcast && setsockopt(socket_fd.get(), SOL_SOCKET, SO_BROADCAST, &on, sizeof on) != 0) {
+    return Status::fromErrno("setsockopt SO_BROADCAST");
+  }
+  if (!service.link.empty() && setsockopt(socket_fd.get(), SOL_SOCKET, SO_BINDTODEVICE, service.link.c_str(),
+                                          static_cast<socklen_t>(service.link.size() + 1)) != 0) {
+    return Status::fromErrno("link " + service.link);
+  }
+  sockaddr_in local{};
+  local.sin_family = AF_INET;
+  local.sin_port = htons(service.port);
+  if (inet_pton(AF_INET, service.address.c_str(), &local.sin_addr) != 1) return {EINVAL, "address " + service.address};
+  if (bind(socket_fd.get(), reinterpret_cast<const sockaddr*>(&local), sizeof local) != 0) {
+    return Status::fromErrno("bind " + service.address);
+  }
+  if (service.tcp && listen(socket_fd.get(), 64) != 0) return Status::fromErrno("listen");
+  *out = std::move(socket_fd);
+  return {};
 }
 
 Status enterUnnamedNetns() {

@@ -30,6 +30,8 @@ class UniqueFd {
   ~UniqueFd() { reset(); }
 
   int get() const { return fd_; }
+  /** The descriptor is the caller's to close. */
+  int release() { return std::exchange(fd_, -1); }
   bool valid() const { return fd_ >= 0; }
   void reset(int fd = -1);
 
@@ -103,6 +105,20 @@ class Flight {
 
 /** Opens a netlink socket (NETLINK_ROUTE, NETLINK_NETFILTER) in the calling thread's namespace. */
 Status openNetlink(int protocol, UniqueFd* out);
+
+/** Where a socket of IPv4 is bound, and by which link alone it hears and speaks (empty: any). */
+struct Service {
+  bool tcp = false;
+  /** May send to 255.255.255.255. */
+  bool broadcast = false;
+  /** Dotted. */
+  std::string address;
+  uint16_t port = 0;
+  std::string link;
+};
+
+/** Opens a socket in the calling thread's namespace that does not block, bound, and of TCP listening. */
+Status openService(const Service& service, UniqueFd* out);
 
 /** Moves the calling thread into a new namespace that is pinned nowhere: it lives as long as the thread and its sockets. */
 Status enterUnnamedNetns();

@@ -78,6 +78,16 @@ async function inside(argv) {
       throw new Error(`${program} ${args.join(' ')}: ${done.error?.message ?? done.stderr.trim()}`);
   }
   mkdirSync('/run/netns', { recursive: true });
+  // What is written below /etc goes with the private host, where the kernel has overlays.
+  for (const folder of ['upper', 'work']) mkdirSync(`/run/etc/${folder}`, { recursive: true });
+  spawnSync('mount', [
+    '-t',
+    'overlay',
+    '-o',
+    'lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work',
+    'overlay',
+    '/etc',
+  ]);
   const [program = '', ...args] = argv;
   const child = spawn(program, args, { stdio: 'inherit' });
   process.on('SIGINT', () => {});

@@ -42,6 +42,7 @@ export type { RepairResult } from './engine/repair.js';
 export type { RestoreEvent, RestoreFailure, RestoreResult } from './engine/restore.js';
 export { type AppRecord, DEFAULT_STATE_DIR } from './engine/store.js';
 export type {
+  DnsView,
   ElasticIpView,
   InstallationView,
   InstanceView,
@@ -49,6 +50,7 @@ export type {
   NetworkAclView,
   PeeringView,
   PrefixListView,
+  PrivateZoneView,
   RouteTableView,
   RouteView,
   SecurityGroupView,
@@ -75,6 +77,7 @@ export { MemoryKernel, type MemoryKernelOptions } from './kernel/memory.js';
 export type { NftTransport } from './kernel/nft.js';
 export type { AclDirection } from './model/acls.js';
 export type { ModifyPrefixList } from './model/prefix-lists.js';
+export type { RecordType } from './model/resources.js';
 export type { AddNatGateway } from './model/routing.js';
 export type { AttachVpc } from './model/transit.js';
 export type { AddInstance, AddSubnet, CreateVpc, ModifyInstance } from './model/verbs.js';

@@ -10,6 +10,7 @@ import {
   MAIN_ROUTE_TABLE,
   type NatGateway,
   type NetworkAcl,
+  RESOLVER_ADDRESS,
   tableOf,
 } from '../model/resources.js';
 import { addressAt, type Cidr, type Ip, isIp6 } from '../net/cidr.js';
@@ -166,6 +167,7 @@ export function beginning(lookup: Lookup, end: Endpoint): Place | undefined {
       return instance === undefined ? undefined : { at: 'sender', instance };
     }
     case 'router':
+    case 'resolver':
       return { at: 'from-router', vpc: end.vpc };
     case 'host':
       return { at: 'from-host' };
@@ -275,6 +277,9 @@ function gate(
   if (walk.direction === 'return') return passes(component, TRACKED, next);
   const address = direction === 'egress' ? packet.destination : packet.source;
   // VPC User Guide, "Security groups": the reserved addresses of the default VPC router are not filtered.
+  if (direction === 'egress' && lookup.isResolver(instance.vpc, address)) {
+    return passes(component, `what is for the resolver of vpc ${instance.vpc} is not filtered`, next);
+  }
   if (direction === 'egress' && lookup.gatewayAt(instance.vpc, address) !== undefined) {
     return passes(component, `what is for the router of vpc ${instance.vpc} is not filtered`, next);
   }
@@ -330,6 +335,9 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
   const at = routeComponent(vpc, table);
   const { destination } = packet;
   const network = lookup.network(vpc);
+  if (destination === RESOLVER_ADDRESS && lookup.isResolver(vpc, destination)) {
+    return passes(at, `${destination} is the router's own`, { at: 'to-router', vpc, from: 'instance' });
+  }
   const away = vpcMeant(target, destination);
   const local = network?.blocks.find((block) => lookup.isIn(destination, block));
   if (local !== undefined) {
@@ -439,6 +447,7 @@ function vpcMeant(target: Endpoint, destination: Ip): string | undefined {
     case 'instance':
       return destination === target.ip || destination === target.ipv6 ? target.vpc : undefined;
     case 'router':
+    case 'resolver':
       return target.vpc;
     case 'nobody':
       return target.vpc ?? undefined;
@@ -453,7 +462,7 @@ function localRoute({ lookup }: Walk, vpc: string, at: Component, { source, dest
   if (holder !== undefined) {
     return passes(at, rule, { at: 'ingress', instance: holder, neighbour: lookup.instanceAt(vpc, source) });
   }
-  if (lookup.gatewayAt(vpc, destination) !== undefined) {
+  if (lookup.gatewayAt(vpc, destination) !== undefined || lookup.isResolver(vpc, destination)) {
     return passes(at, rule, { at: 'to-router', vpc, from: 'instance' });
   }
   return blocked(at, { rule: `${rule}, and no instance of vpc ${vpc} has ${destination}` });
@@ -752,9 +761,15 @@ function outwards(walk: Walk, at: Component, { source }: Packet): Step {
 
 // --- the router itself ---------------------------------------------------------------------------------------------------
 
+const DNS_PORT = 53;
+
 function toRouter({ query }: Walk, { vpc, from }: PlaceAt<'to-router'>): Step {
   const at = routerComponent(vpc);
   if (from !== 'instance') return blocked(at, { rule: 'it answers instances of its own VPC only' });
   if (query.protocol.name === 'icmp' || query.protocol.name === 'icmpv6') return passes(at, 'it answers pings');
+  const { kind } = query.destination;
+  if (kind === 'resolver' && query.port === DNS_PORT && ['udp', 'tcp'].includes(query.protocol.name)) {
+    return passes(at, 'its resolver answers queries');
+  }
   return blocked(at, { rule: `it answers pings only, not ${trafficText(query)}` });
 }

@@ -1,7 +1,7 @@
 /** From what a user writes to the ends of a packet's way. */
 import { invalid, VpcctlError } from '../errors.js';
 import { requireInstance, requireVpc } from '../model/lookup.js';
-import { HOST_ADDRESS, type Instance, type Subnet } from '../model/resources.js';
+import { HOST_ADDRESS, type Instance, RESOLVER_ADDRESS, type Subnet } from '../model/resources.js';
 import {
   type Family,
   familyOf,
@@ -203,6 +203,9 @@ function refuseInside(lookup: Lookup, source: Endpoint, address: Ip): void {
 function seenAt(lookup: Lookup, source: Endpoint, address: Ip): Endpoint {
   if (address === HOST_ADDRESS) return HOST;
   if (address === lookup.hostAddress6) return hostEnd(lookup, 6);
+  if (source.kind === 'instance' && address === RESOLVER_ADDRESS && lookup.isResolver(source.vpc, address)) {
+    return { kind: 'resolver', vpc: source.vpc, address };
+  }
   refuseSpecial(address);
   if (lookup.isIn(address, lookup.pool)) {
     const instance = lookup.instanceAtPublic(address);
@@ -225,6 +228,7 @@ function vpcSeenAt(lookup: Lookup, source: Endpoint, address: Ip): string | unde
 function inVpc(lookup: Lookup, vpc: string, address: Ip): Endpoint {
   const instance = lookup.instanceAt(vpc, address);
   if (instance !== undefined) return instanceEnd(instance, isIp6(address) ? 'ipv6' : 'private');
+  if (lookup.isResolver(vpc, address)) return { kind: 'resolver', vpc, address };
   const subnet = lookup.gatewayAt(vpc, address);
   return subnet === undefined ? { kind: 'nobody', vpc, address } : routerEnd(subnet, address);
 }
@@ -266,6 +270,8 @@ export function endText(end: Endpoint): string {
       return `${end.vpc}/${end.name}${end.by === 'public' ? ' by its public address' : end.by === 'ipv6' ? ' by its IPv6 address' : ''}`;
     case 'router':
       return `the gateway of subnet ${end.vpc}/${end.subnet}`;
+    case 'resolver':
+      return `the resolver of vpc ${end.vpc}`;
     case 'host':
       return 'the host';
     case 'internet':

@@ -16,8 +16,10 @@ import {
   type NetworkAcl,
   type Party,
   type Peering,
+  RESOLVER_ADDRESS,
   type Resource,
   type RouteTarget,
+  resolverOf,
   type SecurityGroup,
   type Subnet,
   type TransitAttachment,
@@ -281,6 +283,12 @@ export class Lookup {
         .filter(({ block }) => !listed.some((way) => way.block.cidr === block.cidr));
       return [...listed, ...peers].sort((a, b) => prefixLength(b.block.cidr) - prefixLength(a.block.cidr));
     });
+  }
+
+  /** Whether an address is one of those of the VPC's resolver. */
+  isResolver(vpc: string, address: Ip): boolean {
+    const found = this.network(vpc)?.vpc;
+    return found?.dns !== undefined && (address === RESOLVER_ADDRESS || address === resolverOf(found));
   }
 
   /** The subnet whose gateway has the address. */

@@ -41,6 +41,8 @@ export type Endpoint =
     }
   /** The router of a VPC, by the gateway address of a subnet. */
   | { readonly kind: 'router'; readonly vpc: string; readonly subnet: string; readonly address: string }
+  /** The resolver of a VPC. */
+  | { readonly kind: 'resolver'; readonly vpc: string; readonly address: string }
   | { readonly kind: 'host'; readonly address: string }
   /** `any`: no address was named; this one stands for all that no rule singles out. */
   | { readonly kind: 'internet'; readonly any: boolean; readonly address: string }

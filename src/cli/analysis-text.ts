@@ -8,6 +8,8 @@ function endText(end: Endpoint): string {
       return `${end.vpc}/${end.name} (${end.address}${end.by === 'private' ? '' : `, ${end.by === 'public' ? 'public' : 'IPv6'}`})`;
     case 'router':
       return `gateway of ${end.vpc}/${end.subnet} (${end.address})`;
+    case 'resolver':
+      return `resolver of ${end.vpc} (${end.address})`;
     case 'host':
       return 'host';
     case 'internet':

@@ -2,11 +2,13 @@
 import { InvalidArgumentError } from 'commander';
 import type { NetworkAclSpec, PolicyFile, SecurityGroupSpec, Transaction } from '../index.js';
 import { directionOf, entryOf } from './commands/acls.js';
+import { aliasOf, readRecordType, recordOf } from './commands/dns.js';
 import { entriesOf, familyOf, modificationOf } from './commands/prefix-lists.js';
 import { addNatGateway, destinationOf, targetOf } from './commands/routing.js';
 import { addSubnet, checkSubnet } from './commands/subnet.js';
 import { transitTargetOf } from './commands/transit.js';
 import { settingsOf } from './commands/vpc.js';
+import { dnsOf } from './dns-options.js';
 import { UsageError } from './failure.js';
 import type { Line } from './lines.js';
 import { SHAPED, shapingOf, waysOf } from './shaping.js';
@@ -158,6 +160,16 @@ function shapingIn(given: { readonly [K in keyof typeof SHAPING]?: Types['ways']
   return shapingOf(Object.fromEntries(said));
 }
 
+/** What a reader of the command's arguments makes of the value of a key. */
+function argumentIn<T>(key: string, text: string, read: (text: string) => T): T {
+  try {
+    return read(text);
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    throw new UsageError(`"${key}" cannot be ${JSON.stringify(text)}`, error.message);
+  }
+}
+
 const VERBS: Readonly<Record<string, Verb>> = {
   configure: verb(
     {},
@@ -169,12 +181,23 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'create-vpc': verb(
     { name: 'text', cidr: 'text' },
-    { ipv6: 'text', uplink: 'text', publicPool: 'text', poolRouted: 'flag', ipv6Pool: 'text' },
+    {
+      ipv6: 'text',
+      dns: 'flag',
+      dnsDomain: 'text',
+      dnsForward: 'texts',
+      uplink: 'text',
+      publicPool: 'text',
+      poolRouted: 'flag',
+      ipv6Pool: 'text',
+    },
     ({ name, cidr, ipv6, ...given }) => {
       const settings = settingsOf(given);
+      const dns = dnsOf(given);
       const step: Step = (tx) => {
         if (settings !== undefined) tx.configure(settings);
         tx.createVpc({ name, cidr, ...(ipv6 === undefined ? {} : { ipv6Cidr: wishOf(ipv6) }) });
+        if (dns !== undefined) tx.setDns(name, dns);
         return {};
       };
       return { vpcs: [name], step };
@@ -183,6 +206,41 @@ const VERBS: Readonly<Record<string, Verb>> = {
   'delete-vpc': verb({ name: 'text' }, { force: 'flag' }, ({ name, force = false }) =>
     deleting([name], (tx) => tx.deleteVpc(name, { force })),
   ),
+  'modify-vpc-dns': verb(
+    { vpc: 'text' },
+    { off: 'flag', dnsDomain: 'text', dnsForward: 'texts' },
+    ({ vpc, off, ...given }) => {
+      const spec = dnsOf({ ...given, dns: off !== true }) ?? true;
+      return doing([vpc], (tx) => tx.setDns(vpc, spec));
+    },
+  ),
+  'create-private-zone': verb({ name: 'text', domain: 'text' }, { vpcs: 'texts' }, ({ name, ...zone }) =>
+    doing(zone.vpcs ?? [], (tx) => tx.putPrivateZone(name, zone)),
+  ),
+  'delete-private-zone': verb({ name: 'text' }, {}, ({ name }) => deleting([], (tx) => tx.deletePrivateZone(name))),
+  'associate-private-zone': verb({ zone: 'text', vpc: 'text' }, {}, ({ zone, vpc }) =>
+    doing([vpc], (tx) => tx.associatePrivateZone(zone, vpc)),
+  ),
+  'disassociate-private-zone': verb({ zone: 'text', vpc: 'text' }, {}, ({ zone, vpc }) =>
+    deleting([vpc], (tx) => tx.disassociatePrivateZone(zone, vpc)),
+  ),
+  'put-zone-record': verb(
+    { zone: 'text', name: 'text' },
+    { type: 'text', ttl: 'number', values: 'texts', alias: 'text' },
+    ({ zone, type, values, alias, ...given }) => {
+      const record = recordOf({
+        ...given,
+        ...(values === undefined ? {} : { value: values }),
+        ...(type === undefined ? {} : { type: argumentIn('type', type, readRecordType) }),
+        ...(alias === undefined ? {} : { alias: argumentIn('alias', alias, aliasOf) }),
+      });
+      return doing([], (tx) => tx.putZoneRecord(zone, record));
+    },
+  ),
+  'delete-zone-record': verb({ zone: 'text', name: 'text' }, { type: 'text' }, ({ zone, name, type = 'A' }) => {
+    const of = argumentIn('type', type, readRecordType);
+    return deleting([], (tx) => tx.deleteZoneRecord(zone, name, of));
+  }),
   'add-subnet': verb(
     { vpc: 'text', subnet: 'text' },
     { cidr: 'text', ip: 'text', ipv6: 'text', gateway: 'text', public: 'flag', instance: 'flag' },

@@ -9,6 +9,7 @@ import { addBench } from './commands/bench.js';
 import { addCompletion } from './commands/completion.js';
 import { addDaemon } from './commands/daemon.js';
 import { addDeclarative } from './commands/declarative.js';
+import { addDns } from './commands/dns.js';
 import { addGroups } from './commands/groups.js';
 import { addInspection } from './commands/inspect.js';
 import { addInstances } from './commands/instance.js';
@@ -94,6 +95,16 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
       'delete-transit-gateway-route-table',
       'create-transit-gateway-route',
       'delete-transit-gateway-route',
+    ],
+    [
+      addDns,
+      'modify-vpc-dns',
+      'create-private-zone',
+      'delete-private-zone',
+      'associate-private-zone',
+      'disassociate-private-zone',
+      'put-zone-record',
+      'delete-zone-record',
     ],
     [addGroups, 'put-security-group', 'delete-security-group'],
     [addPolicies, 'apply-policy', 'show-policy', 'clear-policy'],

@@ -1,6 +1,7 @@
 /** The installation as text: tables for `list`, a tree for `show` and `inspect`. */
 import type {
   AppRecord,
+  DnsView,
   DoctorReport,
   EgressRuleSpec,
   ElasticIpView,
@@ -14,11 +15,13 @@ import type {
   PolicyRuleSpec,
   PolicySpec,
   PrefixListView,
+  PrivateZoneView,
   RouteView,
   ShapingSpec,
   SubnetView,
   TransitGatewayView,
   VpcView,
+  ZoneRecordSpec,
 } from '../index.js';
 import { type Colors, formatValue, oneLine, table } from './text.js';
 
@@ -106,8 +109,35 @@ export function installationText(view: InstallationView, apps: readonly AppView[
     ...settings,
     ...addresses,
     ...view.vpcs.flatMap((vpc) => ['', ...vpcText(vpc, view.peerings, apps, c)]),
+    ...view.privateZones.flatMap((zone) => ['', ...zoneText(zone, c)]),
     ...view.transitGateways.flatMap((gateway) => ['', ...transitText(gateway, c)]),
   ];
+}
+
+/** A private zone as a tree. */
+export function zoneText({ name, domain, vpcs, records }: PrivateZoneView, c: Colors): string[] {
+  return [
+    `${c.bold(`private zone ${name}`)}  ${domain}, ${vpcs.length === 0 ? 'of no VPC' : `of ${vpcs.join(', ')}`}`,
+    ...draw(records.map((record) => leaf(recordText(record)))),
+  ];
+}
+
+function recordText({ name, type = 'A', ttl, values = [], alias }: ZoneRecordSpec): string {
+  const what = alias === undefined ? values.map(oneLine).join(', ') : `instance ${alias.vpc}/${alias.instance}`;
+  return `${name} ${type} ${what}${ttl === undefined ? '' : `  ttl ${ttl}`}`;
+}
+
+/** `resolver 10.0.0.2, instances NAME.a.internal, forwards to the host's servers`. */
+export function dnsText(dns: DnsView | null): string {
+  if (dns === null) return 'no resolver';
+  const forward =
+    dns.forward === 'host'
+      ? "forwards to the host's servers"
+      : dns.forward === 'none'
+        ? 'forwards nothing'
+        : `forwards to ${dns.forward.join(', ')}`;
+  const zones = dns.privateZones.length === 0 ? [] : [`private zones ${dns.privateZones.join(', ')}`];
+  return [`resolver ${dns.addresses[0]}`, `instances NAME.${dns.domain}`, forward, ...zones].join(', ');
 }
 
 /** A transit gateway as a tree. */
@@ -157,6 +187,7 @@ export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: re
   return [
     `${c.bold(`vpc ${vpc.name}`)}  ${[...vpc.cidrs, vpc.ipv6Cidr ?? []].flat().join(', ')}  ${c.dim(`mtu ${vpc.mtu}, router ${vpc.namespace}`)}`,
     ...draw([
+      ...(vpc.dns === null ? [] : [leaf(dnsText(vpc.dns))]),
       ...vpc.subnets.map((subnet) => subnetBranch(vpc.name, subnet, apps, c)),
       ...tables.map(({ name, subnets, routes }) => ({
         text: `route table ${name}  ${c.dim(subnets.length === 0 ? 'of no subnet' : `of ${subnets.join(', ')}`)}`,

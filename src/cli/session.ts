@@ -361,6 +361,7 @@ export class Progress {
         this.#line(`vpcctl: ${heldText(event)}`);
         return;
       case 'fix-kept':
+      case 'unresolved':
         this.#line(`vpcctl: ${event.error.toLine()}`);
         return;
       case 'restoring':

@@ -29,6 +29,8 @@ const NAMESPACES = ['net', 'mnt', 'user', 'pid'] as const;
 export interface DoorOptions {
   /** Directory of the state, as of {@link OpenOptions}. */
   readonly state?: string;
+  /** Below it, where lock and socket are. Default: `daemon`. */
+  readonly folder?: string;
   readonly onVisitor: (socket: Socket) => void;
   /** Somebody was not let in. */
   readonly onRefused: (why: string) => void;
@@ -42,9 +44,9 @@ export interface Door {
 }
 
 /** Opens the door of a state directory. CONFLICT when another process has; ENVIRONMENT where there can be none. */
-export async function openDoor({ state, onVisitor, onRefused }: DoorOptions): Promise<Door> {
+export async function openDoor({ state, folder: name = 'daemon', onVisitor, onRefused }: DoorOptions): Promise<Door> {
   const dir = stateDirectory(state);
-  const folder = join(dir, 'daemon');
+  const folder = join(dir, name);
   const path = join(folder, 'socket');
   if (Buffer.byteLength(path) > LONGEST_PATH) {
     throw new VpcctlError('ENVIRONMENT', `${path} is too long to be the name of a socket`, {

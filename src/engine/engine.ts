@@ -12,7 +12,7 @@ import { lower } from '../lower/lower.js';
 import { HOST_LINK } from '../lower/names.js';
 import { namespaceWords } from '../lower/words.js';
 import { peeringsOf } from '../model/lookup.js';
-import { Draft, type Edit, findKind } from '../model/reader.js';
+import { Draft, type Edit, findKind, has } from '../model/reader.js';
 import { EDGE_ID, INSTALLATION_SCOPE, ids, listOf, type Resource, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
 import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
@@ -25,6 +25,7 @@ import { DIRECTORY_MADE, isOtherBoot } from './boot.js';
 import { type Cut, carryOut, cutsOf } from './cut.js';
 import { undoFixes } from './fixes.js';
 import type { Locking } from './locks.js';
+import type { Resolver } from './resolver.js';
 import { type Intent, type JournalEntry, LostRace, type LoweredResource, type Store } from './store.js';
 
 /** Progress of a transaction. */
@@ -38,6 +39,8 @@ export type EngineEvent =
     }
   | { readonly type: 'cut'; readonly connections: number }
   | { readonly type: 'rollback'; readonly stage: string; readonly reason: string }
+  /** Everything is done, but the resolver of some VPC does not answer. */
+  | { readonly type: 'unresolved'; readonly error: VpcctlError }
   /** Everything is done, but for this: what `doctor --fix` did could not be taken back. `doctor --undo` tries again. */
   | { readonly type: 'fix-kept'; readonly error: VpcctlError }
   | HeldEvent
@@ -88,6 +91,8 @@ export class Engine {
     readonly store: Store,
     readonly kernel: Kernel,
     readonly locks: Locking,
+    /** Absent where no programs run in the kernel's namespaces. */
+    readonly resolver?: Resolver,
   ) {}
 
   /** Works a transaction out on what is recorded now. */
@@ -270,6 +275,7 @@ export class Engine {
       if (edits.length > 0) {
         const id = this.store.begin(versions, prepared.plan, edits);
         this.store.commit(id, versions.keys(), edits, lowered, false);
+        await this.#tellResolver(edits, options);
       }
       return;
     }
@@ -284,6 +290,7 @@ export class Engine {
       await this.#undo(journal, forward, undefined, 'the new state could not be written', options);
       throw error;
     }
+    await this.#tellResolver(edits, options);
     if (teardown.changes.length > 0) {
       options.onEvent?.({
         type: 'stage',
@@ -296,6 +303,35 @@ export class Engine {
     if (after) await this.#tearDown(journal, { forward, teardown, cuts }, [...versions.keys()], options);
     if (edits.some(({ before, after: stays }) => before?.kind === 'vpc' && stays === undefined))
       await this.#releaseDirectory();
+  }
+
+  /** The model is what it is to be; where the resolver does not follow, that is told, `drift` tells it too, and `repair` tries again. */
+  async #tellResolver(edits: readonly Edit[], options: EngineOptions): Promise<void> {
+    await this.#attempt(() => this.resolver?.follow(edits), options);
+  }
+
+  async #attempt(work: () => Promise<void> | undefined, options: EngineOptions): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof VpcctlError)) throw error;
+      options.onEvent?.({ type: 'unresolved', error });
+    }
+  }
+
+  /** Where some VPC has a resolver, the process runs. */
+  async wakeResolver(options: EngineOptions): Promise<void> {
+    const { resolver } = this;
+    if (resolver === undefined || !has(this.store, 'dns')) return;
+    await this.#attempt(async () => void (await resolver.ask([])), options);
+  }
+
+  /** Resolvers of these VPCs, or of all that have one, are what they are to be. */
+  async settleResolver(vpcs: readonly string[] | undefined, options: EngineOptions): Promise<void> {
+    if (this.resolver === undefined) return;
+    const all = vpcs ?? findKind(this.store, 'vpc', 'dns').map(({ name }) => name);
+    const { resolver } = this;
+    if (resolver.concerns(all)) await this.#attempt(() => resolver.settle(all), options);
   }
 
   /** What comes after the commit: it cannot be undone, and is carried on with by the next command. */
@@ -448,6 +484,11 @@ export class Engine {
       await this.#undo(entry.id, entry.plan.forward, undefined, 'an earlier command was interrupted', {});
       options.onEvent?.({ type: 'recovered', what: 'undone', scopes });
       return;
+    }
+    // Its sockets would keep alive what is about to be deleted.
+    if (this.resolver !== undefined) {
+      const { resolver } = this;
+      await this.#attempt(() => resolver.recover(scopes), options);
     }
     await this.#tearDown(entry.id, entry.plan, scopes, options);
     options.onEvent?.({ type: 'recovered', what: 'finished', scopes });

@@ -117,14 +117,23 @@ function refusalOf(row: KernelObject, refused: Refused): VpcctlError | undefined
   return refused.get(row.ns) ?? (row.kind === 'link' && row.type === 'veth' ? refused.get(row.peer.ns) : undefined);
 }
 
+/** The VPCs among the scopes. */
+const vpcsIn = (scopes: readonly string[]): string[] => scopes.filter((scope) => scope !== INSTALLATION_SCOPE);
+
+/** All differences of the selection, resolvers too. */
+export async function differences(engine: Engine, selection: Selection, seen: Seen): Promise<Drift[]> {
+  const own = (await engine.resolver?.drift(vpcsIn(selection.locks))) ?? [];
+  return [...explain(engine.store, selection, seen), ...own];
+}
+
 async function workOut(
-  { store, kernel }: Engine,
+  engine: Engine,
   selection: Selection,
   versions: ReadonlyMap<string, number>,
   { anew = false, avoid = new Set() }: RepairOptions,
   refused: Refused,
 ): Promise<Prepared<Found>> {
-  const seen = await look(kernel, {
+  const seen = await look(engine.kernel, {
     ...selection,
     namespaces: selection.namespaces.filter((ns) => !avoid.has(ns)),
   });
@@ -134,7 +143,7 @@ async function workOut(
     workloads: new Set(selection.unfiltered),
     closed: new Set(refused.keys()),
   });
-  const drift = explain(store, selection, seen).map((one): Drift => {
+  const drift = (await differences(engine, selection, seen)).map((one): Drift => {
     if (one.recorded === undefined || !left.has(rowKey(one.recorded))) return one;
     const refusal = refusalOf(one.recorded, refused);
     const words = refusal === undefined ? '' : `: ${refusal.toLine()}`;
@@ -199,6 +208,7 @@ async function repairOnce(
   const { result, plan } = dryRun
     ? await work(new Map())
     : await engine.carryOut(() => locksOf(choose()), work, options);
+  if (!dryRun) await engine.settleResolver(vpcsIn(choose().locks), options);
   return {
     repaired: result.drift.filter(({ repairable }) => repairable),
     left: result.drift.filter(({ repairable }) => !repairable),

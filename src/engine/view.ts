@@ -1,6 +1,7 @@
 /** What a user is shown of the model: plain data, stable names, for tables and for `--json`. */
 import { EDGE_NS, natNs, routerNs, transitNs, workloadNs } from '../lower/names.js';
 import { formatEntry } from '../model/acls.js';
+import { formatRecord, zonesOf } from '../model/dns.js';
 import { holderOf } from '../model/elastic.js';
 import {
   blocksOf,
@@ -24,7 +25,10 @@ import {
   type NetworkAcl,
   type Peering,
   type PrefixList,
+  type PrivateZone,
+  RESOLVER_ADDRESS,
   type RouteTable,
+  resolverOf,
   type SecurityGroup,
   type Subnet,
   type TransitGateway,
@@ -52,6 +56,7 @@ import type {
   RouteTargetSpec,
   ShapingSpec,
   TransitTargetSpec,
+  ZoneRecordSpec,
 } from '../spec/types.js';
 
 /** An instance and its addresses. */
@@ -183,6 +188,24 @@ export interface PeeringView {
   readonly routes: 'auto' | 'manual';
 }
 
+/** A VPC's resolver. */
+export interface DnsView {
+  /** By which it is asked: its own, and the one that all have. */
+  readonly addresses: readonly string[];
+  readonly domain: string;
+  readonly forward: 'host' | 'none' | readonly string[];
+  /** Names of the private zones that it knows. */
+  readonly privateZones: readonly string[];
+}
+
+/** A private zone, its records as a user writes them. */
+export interface PrivateZoneView {
+  readonly name: string;
+  readonly domain: string;
+  readonly vpcs: readonly string[];
+  readonly records: readonly ZoneRecordSpec[];
+}
+
 /** A VPC with all that is in it. */
 export interface VpcView {
   readonly name: string;
@@ -191,6 +214,8 @@ export interface VpcView {
   readonly mtu: number;
   /** The router's namespace, below /run/netns. */
   readonly namespace: string;
+  /** null: it has no resolver. */
+  readonly dns: DnsView | null;
   readonly subnets: readonly SubnetView[];
   readonly routeTables: readonly RouteTableView[];
   readonly natGateways: readonly NatGatewayView[];
@@ -213,6 +238,7 @@ export interface InstallationView {
   readonly elasticIps: readonly ElasticIpView[];
   readonly prefixLists: readonly PrefixListView[];
   readonly vpcs: readonly VpcView[];
+  readonly privateZones: readonly PrivateZoneView[];
   readonly transitGateways: readonly TransitGatewayView[];
   readonly peerings: readonly PeeringView[];
 }
@@ -337,6 +363,21 @@ function viewGroup(group: SecurityGroup): SecurityGroupView {
   };
 }
 
+function viewDns(reader: Reader, vpc: Vpc): DnsView | null {
+  if (vpc.dns === undefined) return null;
+  return {
+    addresses: [resolverOf(vpc), RESOLVER_ADDRESS],
+    domain: vpc.dns.domain,
+    forward: vpc.dns.forward,
+    privateZones: zonesOf(reader, vpc.name).map(({ name }) => name),
+  };
+}
+
+function viewZone(zone: PrivateZone): PrivateZoneView {
+  const { name, domain, vpcs, records } = zone;
+  return { name, domain, vpcs, records: records.map((record) => formatRecord(zone, record)) };
+}
+
 export function viewVpc(reader: Reader, vpc: Vpc): VpcView {
   return {
     name: vpc.name,
@@ -344,6 +385,7 @@ export function viewVpc(reader: Reader, vpc: Vpc): VpcView {
     ipv6Cidr: vpc.ipv6Cidr ?? null,
     mtu: vpc.mtu,
     namespace: routerNs(vpc.name),
+    dns: viewDns(reader, vpc),
     subnets: subnetsOf(reader, vpc.name).map((subnet) => viewSubnet(reader, subnet)),
     routeTables: routeTablesOf(reader, vpc.name).map((table) => viewRouteTable(reader, vpc, table)),
     natGateways: natGatewaysOf(reader, vpc.name).map(viewNatGateway),
@@ -374,6 +416,7 @@ export function viewInstallation(reader: Reader): InstallationView {
     elasticIps: findKind(reader, 'elastic-ip', 'kind:elastic-ip').map((one) => viewElasticIp(reader, one)),
     prefixLists: findKind(reader, 'prefix-list', 'kind:prefix-list').map((list) => viewPrefixList(reader, list)),
     vpcs: findKind(reader, 'vpc', 'kind:vpc').map((vpc) => viewVpc(reader, vpc)),
+    privateZones: findKind(reader, 'private-zone', 'kind:private-zone').map(viewZone),
     transitGateways: findKind(reader, 'transit-gateway', 'kind:transit-gateway').map((gateway) =>
       viewTransitGateway(reader, gateway),
     ),

@@ -8,13 +8,14 @@ import type { NftTransport } from '../kernel/nft.js';
 import type { AclDirection } from '../model/acls.js';
 import * as acls from '../model/acls.js';
 import { formatEntry } from '../model/acls.js';
+import * as dns from '../model/dns.js';
 import * as elastic from '../model/elastic.js';
 import * as lookup from '../model/lookup.js';
 import type { ModifyPrefixList } from '../model/prefix-lists.js';
 import * as lists from '../model/prefix-lists.js';
 import type { Draft, Edit } from '../model/reader.js';
 import { findKind, getKind } from '../model/reader.js';
-import { describe, type Instance, ids, type Resource } from '../model/resources.js';
+import { describe, type Instance, ids, type RecordType, type Resource } from '../model/resources.js';
 import type { AddNatGateway } from '../model/routing.js';
 import * as routing from '../model/routing.js';
 import { formatRoute } from '../model/routing.js';
@@ -28,27 +29,33 @@ import { quote } from '../net/quote.js';
 import { type KernelObject, rowKey } from '../objects/kernel-object.js';
 import { countChanges } from '../plan/plan.js';
 import {
+  validateDns,
   validateNetworkAcl,
   validateNetworkAclEntry,
   validatePrefixList,
   validatePrefixListEntries,
+  validatePrivateZone,
   validateRoute,
   validateSettings,
   validateSpec,
   validateTransitRoute,
+  validateZoneRecord,
 } from '../spec/schema.js';
 import type {
   DestinationSpec,
+  DnsSpec,
   NetworkAclEntrySpec,
   NetworkAclSpec,
   PolicyFile,
   PolicySpec,
   PrefixListSpec,
+  PrivateZoneSpec,
   RouteSpec,
   SecurityGroupSpec,
   SettingsSpec,
   Spec,
   TransitRouteSpec,
+  ZoneRecordSpec,
 } from '../spec/types.js';
 import {
   type DeployApp,
@@ -68,7 +75,8 @@ import { Locks } from './locks.js';
 import { findOrphans, removeOrphans } from './orphans.js';
 import { keepReady, poolOf } from './pool.js';
 import type { ProbeOptions, ProbeResult } from './probe.js';
-import { explain, look, type RepairResult, runRepair, selectVpc } from './repair.js';
+import { differences, look, type RepairResult, runRepair, selectVpc } from './repair.js';
+import { Resolver } from './resolver.js';
 import { type RestoreEvent, type RestoreOptions, type RestoreResult, runRestore } from './restore.js';
 import { type AppRecord, closedError, Store, stateDirectory } from './store.js';
 import {
@@ -154,6 +162,17 @@ export interface Transaction {
   createVpc(args: verbs.CreateVpc): void;
   /** false when there is none. CONFLICT while peered, unless `force`. */
   deleteVpc(name: string, options?: { force?: boolean }): boolean;
+  /** Gives a VPC a resolver, changes it, or with `false` takes it away. CONFLICT when something has its address. */
+  setDns(vpc: string, dns: DnsSpec): void;
+  /** Makes a private zone, or makes one what the spec says; what that leaves out stays. CONFLICT when a VPC has another of that domain. */
+  putPrivateZone(name: string, zone: PrivateZoneSpec): void;
+  deletePrivateZone(name: string): boolean;
+  associatePrivateZone(name: string, vpc: string): void;
+  disassociatePrivateZone(name: string, vpc: string): boolean;
+  /** Adds a record, or puts it in the place of the one of its name and type. */
+  putZoneRecord(zone: string, record: ZoneRecordSpec): void;
+  /** `name` as in a {@link ZoneRecordSpec}. */
+  deleteZoneRecord(zone: string, name: string, type?: RecordType): boolean;
   addSubnet(args: verbs.AddSubnet): void;
   /** false when there is none. CONFLICT while instances other than its own-named one are in it, unless `force`. */
   deleteSubnet(vpc: string, subnet: string, options?: { force?: boolean }): boolean;
@@ -231,6 +250,13 @@ function transactionOn(draft: Draft): Transaction {
   return {
     createVpc: (args) => void verbs.createVpc(draft, args),
     deleteVpc: (name, options) => verbs.deleteVpc(draft, name, options?.force),
+    setDns: (vpc, spec) => void dns.setDns(draft, vpc, validateDns(spec)),
+    putPrivateZone: (name, zone) => void dns.putZone(draft, name, validatePrivateZone(zone)),
+    deletePrivateZone: (name) => dns.deleteZone(draft, name),
+    associatePrivateZone: (name, vpc) => void dns.associateZone(draft, name, vpc),
+    disassociatePrivateZone: (name, vpc) => dns.disassociateZone(draft, name, vpc),
+    putZoneRecord: (zone, record) => void dns.putRecord(draft, zone, validateZoneRecord(record)),
+    deleteZoneRecord: (zone, name, type = 'A') => dns.deleteRecord(draft, zone, name, type),
     addSubnet: (args) => void verbs.addSubnet(draft, args),
     deleteSubnet: (vpc, subnet, options) => verbs.deleteSubnet(draft, vpc, subnet, options?.force),
     addInstance: (args) => {
@@ -332,6 +358,13 @@ function asWritten(resource: Resource): object {
       };
     case 'route-table':
       return { ...resource, routes: resource.routes.map(formatRoute) };
+    case 'private-zone':
+      return {
+        ...resource,
+        vpcs: undefined,
+        associations: resource.vpcs,
+        records: resource.records.map((record) => dns.formatRecord(resource, record)),
+      };
     default:
       return resource;
   }
@@ -400,7 +433,10 @@ export class Vpcctl {
       new (await import('../kernel/real.js')).RealKernel(options.nft ?? transportOf(process.env.VPCCTL_NFT));
     const pool = poolOf(options.pool ?? 0);
     const store = new Store(stateDirectory(options.state));
-    const engine = new Engine(store, kernel, new Locks(store.dir, options.lockTimeoutMs ?? 30_000));
+    const locks = new Locks(store.dir, options.lockTimeoutMs ?? 30_000);
+    // No program runs in the namespaces of a kernel that is not this machine's.
+    const resolver = options.kernel === undefined ? new Resolver(store) : undefined;
+    const engine = new Engine(store, kernel, locks, resolver);
     const vpcctl = new Vpcctl(store, engine, kernel, pool, options.onEvent);
     try {
       if (options.warm === true && kernel.rehearsal !== undefined) {
@@ -474,6 +510,7 @@ export class Vpcctl {
     await this.#verified(options, async (own) => {
       await this.#engine.recoverAll(own);
       await this.#sweepApps(this.#store.apps());
+      await this.#engine.wakeResolver(own);
     });
   }
 
@@ -698,7 +735,7 @@ export class Vpcctl {
   async drift(): Promise<Drift[]> {
     return this.#working(async () => {
       const selection = selectVpc(this.#store, undefined);
-      return explain(this.#store, selection, await look(this.#kernel, selection));
+      return differences(this.#engine, selection, await look(this.#kernel, selection));
     });
   }
 

@@ -10,7 +10,7 @@ import { EDGE_ID, INSTALLATION_SCOPE, ids, scopesOf } from '../model/resources.j
 import type { Drift } from './drift.js';
 import type { Engine, EngineOptions } from './engine.js';
 import { Pace } from './pace.js';
-import { explain, look, type RepairResult, runRepair, type Selection, select, selectVpc } from './repair.js';
+import { differences, look, type RepairResult, runRepair, type Selection, select, selectVpc } from './repair.js';
 
 export interface WatchOptions {
   /** Only what concerns this VPC. */
@@ -290,9 +290,8 @@ export class Watch {
   }
 
   async #drift(subject: string): Promise<Drift[]> {
-    const { store, kernel } = this.#engine;
     const selection = this.#choose(subject);
-    return explain(store, selection, await look(kernel, selection));
+    return differences(this.#engine, selection, await look(this.#engine.kernel, selection));
   }
 }
 

@@ -125,6 +125,21 @@ export interface NftRestOp {
   readonly op: 'nft-rest';
 }
 
+/**
+ * Opens a socket of IPv4 in `netns` that does not block: bound to the address and port, heard and spoken by the one link alone where that is not '', and of TCP
+ * listening. The value is the descriptor, which is the caller's to close.
+ */
+export interface SocketOpenOp {
+  readonly op: 'socket-open';
+  readonly netns: string;
+  readonly tcp?: boolean;
+  /** It may send to 255.255.255.255. */
+  readonly broadcast?: boolean;
+  readonly address: string;
+  readonly port: number;
+  readonly link: string;
+}
+
 export type NativeOp =
   | NetnsCreateOp
   | NetnsDeleteOp
@@ -136,7 +151,8 @@ export type NativeOp =
   | NftOp
   | NftRestOp
   | SpareMakeOp
-  | SpareDropOp;
+  | SpareDropOp
+  | SocketOpenOp;
 
 /** The kernel's answer to one netlink message: errno 0 is success (errno is positive here). */
 export interface Ack {

@@ -258,6 +258,8 @@ export const SETS = {
   /** number of a subnet → mark of its network ACL's list, for packets into it and out of it */
   aclIngress: 'acl_ingress',
   aclEgress: 'acl_egress',
+  /** of a router that has services: their address . protocol . port */
+  services: 'services',
   /** peer link . own block . peer's block */
   peerFlow: 'peer_flow',
   peerFlow6: 'peer_flow6',
@@ -298,18 +300,48 @@ function borderChains(ipv6: boolean): TableSpec['chains'] {
   };
 }
 
+/**
+ * How many packets a second a VPC may send to its router's services: as many as an interface may to the cloud's resolver (Route 53 Developer Guide, "Quotas on Route 53
+ * VPC Resolver"), and in one go.
+ */
+const SERVICE_RATE = { rate: 1024, burst: 1024, per: 'second' } as const;
+
+/**
+ * What instances ask of the router's services passes no group and no network ACL (VPC User Guide, "Control traffic to subnets using network ACLs": the resolver), is not
+ * tracked, and is let in from ports alone: not from peers, nor from behind the uplink.
+ */
+function serviceChains(): Readonly<Record<'asked' | 'answered', TableSpec['chains'][string]>> {
+  const service = (address: 'daddr' | 'saddr', port: 'dport' | 'sport') =>
+    eq(concat(ip(address), meta('l4proto'), { payload: { protocol: 'th', field: port } }), `@${SETS.services}`);
+  return {
+    asked: {
+      base: filter('prerouting', 'accept', RAW),
+      rules: [
+        [from(PORTS), service('daddr', 'dport'), { limit: SERVICE_RATE }, { notrack: null }, accept],
+        [service('daddr', 'dport'), counter, drop],
+      ],
+    },
+    answered: { base: filter('output', 'accept', RAW), rules: [[service('saddr', 'sport'), { notrack: null }]] },
+  };
+}
+
+/** NF_IP_PRI_RAW: before connections are tracked. */
+const RAW = -300;
+
 /** What a router's firewall has only where its VPC has that: each set and rule that is not there is one that the kernel need not make. */
 export interface RouterFeatures {
   /** Without it, a router knows no way for a packet of IPv6. */
   readonly ipv6: boolean;
   /** Some subnet has a network ACL. */
   readonly acls: boolean;
+  /** Its instances may ask the router for what is in that set. */
+  readonly services: boolean;
 }
 
 /** As every router is at first. */
-export const PLAIN_ROUTER: RouterFeatures = { ipv6: false, acls: false };
+export const PLAIN_ROUTER: RouterFeatures = { ipv6: false, acls: false, services: false };
 
-export function routerRuleset(ns: string, { ipv6, acls }: RouterFeatures): NftRow[] {
+export function routerRuleset(ns: string, { ipv6, acls, services }: RouterFeatures): NftRow[] {
   const sender = ct('mark');
   const receiver = meta('mark');
   return table({
@@ -326,6 +358,7 @@ export function routerRuleset(ns: string, { ipv6, acls }: RouterFeatures): NftRo
       ...gateSets('in', 4),
       ...(ipv6 ? ROUTER_SETS6 : []),
       ...(acls ? [...BORDER_SETS, ...aclSets(4), ...(ipv6 ? aclSets(6) : [])] : []),
+      ...(services ? [{ set: SETS.services, type: ['ipv4_addr', 'inet_proto', 'inet_service'] }] : []),
     ],
     chains: {
       ...(ipv6 ? ROUTER_CHAINS6 : {}),
@@ -333,6 +366,9 @@ export function routerRuleset(ns: string, { ipv6, acls }: RouterFeatures): NftRo
       input: {
         base: filter('input', 'drop'),
         rules: [
+          ...(services
+            ? [[from(PORTS), eq(concat(ip('daddr'), meta('l4proto'), dport), `@${SETS.services}`), accept]]
+            : []),
           [from(PORTS), eq(icmp('type'), ECHO_REQUEST), accept],
           ...(ipv6 ? [[from(PORTS), eq(icmp6('type'), ECHO_REQUEST6), accept]] : []),
           [counter, drop],
@@ -418,6 +454,7 @@ export function routerRuleset(ns: string, { ipv6, acls }: RouterFeatures): NftRo
           [to(UPLINK), { snat: { family: 'ip', addr: { map: { key: ip('saddr'), data: `@${SETS.publicOut}` } } } }],
         ],
       },
+      ...(services ? serviceChains() : {}),
     },
   });
 }

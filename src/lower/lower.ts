@@ -17,9 +17,11 @@ import {
   MAIN_ROUTE_TABLE,
   type NatGateway,
   type Peering,
+  RESOLVER_ADDRESS,
   type Resource,
   type RouteTable,
   type RouteTarget,
+  resolverOf,
   type Subnet,
   type TransitAttachment,
   type TransitGateway,
@@ -95,6 +97,7 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
     case 'group':
     case 'elastic-ip':
     case 'prefix-list':
+    case 'private-zone':
       return [];
     case 'transit-gateway':
       return lowerTransitGateway(reader, resource);
@@ -291,10 +294,24 @@ function lowerVpc(reader: Reader, vpc: Vpc): KernelObject[] {
     ...vpc.cidrs.map(
       (dst): KernelObject => ({ kind: 'route', ns, table: MAIN_TABLE, dst, type: 'unreachable', metric: LAST_METRIC }),
     ),
-    ...routerRuleset(ns, { ipv6: isDual, acls: has(reader, `bordered:${vpc.name}`) }),
+    ...routerRuleset(ns, { ipv6: isDual, acls: has(reader, `bordered:${vpc.name}`), services: vpc.dns !== undefined }),
+    ...(vpc.dns === undefined ? [] : lowerResolver(ns, resolverOf(vpc))),
     ...(isDual ? [forwarding6(ns), nowhere6(ns, vpc.ipv6Cidr)] : []),
   ];
 }
+
+/** The addresses that a VPC's resolver has, and that it is asked by; who answers there is no row (src/resolver). */
+function lowerResolver(ns: string, address: Ipv4): KernelObject[] {
+  return [address, RESOLVER_ADDRESS].flatMap((ip): KernelObject[] => [
+    { kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(ip) },
+    element(ns, SETS.services, [ip, UDP, DNS_PORT]),
+    element(ns, SETS.services, [ip, TCP, DNS_PORT]),
+  ]);
+}
+
+const TCP = 6;
+const UDP = 17;
+const DNS_PORT = 53;
 
 function lowerGateway({ vpc, mtu }: InternetGateway): KernelObject[] {
   const ns = routerNs(vpc);

@@ -165,6 +165,8 @@ function elementWords(owner: Resource, row: NftElementRow): string {
     case SETS.aclIngress:
     case SETS.aclEgress:
       return `its network acl for ${row.set === SETS.aclIngress ? 'ingress' : 'egress'}`;
+    case SETS.services:
+      return `the leave to ask ${first} at ${PROTOCOLS[String(second)] ?? second} port ${third}`;
     case SETS.peerFlow:
     case SETS.peerFlow6:
       return `the leave to pass between ${second} and ${third}${placeOf(row.ns)}`;

@@ -33,7 +33,10 @@ export function checkAddress(draft: Draft, subnet: Subnet, ip: Ipv4, id: string)
   }
   const holder = draft.find(`ip:${subnet.vpc}/${ip}`)[0];
   if (holder !== undefined && idOf(holder) !== id)
-    throw conflict(`address ${ip} is taken by ${describe(holder)}`, 'choose another, or leave it out');
+    throw conflict(
+      `address ${ip} is ${holder.kind === 'vpc' ? "that of the VPC's resolver" : `taken by ${describe(holder)}`}`,
+      'choose another, or leave it out',
+    );
   const [leaver] = draft.base.find(`ip:${subnet.vpc}/${ip}`);
   if (leaver !== undefined && idOf(leaver) !== id) {
     throw conflict(

@@ -2,7 +2,8 @@
  * The resources of the cloud, as data with everything decided: addresses allocated, defaults filled in, rules normalised.
  * A resource is identified by its id and found by its terms ({@link terms}); nothing here knows of namespaces or links.
  */
-import type { AnyCidr, Cidr, Cidr6, Ipv4, Ipv6 } from '../net/cidr.js';
+import { type AnyCidr, addressAt, type Cidr, type Cidr6, type Ip, type Ipv4, type Ipv6 } from '../net/cidr.js';
+import type { Domain } from '../net/domain.js';
 import type { IcmpMessages } from '../net/ports.js';
 import type { PolicySpec, QuotasSpec } from '../spec/types.js';
 import type { Shaping } from './shape.js';
@@ -65,6 +66,16 @@ export interface Vpc {
   readonly gatewayHint?: Ipv4;
   /** Name of the spec that applied it. */
   readonly origin?: string;
+  /** Its resolver; absent: it has none. */
+  readonly dns?: VpcDns;
+}
+
+/** What a VPC's resolver answers besides the private zones that the VPC is associated with. */
+export interface VpcDns {
+  /** Its instances are called NAME.DOMAIN. */
+  readonly domain: Domain;
+  /** Who is asked of everything else: the servers of the host, nobody, or these. */
+  readonly forward: 'host' | 'none' | readonly Ip[];
 }
 
 export interface InternetGateway {
@@ -271,6 +282,32 @@ export interface ElasticIp {
   readonly address: Ipv4;
 }
 
+export const RECORD_TYPES = ['A', 'AAAA', 'CNAME', 'MX', 'PTR', 'SRV', 'TXT'] as const;
+export type RecordType = (typeof RECORD_TYPES)[number];
+
+/** A record of a private zone. Names are whole, in lower case and without the dot at their end; the first label may be `*`. */
+export type ZoneRecord = {
+  readonly name: Domain;
+  readonly type: RecordType;
+  /** In seconds. */
+  readonly ttl: number;
+} & (
+  | { readonly values: readonly string[] }
+  /** The address of an instance, while there is one: of type AAAA its IPv6 address. */
+  | { readonly alias: { readonly vpc: string; readonly instance: string } }
+);
+
+/** Names that the resolvers of some VPCs know: a private hosted zone. */
+export interface PrivateZone {
+  readonly kind: 'private-zone';
+  readonly name: string;
+  readonly domain: Domain;
+  /** Sorted. */
+  readonly vpcs: readonly string[];
+  /** In the order of names, then types. */
+  readonly records: readonly ZoneRecord[];
+}
+
 export interface Peering {
   readonly kind: 'peering';
   /** Sorted. */
@@ -297,6 +334,7 @@ export type Resource =
   | TransitGateway
   | TransitAttachment
   | TransitRouteTable
+  | PrivateZone
   | Peering;
 
 export type ResourceKind = Resource['kind'];
@@ -320,6 +358,7 @@ export const ids = {
   transitGateway: (name: string) => `transit-gateway/${name}`,
   transitAttachment: (gateway: string, vpc: string) => `transit-attachment/${gateway}/${vpc}`,
   transitRouteTable: (gateway: string, table: string) => `transit-route-table/${gateway}/${table}`,
+  privateZone: (name: string) => `private-zone/${name}`,
   peering: (a: string, b: string) => `peering/${a < b ? a : b}/${a < b ? b : a}`,
 } as const;
 
@@ -357,6 +396,8 @@ export function idOf(resource: Resource): string {
       return ids.transitAttachment(resource.transitGateway, resource.vpc);
     case 'transit-route-table':
       return ids.transitRouteTable(resource.transitGateway, resource.name);
+    case 'private-zone':
+      return ids.privateZone(resource.name);
     case 'peering':
       return ids.peering(...resource.vpcs);
   }
@@ -395,6 +436,8 @@ export function scopesOf(resource: Resource): readonly string[] {
     case 'vpc':
       // Of the pool of IPv6 blocks, nobody else takes the same meanwhile, and it stays what it is.
       return resource.ipv6Cidr === undefined ? [resource.name] : [INSTALLATION_SCOPE, resource.name];
+    case 'private-zone':
+      return [INSTALLATION_SCOPE, ...resource.vpcs];
     case 'peering':
       return resource.vpcs;
     case 'instance':
@@ -422,7 +465,14 @@ export function terms(resource: Resource): readonly string[] {
     case 'transit-route-table':
       return [own, `transit-tables:${resource.transitGateway}`, ...listTerms(resource.routes)];
     case 'vpc':
-      return [own, ...(resource.origin === undefined ? [] : [`origin:${resource.origin}`]), ...claims(resource)];
+      return [
+        own,
+        ...(resource.origin === undefined ? [] : [`origin:${resource.origin}`]),
+        ...(resource.dns === undefined ? [] : ['dns']),
+        ...claims(resource),
+      ];
+    case 'private-zone':
+      return [own, ...resource.vpcs.map((vpc) => `zones-of:${vpc}`)];
     case 'subnet':
       return [
         `subnets:${resource.vpc}`,
@@ -519,13 +569,25 @@ function partyTerms({ vpc, name }: SecurityGroup, party: Party): string[] {
   }
 }
 
+/** The resolver of every VPC has this address too (VPC User Guide, "Amazon DNS server"). */
+export const RESOLVER_ADDRESS = '169.254.169.253' as Ipv4;
+
+/** The address of a VPC's resolver: the base of its primary block, plus two. */
+export function resolverOf({ cidrs: [primary] }: Pick<Vpc, 'cidrs'>): Ipv4 {
+  if (primary === undefined) throw new Error('a VPC has a primary block');
+  return addressAt(primary, 2);
+}
+
 /** Terms that at most one resource of the installation may have: addresses. The store enforces it between processes. */
 export function claims(resource: Resource): readonly string[] {
   switch (resource.kind) {
     case 'elastic-ip':
       return [`public-ip:${resource.address}`];
     case 'vpc':
-      return resource.ipv6Cidr === undefined ? [] : [`ipv6-block:${resource.ipv6Cidr}`];
+      return [
+        ...(resource.ipv6Cidr === undefined ? [] : [`ipv6-block:${resource.ipv6Cidr}`]),
+        ...(resource.dns === undefined ? [] : [`ip:${resource.name}/${resolverOf(resource)}`]),
+      ];
     case 'instance':
     case 'nat-gateway': {
       const { vpc, ip, publicIp, elasticIp } = resource;
@@ -578,6 +640,8 @@ export function describe(resource: Resource): string {
       return `attachment of vpc ${resource.vpc} to transit gateway ${resource.transitGateway}`;
     case 'transit-route-table':
       return `route table ${resource.name} of transit gateway ${resource.transitGateway}`;
+    case 'private-zone':
+      return `private zone ${resource.name}`;
     case 'profile':
       if (resource.open === true) return `rules of NAT gateways of ${resource.vpc}`;
       return `rules of ${resource.vpc}/{${resource.groups.join(', ')}}${resource.policySubnet === undefined ? '' : ` with the policy of ${resource.policySubnet}`}`;

@@ -19,6 +19,7 @@ import type {
   VpcSpec,
 } from '../spec/types.js';
 import { associateNetworkAcl, deleteNetworkAcl, formatEntry, putNetworkAcl } from './acls.js';
+import { deleteZone, disassociateZone, formatDns, formatZone, putZone, setDns } from './dns.js';
 import { allocateElasticIp, holderOf, releaseElasticIp } from './elastic.js';
 import {
   DEFAULT_POOL,
@@ -109,6 +110,7 @@ export function applySpec(draft: Draft, spec: Spec): void {
   const names = Object.keys(spec.vpcs);
   removePeerings(draft, spec);
   leaveTransit(draft, spec);
+  leaveUnlistedZones(draft, spec);
   if (spec.name !== undefined) {
     for (const vpc of findKind(draft, 'vpc', `origin:${spec.name}`)) {
       if (!names.includes(vpc.name)) deleteVpc(draft, vpc.name, true);
@@ -126,6 +128,7 @@ export function applySpec(draft: Draft, spec: Spec): void {
   }
   for (const name of names) at(['vpcs', name, 'securityGroups'], () => checkGroupReferences(draft, name));
   for (const [name, gateway] of Object.entries(spec.transitGateways ?? {})) applyTransit(draft, name, gateway, spec);
+  applyZones(draft, spec);
   for (const [name, vpc] of Object.entries(spec.vpcs)) applyRoutes(draft, name, vpc);
   for (const [name] of lists) at(['prefixLists', name, 'maxEntries'], () => checkReferrers(draft, name));
 }
@@ -180,6 +183,27 @@ function leaveTransit(draft: Draft, spec: Spec): void {
   }
 }
 
+/** A zone becomes what the spec says, but VPCs that the spec does not list stay associated. */
+function applyZones(draft: Draft, { vpcs, privateZones = {} }: Spec): void {
+  for (const [name, zone] of Object.entries(privateZones)) {
+    at(['privateZones', name], () => {
+      const known = getKind(draft, 'private-zone', ids.privateZone(name))?.vpcs ?? [];
+      const others = known.filter((vpc) => !(vpc in vpcs));
+      putZone(draft, name, { records: [], ...zone, vpcs: [...others, ...(zone.vpcs ?? [])] });
+    });
+  }
+}
+
+/** Of zones that the spec does not list, or not with these VPCs: its VPCs are disassociated, and one that is then of no use goes. */
+function leaveUnlistedZones(draft: Draft, spec: Spec): void {
+  for (const { name, vpcs } of findKind(draft, 'private-zone', 'kind:private-zone')) {
+    const wanted = spec.privateZones?.[name]?.vpcs ?? [];
+    const left = vpcs.filter((vpc) => vpc in spec.vpcs && !wanted.includes(vpc));
+    for (const vpc of left) disassociateZone(draft, name, vpc);
+    if (left.length > 0 && left.length === vpcs.length && !(name in (spec.privateZones ?? {}))) deleteZone(draft, name);
+  }
+}
+
 /** Once everything is there that a route may lead to. */
 function applyRoutes(draft: Draft, vpc: string, { routeTables = {} }: VpcSpec): void {
   const path = ['vpcs', vpc, 'routeTables'];
@@ -229,6 +253,7 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     createVpc(draft, { name, cidr: spec.cidr, secondaryCidrs: keep });
   });
   at([...path, 'ipv6Cidr'], () => createVpc(draft, { name, cidr: spec.cidr, ipv6Cidr: spec.ipv6Cidr ?? false }));
+  at([...path, 'dns'], () => setDns(draft, name, spec.dns ?? false));
   for (const table of Object.keys(spec.routeTables ?? {})) {
     at([...path, 'routeTables', table], () => addRouteTable(draft, name, table));
   }
@@ -323,6 +348,9 @@ function applySubnet(draft: Draft, vpc: string, name: string, spec: SubnetSpec):
 /** Removes every VPC of the spec, and those of its transit gateways, elastic addresses and prefix lists that nothing else uses. */
 export function destroySpec(draft: Draft, spec: Spec): void {
   for (const name of Object.keys(spec.vpcs)) deleteVpc(draft, name, true);
+  for (const name of Object.keys(spec.privateZones ?? {})) {
+    if (getKind(draft, 'private-zone', ids.privateZone(name))?.vpcs.length === 0) deleteZone(draft, name);
+  }
   for (const name of Object.keys(spec.transitGateways ?? {})) {
     if (attachmentsOf(draft, name).length === 0) deleteTransitGateway(draft, name);
   }
@@ -337,6 +365,7 @@ export function destroySpec(draft: Draft, spec: Spec): void {
 /** Removes everything, the settings too. */
 export function destroyAll(draft: Draft): void {
   for (const { name } of findKind(draft, 'vpc', 'kind:vpc')) deleteVpc(draft, name, true);
+  for (const { name } of findKind(draft, 'private-zone', 'kind:private-zone')) deleteZone(draft, name);
   for (const { name } of findKind(draft, 'transit-gateway', 'kind:transit-gateway')) deleteTransitGateway(draft, name);
   for (const { name } of findKind(draft, 'elastic-ip', 'kind:elastic-ip')) releaseElasticIp(draft, name);
   for (const { name } of findKind(draft, 'prefix-list', 'kind:prefix-list')) deletePrefixList(draft, name);
@@ -360,6 +389,9 @@ export function exportSpec(reader: Reader): Spec {
     findKind(reader, 'transit-gateway', 'kind:transit-gateway').map(
       ({ name }) => [name, exportTransit(reader, name)] as const,
     ),
+  );
+  const zones = record(
+    findKind(reader, 'private-zone', 'kind:private-zone').map((zone) => [zone.name, formatZone(reader, zone)] as const),
   );
   const elasticIps = record(
     findKind(reader, 'elastic-ip', 'kind:elastic-ip').map(({ name, address }) => [name, { address }] as const),
@@ -389,6 +421,7 @@ export function exportSpec(reader: Reader): Spec {
     ...(elasticIps === undefined ? {} : { elasticIps }),
     ...(lists === undefined ? {} : { prefixLists: lists }),
     vpcs: Object.fromEntries(vpcs.map((vpc) => [vpc.name, exportVpc(reader, vpc)])),
+    ...(zones === undefined ? {} : { privateZones: zones }),
     ...(transit === undefined ? {} : { transitGateways: transit }),
     ...(peerings.length === 0 ? {} : { peerings }),
   };
@@ -428,11 +461,13 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
       .map((table) => [table.name, exportRouteTable(reader, table)] as const),
   );
   const acls = record(networkAclsOf(reader, vpc.name).map((acl) => [acl.name, exportNetworkAcl(acl)] as const));
+  const dns = formatDns(vpc);
   const nats = record(natGatewaysOf(reader, vpc.name).map((nat) => [nat.name, exportNatGateway(nat)] as const));
   return {
     cidr: primary ?? '',
     ...(vpc.ipv6Cidr === undefined ? {} : { ipv6Cidr: vpc.ipv6Cidr }),
     ...(secondary.length === 0 ? {} : { secondaryCidrs: secondary }),
+    ...(dns === undefined ? {} : { dns }),
     ...(subnets === undefined ? {} : { subnets }),
     ...(tables === undefined ? {} : { routeTables: tables }),
     ...(nats === undefined ? {} : { natGateways: nats }),

@@ -23,6 +23,7 @@ import {
 import { parseName } from '../net/name.js';
 import type { PolicyFile, PublicationSpec, QuotasSpec, SecurityGroupSpec, SettingsSpec } from '../spec/types.js';
 import { addressOf, allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
+import { leaveZones } from './dns.js';
 import { freeElasticIp } from './elastic.js';
 import {
   checkPoolUnused,
@@ -60,6 +61,7 @@ import {
   type Peering,
   type Publication,
   type Resource,
+  resolverOf,
   type SecurityGroup,
   type Subnet,
   type Vpc,
@@ -289,6 +291,7 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
   ]) {
     for (const resource of draft.find(term)) draft.remove(idOf(resource));
   }
+  leaveZones(draft, name);
   draft.remove(ids.igw(name));
   draft.remove(ids.vpc(name));
   return true;
@@ -337,6 +340,9 @@ export function addSubnet(draft: Draft, args: AddSubnet): Subnet {
     }
   }
   const gateway = chooseGateway(vpc, cidr, args.gateway, what);
+  if (vpc.dns !== undefined && gateway === resolverOf(vpc)) {
+    throw conflict(`${what}: ${gateway} is the address of the VPC's resolver`, 'choose another gateway');
+  }
   const existing = getKind(draft, 'subnet', ids.subnet(vpc.name, name));
   if (existing !== undefined && (existing.cidr !== cidr || existing.gateway !== gateway)) {
     throw conflict(

@@ -5,7 +5,8 @@
  */
 import * as v from 'valibot';
 import { invalid, VpcctlError } from '../errors.js';
-import { parseAnyCidr, parseAnyIpOrCidr, parseCidr, parseCidr6, parseIp, parseIp6 } from '../net/cidr.js';
+import { parseAnyCidr, parseAnyIp, parseAnyIpOrCidr, parseCidr, parseCidr6, parseIp, parseIp6 } from '../net/cidr.js';
+import { parseDomain } from '../net/domain.js';
 import { NAME_PATTERN, NAME_RULE, parseName } from '../net/name.js';
 import { parseIcmp, parsePort, parseProtocol } from '../net/ports.js';
 import { quote } from '../net/quote.js';
@@ -13,16 +14,19 @@ import { parseRate, parseShare, parseSize, parseTime } from '../net/rate.js';
 import { closest } from './suggest.js';
 import { formatPath, type Path } from './tree.js';
 import type {
+  DnsSpec,
   NetworkAclEntrySpec,
   NetworkAclSpec,
   PolicyFile,
   PrefixListEntrySpec,
   PrefixListSpec,
+  PrivateZoneSpec,
   RouteSpec,
   SecurityGroupSpec,
   SettingsSpec,
   Spec,
   TransitRouteSpec,
+  ZoneRecordSpec,
 } from './types.js';
 
 /** Something wrong with a value, and where in it. */
@@ -165,6 +169,11 @@ const PREFIX6 = '(?:12[0-8]|1[01][0-9]|[1-9]?[0-9])';
 
 const cidr6 = v.pipe(text('an IPv6 block as text', parseCidr6), v.metadata({ pattern: `^${ADDRESS6}/${PREFIX6}$` }));
 const address6 = v.pipe(text('an IPv6 address as text', parseIp6), v.metadata({ pattern: `^${ADDRESS6}$` }));
+
+const anyAddress = v.pipe(
+  text('an address as text, such as 10.0.1.7 or fd00::7', parseAnyIp),
+  v.metadata({ pattern: `^(?:${ADDRESS}|${ADDRESS6})$` }),
+);
 
 const anyCidr = v.pipe(
   text('a block as text, such as 10.0.0.0/16 or fd00:0:0:100::/56', parseAnyCidr),
@@ -658,6 +667,77 @@ const instance = map('an instance (a map)', {
   ),
 });
 
+const domain = text('a domain name (text)', (value) => parseDomain(value, 'the domain'));
+
+const dns = v.union(
+  [
+    boolean(),
+    map('a resolver (a map)', {
+      domain: v.exactOptional(described(domain, 'Its instances are called NAME.DOMAIN. Default: VPC.internal.')),
+      forward: v.exactOptional(
+        described(
+          v.union(
+            [v.picklist(['host', 'none']), list('addresses', anyAddress)],
+            expected('host, none or a list of addresses'),
+          ),
+          "Who is asked of everything else: host (default), the host's servers; none; or up to 8 addresses.",
+          { default: 'host' },
+        ),
+      ),
+    }),
+  ],
+  expected('true, false or a resolver (a map)'),
+);
+
+const zoneRecord = map('a record (a map)', {
+  name: described(
+    text('a name (text)', (value) => value === '@' || parseDomain(value, 'the name', { wildcard: true })),
+    "Below the zone's domain; @: the domain itself; the first label may be *.",
+    { examples: ['db', '@', '*.dev'] },
+  ),
+  type: v.exactOptional(
+    described(oneOf(['A', 'AAAA', 'CNAME', 'MX', 'PTR', 'SRV', 'TXT']), 'Its type. Default A.', { default: 'A' }),
+  ),
+  ttl: v.exactOptional(
+    described(
+      v.pipe(
+        v.number(expected('a number of seconds')),
+        v.check(
+          (value) => Number.isSafeInteger(value) && value >= 0,
+          ({ input }) => `expected a number of seconds, found ${describe(input)}`,
+        ),
+        v.metadata({ type: 'integer', minimum: 0 }),
+      ),
+      'How long an answer may be kept, in seconds. Default 300.',
+      { default: 300 },
+    ),
+  ),
+  values: v.exactOptional(
+    described(
+      list(
+        'values',
+        text('a value (text)', () => {}),
+      ),
+      'Its values: of MX 10 mail.example.com, of SRV 1 10 5269 xmpp.example.com, of TXT the text.',
+    ),
+  ),
+  alias: v.exactOptional(
+    described(
+      map('an alias (a map)', {
+        vpc: described(name('VPC'), 'The VPC of the instance.'),
+        instance: described(name('instance'), 'The instance.'),
+      }),
+      'Instead of values: the address of an instance; of type AAAA, its IPv6 address.',
+    ),
+  ),
+});
+
+const privateZone = map('a private zone (a map)', {
+  domain: described(domain, 'The domain that it is for.', { examples: ['corp.internal'] }),
+  vpcs: v.exactOptional(described(list('VPC names', name('VPC')), 'VPCs whose resolvers know it.')),
+  records: v.exactOptional(described(list('records', zoneRecord), 'Its records.')),
+});
+
 const vpc = map('a VPC (a map)', {
   cidr: described(cidr, 'Primary IPv4 block, /16 to /28.', { examples: ['10.0.0.0/16'] }),
   ipv6Cidr: v.exactOptional(
@@ -668,6 +748,11 @@ const vpc = map('a VPC (a map)', {
     ),
   ),
   secondaryCidrs: v.exactOptional(described(list('IPv4 blocks', cidr), 'Further IPv4 blocks, /16 to /28.')),
+  dns: v.exactOptional(
+    described(dns, "A resolver at the primary block's third address and at 169.254.169.253. Default false.", {
+      default: false,
+    }),
+  ),
   subnets: v.exactOptional(described(named('subnet', subnet), 'Subnets by name.')),
   routeTables: v.exactOptional(
     described(
@@ -873,6 +958,9 @@ const spec = v.pipe(
       ),
     ),
     vpcs: described(named('VPC', vpc), 'VPCs by name.'),
+    privateZones: v.exactOptional(
+      described(named('private zone', privateZone), 'Names that the resolvers of some VPCs know, by name of the zone.'),
+    ),
     transitGateways: v.exactOptional(
       described(named('transit gateway', transitGateway), 'Routers between VPCs, by name.'),
     ),
@@ -983,6 +1071,21 @@ export function validatePrefixListEntries(value: unknown): readonly PrefixListEn
 /** The value as a route of a transit gateway, likewise. */
 export function validateTransitRoute(value: unknown): TransitRouteSpec {
   return validated(check<TransitRouteSpec>(transitRoute, value, []));
+}
+
+/** The value as a VPC's resolver, likewise. */
+export function validateDns(value: unknown): DnsSpec {
+  return validated(check<DnsSpec>(dns, value, []));
+}
+
+/** The value as a private zone, likewise. */
+export function validatePrivateZone(value: unknown): PrivateZoneSpec {
+  return validated(check<PrivateZoneSpec>(privateZone, value, []));
+}
+
+/** The value as a record of a private zone, likewise. */
+export function validateZoneRecord(value: unknown): ZoneRecordSpec {
+  return validated(check<ZoneRecordSpec>(zoneRecord, value, []));
 }
 
 function validated<T>(result: CheckResult<T>): T {

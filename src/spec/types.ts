@@ -16,6 +16,8 @@ export interface Spec {
   /** Blocks under one name, for rules and routes of any VPC. One that is not listed is kept. */
   readonly prefixLists?: Readonly<Record<string, PrefixListSpec>>;
   readonly vpcs: Readonly<Record<string, VpcSpec>>;
+  /** Names that the resolvers of some VPCs know, by name of the zone. */
+  readonly privateZones?: Readonly<Record<string, PrivateZoneSpec>>;
   readonly transitGateways?: Readonly<Record<string, TransitGatewaySpec>>;
   readonly peerings?: readonly PeeringSpec[];
 }
@@ -82,12 +84,46 @@ export interface VpcSpec {
   readonly ipv6Cidr?: boolean | string;
   /** Further blocks. */
   readonly secondaryCidrs?: readonly string[];
+  /** A resolver at the primary block's third address and at 169.254.169.253. Default false. */
+  readonly dns?: DnsSpec;
   readonly subnets?: Readonly<Record<string, SubnetSpec>>;
   readonly routeTables?: Readonly<Record<string, RouteTableSpec>>;
   readonly natGateways?: Readonly<Record<string, NatGatewaySpec>>;
   readonly networkAcls?: Readonly<Record<string, NetworkAclSpec>>;
   readonly securityGroups?: Readonly<Record<string, SecurityGroupSpec>>;
   readonly instances?: Readonly<Record<string, InstanceSpec>>;
+}
+
+/** A VPC's resolver; `true` as if nothing were said of it. */
+export type DnsSpec =
+  | boolean
+  | {
+      /** Its instances are called NAME.DOMAIN. Default: VPC.internal. */
+      readonly domain?: string;
+      /** Who is asked of what is in no private zone and no instance's name: the host's servers (`host`, default), `none`, or up to 8 addresses. */
+      readonly forward?: 'host' | 'none' | readonly string[];
+    };
+
+/** A private zone. */
+export interface PrivateZoneSpec {
+  readonly domain: string;
+  /** Whose resolvers know it. */
+  readonly vpcs?: readonly string[];
+  readonly records?: readonly ZoneRecordSpec[];
+}
+
+/** A record of a private zone: values, or an alias. */
+export interface ZoneRecordSpec {
+  /** Below the zone's domain; `@`: the domain itself; the first label may be `*`. */
+  readonly name: string;
+  /** Default `A`. */
+  readonly type?: 'A' | 'AAAA' | 'CNAME' | 'MX' | 'PTR' | 'SRV' | 'TXT';
+  /** In seconds. Default 300. */
+  readonly ttl?: number;
+  /** As in a file of the DNS: of MX `10 mail.example.com`, of SRV `1 10 5269 xmpp.example.com`, of TXT the text. */
+  readonly values?: readonly string[];
+  /** The address of an instance: of type A, or of type AAAA its IPv6 address. */
+  readonly alias?: { readonly vpc: string; readonly instance: string };
 }
 
 /** A route table. The one called `main` is followed by subnets that name none and are not public. */

@@ -102,11 +102,21 @@ class World {
 
   instances() {
     return this.vpcctl.list().vpcs.flatMap(({ name: vpc }) => {
-      const { peers, subnets, natGateways } = this.vpcctl.inspect(vpc);
+      const { peers, subnets, natGateways, dns } = this.vpcctl.inspect(vpc);
       const nats = natGateways.flatMap(({ ip, publicIp }) => [ip, ...(publicIp === null ? [] : [publicIp])]);
       return subnets.flatMap(({ gateway, ipv6Cidr, instances }) => {
         const gateway6 = ipv6Cidr?.replace(/::\/64$/, '::1') ?? null;
-        return instances.map((one) => ({ ...one, vpc, peers, nats, gateway, gateway6, end: `${vpc}/${one.name}` }));
+        const resolvers = dns?.addresses ?? [];
+        return instances.map((one) => ({
+          ...one,
+          vpc,
+          peers,
+          nats,
+          gateway,
+          gateway6,
+          resolvers,
+          end: `${vpc}/${one.name}`,
+        }));
       });
     });
   }
@@ -140,7 +150,10 @@ class World {
       for (const address of OUTSIDE) ask(one.end, one.end, `internet:${address}`, address);
       ask(one.end, one.end, 'host', HOST_INSIDE);
       const near = instances.filter(({ vpc }) => one.peers.includes(vpc)).slice(0, 1);
-      for (const address of new Set([one.gateway, ...near.map(({ gateway }) => gateway), ...one.nats, NOBODYS])) {
+      const routers = [one, ...near].map(({ gateway }) => gateway);
+      // The first is the VPC's own; the other, which all have, is not to be found behind a peer.
+      const resolvers = [...one.resolvers, ...near.flatMap((peer) => peer.resolvers.slice(0, 1))];
+      for (const address of new Set([...routers, ...resolvers, ...one.nats, NOBODYS])) {
         ask(one.end, one.end, address, address);
       }
       const near6 = near.flatMap(({ gateway6 }) => gateway6 ?? []);

@@ -429,6 +429,9 @@ function subnets(chance: Chance, blocks: readonly string[], block6: string | und
   return made;
 }
 
+/** A VPC with one is filtered by other chains too. */
+const RESOLVER = { dns: { forward: 'none' } } as const;
+
 /** A model of two to four VPCs with five to nine instances. The library may refuse it. */
 export function randomSpec(chance: Chance): Spec {
   const names = VPCS.slice(0, chance.pick([2, 3, 3, 4]));
@@ -437,10 +440,12 @@ export function randomSpec(chance: Chance): Spec {
     const cidr = chance.pick(BLOCKS[name]);
     const secondary = chance.of(0.3) ? [SECONDARY[name]] : [];
     const block6 = chance.of(0.6) ? BLOCKS6[name] : undefined;
+    const dns = chance.of(0.15) ? RESOLVER : {};
     bare[name] = {
       cidr,
       ...(block6 === undefined ? {} : { ipv6Cidr: block6 }),
       secondaryCidrs: secondary,
+      ...dns,
       subnets: subnets(chance, [cidr, ...secondary], block6),
     };
   }
@@ -543,6 +548,7 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'ipv6',
       'list',
       'list',
+      'dns',
     ] as const)
   ) {
     case 'rule': {
@@ -611,6 +617,10 @@ export function changed(chance: Chance, spec: Spec): Spec {
       const { bandwidth, ...rest } = (vpc.instances?.[which] ?? {}) as InstanceSpec;
       const made = bandwidth !== undefined && chance.of(0.5) ? rest : { ...rest, ...shaped(chance) };
       return put({ ...vpc, instances: replaced(vpc.instances, which, made) });
+    }
+    case 'dns': {
+      const { dns, ...rest } = vpc;
+      return put(dns === undefined ? { ...rest, ...RESOLVER } : rest);
     }
     case 'public': {
       const of = Object.keys(vpc.instances ?? {});
@@ -759,6 +769,10 @@ function smallerVpcs(vpc: VpcSpec): VpcSpec[] {
     for (const at of groups.keys()) {
       found.push({ ...vpc, instances: replaced(instances, name, { ...one, securityGroups: without(groups, at) }) });
     }
+  }
+  if (vpc.dns !== undefined) {
+    const { dns: _none, ...rest } = vpc;
+    found.push(rest);
   }
   if ((vpc.secondaryCidrs ?? []).length > 0) found.push({ ...vpc, secondaryCidrs: [] });
   if (vpc.ipv6Cidr !== undefined) found.push(withoutIpv6(vpc));

@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -42,6 +42,26 @@ describe('vpcctl-launch', () => {
   it('becomes the program inside the namespace, with its arguments as they are', () => {
     expect(launch(A, '--', 'readlink', '/proc/self/ns/net').stdout).toBe(`net:[${statSync(A).ino}]\n`);
     expect(launch(A, '--', 'printf', '<%s>', 'a b', '', '--', '$HOME').stdout).toBe('<a b><><--><$HOME>');
+  });
+
+  it('files of /etc/netns/NAME stand for those of /etc, for the program alone', () => {
+    const before = readFileSync('/etc/hosts', 'utf8');
+    const made = mkdirSync('/etc/netns/a', { recursive: true }) ?? '/etc/netns/a';
+    try {
+      writeFileSync('/etc/netns/a/hosts', '192.0.2.9 here\n');
+      writeFileSync('/etc/netns/a/nothing-of-that-name', '');
+      expect(launch(A, '--', 'cat', '/etc/hosts')).toMatchObject({ status: 0, stdout: '192.0.2.9 here\n', stderr: '' });
+      expect(launch('--drop-caps', A, '--', 'cat', '/etc/hosts').stdout).toBe('192.0.2.9 here\n');
+      expect(launch(A, '--', 'ls', '/etc/nothing-of-that-name').status).not.toBe(0);
+      expect(launch('', '--', 'cat', '/etc/hosts').stdout).toBe(before);
+      expect(readFileSync('/etc/hosts', 'utf8')).toBe(before);
+      expect(launch(A, '--', 'readlink', '/proc/self/ns/mnt').stdout.trim()).not.toBe(
+        readlinkSync('/proc/self/ns/mnt'),
+      );
+    } finally {
+      rmSync(made, { recursive: true });
+    }
+    expect(launch(A, '--', 'readlink', '/proc/self/ns/mnt').stdout.trim()).toBe(readlinkSync('/proc/self/ns/mnt'));
   });
 
   it('is gone: the program has its process id', () => {

@@ -23,6 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   nft: ['net', 'objects'],
   kernel: ['net', 'objects', 'netlink', 'nft'],
   engine: ['net', 'objects', 'spec', 'model', 'analyze', 'lower', 'plan', 'kernel'],
+  resolver: ['net', 'spec', 'model', 'lower', 'kernel', 'engine'],
   app: [],
   index: ['net', 'objects', 'spec', 'model', 'analyze', 'lower', 'plan', 'kernel', 'engine'],
   cli: ['index'],

@@ -1,7 +1,8 @@
 /** `create-vpc`, `delete-vpc`, `cleanup-all`. */
 import type { Command } from 'commander';
 import type { PlanView, SettingsSpec } from '../../index.js';
-import { type DryRun, dryRunOption, type Yes, yesOption } from '../options.js';
+import { DNS_DOMAIN, DNS_FORWARD, type DnsOptions, dnsOf } from '../dns-options.js';
+import { type DryRun, dryRunOption, readList, type Yes, yesOption } from '../options.js';
 import { isEmpty, planText } from '../plan-text.js';
 import type { Session } from '../session.js';
 import { count } from '../text.js';
@@ -15,7 +16,7 @@ export interface Settings {
   readonly poolRouted?: boolean;
 }
 
-interface CreateVpcOptions extends DryRun, Settings {
+interface CreateVpcOptions extends DryRun, Settings, DnsOptions {
   readonly name: string;
   readonly cidr: string;
   readonly ipv6?: string;
@@ -55,6 +56,9 @@ export function addVpcs(program: Command, session: Session): void {
     )
     .option('--ipv6 <cidr>', 'its IPv6 block: a /56 of the pool, auto or none (default: none, or as it was)')
     .option('--ipv6-pool <cidr>', 'IPv6 blocks of the whole installation (default fd76:7063:6300::/40)')
+    .option('--dns', 'with a resolver at the third address of its block and at 169.254.169.253')
+    .option(...DNS_DOMAIN)
+    .option(DNS_FORWARD[0], DNS_FORWARD[1], readList)
     .option('--uplink <link>', 'link to the internet for the whole installation: a name, auto or none')
     .option('--public-pool <cidr>', 'public addresses of the whole installation (default 198.51.100.0/24)')
     .option('--pool-routed', 'the pool is routed to this host by its network: do not masquerade')
@@ -71,10 +75,12 @@ Examples:
     .action(async (options: CreateVpcOptions) => {
       const { name, cidr, ipv6 } = options;
       const settings = settingsOf(options);
+      const dns = dnsOf(options);
       await session.change(
         (tx) => {
           if (settings !== undefined) tx.configure(settings);
           tx.createVpc({ name, cidr, ...(ipv6 === undefined ? {} : { ipv6Cidr: wishOf(ipv6) }) });
+          if (dns !== undefined) tx.setDns(name, dns);
         },
         options,
         (result, library) => {
@@ -83,7 +89,9 @@ Examples:
           const verb = verbOf(result, `vpc ${name}`);
           const words = {
             created: `created vpc ${name}`,
-            changed: `changed the settings; vpc ${name}`,
+            changed: result.changes.some(({ kind }) => kind === 'vpc')
+              ? `changed vpc ${name}`
+              : `changed the settings; vpc ${name}`,
             unchanged: `unchanged: vpc ${name}`,
           };
           return { text: [`${words[verb]}  ${blocks}`], json: { vpc } };

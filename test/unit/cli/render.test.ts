@@ -27,6 +27,7 @@ const VIEW: InstallationView = {
   elasticIps: [],
   prefixLists: [],
   vpcs: [VPC_A, VPC_B],
+  privateZones: [],
   transitGateways: [],
   peerings: [{ vpcs: ['a', 'b'], allowCidrs: ['10.1.1.0/24', '10.2.0.0/16'], routes: 'auto' }],
 };

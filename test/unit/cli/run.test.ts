@@ -69,6 +69,7 @@ function transacting(plan: PlanView, answers: Readonly<Record<string, unknown>> 
       elasticIps: [],
       prefixLists: [],
       vpcs: [VPC_A, VPC_B],
+      privateZones: [],
       transitGateways: [],
       peerings: [{ vpcs: ['a', 'b'], allowCidrs: null, routes: 'auto' }],
     }),

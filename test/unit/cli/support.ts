@@ -89,6 +89,7 @@ export const VPC_A: VpcView = {
   ipv6Cidr: null,
   mtu: 1500,
   namespace: 'vpc.a',
+  dns: null,
   subnets: [
     {
       name: 'db',
@@ -166,6 +167,7 @@ export const VPC_B: VpcView = {
   ipv6Cidr: null,
   mtu: 1500,
   namespace: 'vpc.b',
+  dns: null,
   subnets: [],
   routeTables: [],
   natGateways: [],

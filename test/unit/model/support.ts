@@ -5,6 +5,7 @@ import { canonicalText } from '../../../src/canonical.js';
 import { type ErrorCode, VpcctlError } from '../../../src/errors.js';
 import { lower } from '../../../src/lower/lower.js';
 import * as acls from '../../../src/model/acls.js';
+import * as dns from '../../../src/model/dns.js';
 import * as elastic from '../../../src/model/elastic.js';
 import { routeTablesOf } from '../../../src/model/lookup.js';
 import * as lists from '../../../src/model/prefix-lists.js';
@@ -17,10 +18,12 @@ import type { Cidr } from '../../../src/net/cidr.js';
 import { type KernelObject, rowKey, rowText } from '../../../src/objects/kernel-object.js';
 import type {
   DestinationSpec,
+  DnsSpec,
   NetworkAclEntrySpec,
   NetworkAclSpec,
   PolicySpec,
   PrefixListSpec,
+  PrivateZoneSpec,
   RouteSpec,
   SecurityGroupSpec,
   SettingsSpec,
@@ -172,6 +175,9 @@ export type Step =
   | { readonly verb: 'putNetworkAcl'; readonly vpc: string; readonly name: string; readonly spec: NetworkAclSpec }
   | { readonly verb: 'deleteNetworkAcl'; readonly vpc: string; readonly name: string }
   | { readonly verb: 'associateNetworkAcl'; readonly vpc: string; readonly subnet: string; readonly acl?: string }
+  | { readonly verb: 'setDns'; readonly vpc: string; readonly dns: DnsSpec }
+  | { readonly verb: 'putZone'; readonly name: string; readonly zone: PrivateZoneSpec }
+  | { readonly verb: 'deleteZone'; readonly name: string }
   | { readonly verb: 'configure'; readonly settings: SettingsSpec };
 
 export function run(draft: Draft, step: Step): void {
@@ -263,6 +269,15 @@ export function run(draft: Draft, step: Step): void {
       return;
     case 'associateNetworkAcl':
       acls.associateNetworkAcl(draft, step.vpc, step.subnet, step.acl);
+      return;
+    case 'setDns':
+      dns.setDns(draft, step.vpc, step.dns);
+      return;
+    case 'putZone':
+      dns.putZone(draft, step.name, step.zone);
+      return;
+    case 'deleteZone':
+      dns.deleteZone(draft, step.name);
       return;
     case 'configure':
       verbs.configure(draft, step.settings);
@@ -630,8 +645,44 @@ const plainStep: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
+const zoneName = fc.constantFrom('z', 'y');
+
+const zoneSpec: fc.Arbitrary<PrivateZoneSpec> = fc.record(
+  {
+    domain: fc.constantFrom('corp.internal', 'a.internal'),
+    vpcs: fc.uniqueArray(vpc, { maxLength: 2 }),
+    records: fc.uniqueArray(
+      fc.oneof(
+        fc.record({ name: fc.constantFrom('www', '@'), values: fc.constant(['10.1.1.1']) }),
+        fc.record({ name: fc.constantFrom('db', '*'), alias: fc.record({ vpc, instance }) }),
+        fc.record({
+          name: fc.constant('db'),
+          type: fc.constant('AAAA' as const),
+          alias: fc.record({ vpc, instance }),
+        }),
+      ),
+      { maxLength: 3 },
+    ),
+  },
+  { requiredKeys: ['domain'] },
+);
+
+const dnsStep: fc.Arbitrary<Step> = fc.oneof(
+  {
+    arbitrary: fc.record({
+      verb: fc.constant('setDns' as const),
+      vpc,
+      dns: fc.constantFrom<DnsSpec>(true, false, { domain: 'corp.example', forward: ['192.0.2.1', 'fd00::53'] }),
+    }),
+    weight: 2,
+  },
+  { arbitrary: fc.record({ verb: fc.constant('putZone' as const), name: zoneName, zone: zoneSpec }), weight: 2 },
+  { arbitrary: fc.record({ verb: fc.constant('deleteZone' as const), name: zoneName }), weight: 1 },
+);
+
 const step: fc.Arbitrary<Step> = fc.oneof(
   { arbitrary: plainStep, weight: 30 },
+  { arbitrary: dnsStep, weight: 4 },
   { arbitrary: routingStep, weight: 12 },
   {
     arbitrary: fc.record({ verb: fc.constant('peer' as const), vpcs, routes: fc.constant('manual' as const) }),

@@ -62,7 +62,7 @@ function counted(expr: readonly unknown[]): unknown[] {
 describe('rows written and listed are the rows', () => {
   test.each([
     ['a router', routerRuleset('n', PLAIN_ROUTER)],
-    ['a router of a VPC that has all', routerRuleset('n', { ipv6: true, acls: true })],
+    ['a router of a VPC that has all', routerRuleset('n', { ipv6: true, acls: true, services: true })],
     ['the edge', edgeRuleset('n')],
     ['the host', hostRuleset('')],
   ])('of %s', (_, rows) => {

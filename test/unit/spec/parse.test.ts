@@ -41,6 +41,7 @@ describe('examples', () => {
   it('are the ones we know', () => {
     expect(files.sort()).toEqual([
       'bank.yaml',
+      'dns.yaml',
       'hub.yaml',
       'ipv6.yaml',
       'nat.yaml',
@@ -175,14 +176,14 @@ describe('problems of the schema', () => {
       ['security_groups', 'instanes', 'color'].map((key, index) => {
         const near = ['; did you mean "securityGroups"?', '; did you mean "instances"?', ''][index];
         const allowed =
-          'cidr, ipv6Cidr, secondaryCidrs, subnets, routeTables, natGateways, networkAcls, securityGroups, instances';
+          'cidr, ipv6Cidr, secondaryCidrs, dns, subnets, routeTables, natGateways, networkAcls, securityGroups, instances';
         return `2:${[27, 48, 62][index]} vpcs.a.${key} | vpcs.a: unknown key "${key}": expected ${allowed}${near}`;
       }),
     ],
     [
       'vpcs: {}\n<<: {name: a}',
       [
-        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, prefixLists, vpcs, transitGateways, peerings; merge keys are not read: an alias stands for a whole value',
+        '2:1 "<<" | unknown key "<<": expected name, settings, elasticIps, prefixLists, vpcs, privateZones, transitGateways, peerings; merge keys are not read: an alias stands for a whole value',
       ],
     ],
     [
@@ -518,7 +519,7 @@ describe('validateSpec', () => {
           },
           {
             message:
-              'unknown key "nmae": expected name, settings, elasticIps, prefixLists, vpcs, transitGateways, peerings; did you mean "name"?',
+              'unknown key "nmae": expected name, settings, elasticIps, prefixLists, vpcs, privateZones, transitGateways, peerings; did you mean "name"?',
             path: 'nmae',
           },
         ],
