@@ -204,7 +204,9 @@ class World {
     const expected = this.#receiver(analysis);
     if (outcome.verdict === 'error') return `the packet was not sent: ${outcome.errno}`;
     const answeredBy = this.#answeredBy(outcome, probe.protocol, gotBy);
-    const reached = outcome.verdict === 'answered' && answeredBy === expected;
+    // Who answers there is no prober.
+    const isService = analysis.query.destination.kind === 'resolver' && probe.protocol !== 'icmp';
+    const reached = isService ? outcome.verdict === 'open' : outcome.verdict === 'answered' && answeredBy === expected;
     if (reached !== analysis.reachable) {
       const what = outcome.verdict === 'answered' ? `answered by ${answeredBy}` : outcome.verdict;
       return `the analyzer says ${analysis.reachable ? 'reachable' : 'not reachable'}, the packet was ${what}`;
