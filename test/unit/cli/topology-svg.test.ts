@@ -19,6 +19,7 @@ const VIEW: InstallationView = {
   elasticIps: [{ name: 'idle', address: '198.51.100.9', association: null }],
   prefixLists: [],
   vpcs: [VPC_A, VPC_B],
+  privateZones: [],
   transitGateways: [],
   peerings: [{ vpcs: ['a', 'b'], allowCidrs: ['10.1.1.0/24'], routes: 'manual' }],
 };
