@@ -10,6 +10,7 @@ import {
   MAIN_ROUTE_TABLE,
   type NatGateway,
   type NetworkAcl,
+  privateIps,
   RESOLVER_ADDRESS,
   tableOf,
 } from '../model/resources.js';
@@ -111,7 +112,10 @@ const COMPONENTS: Table = {
   'gateway-in': gatewayIn,
   ingress: (walk, { instance, neighbour }, packet) => gate(walk, 'ingress', instance, neighbour, packet),
   receiver: (_walk, { instance }, { destination }) =>
-    passes(instanceComponent(instance), `${isIp6(destination) ? destination : instance.ip} is its address`),
+    passes(
+      instanceComponent(instance),
+      `${privateIps(instance).includes(destination) ? destination : instance.ip} is its address`,
+    ),
   'from-router': (walk, { vpc }) => ({
     ...passes(routerComponent(vpc), 'it answers'),
     ...(walk.target.kind === 'instance' ? { next: entering(walk, walk.target) } : {}),
@@ -252,7 +256,7 @@ function beyond(walk: Walk): Pick<Blocked, 'packet' | 'next'> {
 function sender({ target }: Walk, { instance }: PlaceAt<'sender'>, packet: Packet): Step {
   const at = instanceComponent(instance);
   const meant = vpcMeant(target, packet.destination) ?? instance.vpc;
-  if ((packet.destination === instance.ip || packet.destination === instance.ipv6) && meant === instance.vpc)
+  if (privateIps(instance).includes(packet.destination) && meant === instance.vpc)
     return passes(at, `${packet.destination} is its own: it leaves no interface`);
   return passes(at, `${packet.source} is its address`, { at: 'egress', instance });
 }
@@ -445,7 +449,9 @@ function nat(walk: Walk, { nat: gateway, by }: PlaceAt<'nat'>, packet: Packet): 
 function vpcMeant(target: Endpoint, destination: Ip): string | undefined {
   switch (target.kind) {
     case 'instance':
-      return destination === target.ip || destination === target.ipv6 ? target.vpc : undefined;
+      return [target.ip, target.ipv6, target.by === 'public' ? null : target.address].includes(destination)
+        ? target.vpc
+        : undefined;
     case 'router':
     case 'resolver':
       return target.vpc;
@@ -505,14 +511,16 @@ function peering(walk: Walk, { from, to }: PlaceAt<'peering'>, packet: Packet): 
   const beyondIt = behindPeering(walk, to, packet);
   if (peer === undefined) return blocked(at, { rule: `vpc ${from} and vpc ${to} are not peered`, ...beyond(walk) });
   const allowed = peer.peering.allowCidrs;
-  if (!lookup.isInAny(packet.source, peer.ours)) {
+  // Whoever was let in by another way is answered by this one too.
+  const isAnswer = walk.direction === 'return';
+  if (!isAnswer && !lookup.isInAny(packet.source, peer.ours)) {
     return blocked(at, {
       rule: `only ${allowed?.join(', ')} take part: ${packet.source} of vpc ${from} does not`,
       hint: `allow a block with ${packet.source} in the peering`,
       ...beyondIt,
     });
   }
-  if (!lookup.isInAny(packet.destination, peer.theirs)) {
+  if (!isAnswer && !lookup.isInAny(packet.destination, peer.theirs)) {
     const { destination } = packet;
     return blocked(at, {
       rule: `only ${(allowed ?? peer.theirs.map(({ cidr }) => cidr)).join(', ')} take part: ${destination} of vpc ${to} does not`,
@@ -523,6 +531,7 @@ function peering(walk: Walk, { from, to }: PlaceAt<'peering'>, packet: Packet): 
   if (beyondIt.next === undefined) {
     return blocked(at, { rule: `no instance of vpc ${to} has ${packet.destination}` });
   }
+  if (isAnswer) return passes(at, TRACKED, beyondIt.next);
   const blocks = allowed === undefined ? 'all blocks of both VPCs take part' : `only ${allowed.join(', ')} take part`;
   return passes(at, blocks, beyondIt.next);
 }
@@ -631,10 +640,14 @@ function privatelyFromHost(lookup: Lookup, at: Component, vpc: string, destinati
     return passes(at, 'the host may come in', { at: 'to-router', vpc, from: 'gateway' });
   }
   const next: Place = { at: 'ingress', instance, neighbour: undefined };
-  if (instance.publicIp !== undefined) {
-    return passes(at, `the host may come in: instance ${vpc}/${instance.name} has a public address`, next);
+  const name = `instance ${vpc}/${instance.name}`;
+  if (instance.publicIp === undefined) {
+    return blocked(at, { rule: `${name} has no public address`, hint: 'give it one', next });
   }
-  return blocked(at, { rule: `instance ${vpc}/${instance.name} has no public address`, hint: 'give it one', next });
+  if (destination !== instance.ip) {
+    return blocked(at, { rule: `the public address of ${name} is of ${instance.ip}, not of ${destination}`, next });
+  }
+  return passes(at, `the host may come in: ${name} has a public address`, next);
 }
 
 function comeBack(walk: Walk, at: Component, vpc: string, packet: Packet): Step {

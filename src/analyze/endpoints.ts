@@ -111,10 +111,11 @@ export const INTERNET: Endpoint = { kind: 'internet', any: true, address: '203.0
 /** Of documentation (RFC 3849). */
 export const INTERNET6: Endpoint = { kind: 'internet', any: true, address: '2001:db8::1' };
 
-/** By its private address too where it has no public one, or no IPv6 one. */
-export function instanceEnd(instance: Instance, by: 'private' | 'public' | 'ipv6'): Endpoint {
+/** By its private address too where it has no public one, or no IPv6 one; `meant`: by this one of its private addresses. */
+export function instanceEnd(instance: Instance, by: 'private' | 'public' | 'ipv6', meant?: Ip): Endpoint {
   const { vpc, name, subnet, ip, ipv6, publicIp } = instance;
   const end = { kind: 'instance', vpc, name, subnet, ip, ipv6: ipv6 ?? null, publicIp: publicIp ?? null } as const;
+  if (meant !== undefined) return { ...end, by, address: meant };
   if (by === 'ipv6' && ipv6 !== undefined) return { ...end, by, address: ipv6 };
   return by === 'public' && publicIp !== undefined
     ? { ...end, by, address: publicIp }
@@ -227,7 +228,7 @@ function vpcSeenAt(lookup: Lookup, source: Endpoint, address: Ip): string | unde
 
 function inVpc(lookup: Lookup, vpc: string, address: Ip): Endpoint {
   const instance = lookup.instanceAt(vpc, address);
-  if (instance !== undefined) return instanceEnd(instance, isIp6(address) ? 'ipv6' : 'private');
+  if (instance !== undefined) return instanceEnd(instance, isIp6(address) ? 'ipv6' : 'private', address);
   if (lookup.isResolver(vpc, address)) return { kind: 'resolver', vpc, address };
   const subnet = lookup.gatewayAt(vpc, address);
   return subnet === undefined ? { kind: 'nobody', vpc, address } : routerEnd(subnet, address);

@@ -259,7 +259,15 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'add-instance': verb(
     { vpc: 'text', subnet: 'text', name: 'text' },
-    { ip: 'text', ipv6: 'text', publicIp: 'text', elasticIp: 'text', securityGroups: 'texts', ...SHAPING },
+    {
+      ip: 'text',
+      ipv6: 'text',
+      secondaryIps: 'texts',
+      publicIp: 'text',
+      elasticIp: 'text',
+      securityGroups: 'texts',
+      ...SHAPING,
+    },
     ({ ipv6, publicIp, bandwidth, delay, jitter, loss, ...given }) => {
       const instance = {
         ...given,
@@ -276,6 +284,14 @@ const VERBS: Readonly<Record<string, Verb>> = {
   }),
   'delete-instance': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
     deleting([vpc], (tx) => tx.deleteInstance(vpc, name)),
+  ),
+  'assign-private-ip-addresses': verb(
+    { vpc: 'text', instance: 'text' },
+    { ips: 'texts', count: 'number', allowReassignment: 'flag' },
+    ({ vpc, instance, ...wish }) => doing([vpc], (tx) => tx.assignPrivateIps(vpc, instance, wish)),
+  ),
+  'unassign-private-ip-addresses': verb({ vpc: 'text', instance: 'text', ips: 'texts' }, {}, ({ vpc, instance, ips }) =>
+    doing([vpc], (tx) => tx.unassignPrivateIps(vpc, instance, ips)),
   ),
   'peer-vpcs': verb(
     { vpc1: 'text', vpc2: 'text' },

@@ -32,6 +32,11 @@ export function readPort(text: string): number {
   return port;
 }
 
+export function readCount(text: string): number {
+  if (!/^[1-9][0-9]{0,5}$/.test(text)) throw new InvalidArgumentError('Expected a number of at least 1.');
+  return Number(text);
+}
+
 /** What cannot be meant: an option given an empty value, as by an unset variable of a script. */
 export function readFilled(text: string): string {
   if (text === '') throw new InvalidArgumentError('It is empty.');

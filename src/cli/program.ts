@@ -59,7 +59,14 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
     [addSettings, 'configure'],
     [addVpcs, 'create-vpc', 'delete-vpc', 'cleanup-all'],
     [addSubnets, 'add-subnet', 'delete-subnet'],
-    [addInstances, 'add-instance', 'modify-instance', 'delete-instance'],
+    [
+      addInstances,
+      'add-instance',
+      'modify-instance',
+      'delete-instance',
+      'assign-private-ip-addresses',
+      'unassign-private-ip-addresses',
+    ],
     [addPeerings, 'peer-vpcs', 'unpeer-vpcs'],
     [
       addRouting,

@@ -256,6 +256,7 @@ function subnetBranch(vpc: string, subnet: SubnetView, apps: readonly AppView[],
         text: [
           `instance ${instance.name}  ${instance.ip}`,
           ...(instance.ipv6 === null ? [] : [instance.ipv6]),
+          ...(instance.secondaryIps.length === 0 ? [] : [`also ${instance.secondaryIps.join(', ')}`]),
           ...(instance.publicIp === null ? [] : [`public ${instance.publicIp}${elasticOf(instance)}`]),
           ...instance.publish.map(({ hostPort, port, protocol }) => `host port ${hostPort}/${protocol} → ${port}`),
           ...shapingText(instance.shaping),

@@ -157,9 +157,16 @@ function columns(rows: readonly (readonly Omit<Word, 'column'>[])[], indent = 0)
   });
 }
 
-function instanceRow({ name: own, ip, ipv6, publicIp, elasticIp }: InstanceView): Omit<Word, 'column'>[] {
+function instanceRow({ name: own, ip, ipv6, secondaryIps, publicIp, elasticIp }: InstanceView): Omit<Word, 'column'>[] {
   const elastic = elasticIp === null ? '' : ` (${elasticIp})`;
-  return [name(own), { text: ip }, { text: ipv6 ?? '' }, { text: publicIp === null ? '' : `${publicIp}${elastic}` }];
+  const more = secondaryIps.length === 0 ? '' : `+${secondaryIps.length}`;
+  return [
+    name(own),
+    { text: ip },
+    { text: ipv6 ?? '' },
+    { text: more },
+    { text: publicIp === null ? '' : `${publicIp}${elastic}` },
+  ];
 }
 
 function natPanel(nat: NatGatewayView): Panel {
@@ -183,7 +190,10 @@ function subnetPanel(subnet: SubnetView, gateways: readonly NatGatewayView[]): P
   const { instances, kind, routeTable, networkAcl } = subnet;
   const shown = instances.slice(0, MOST_INSTANCES);
   const more = instances.length - shown.length;
-  const groups = shown.map(({ name: own, securityGroups }) => `${own}: ${securityGroups.join(', ') || 'no groups'}`);
+  const facts = shown.map(({ name: own, secondaryIps, securityGroups }) => {
+    const also = secondaryIps.length === 0 ? '' : `also ${secondaryIps.join(', ')}; `;
+    return `${own}: ${also}security groups ${securityGroups.join(', ')}`;
+  });
   return {
     look: kind,
     lines: [
@@ -193,7 +203,7 @@ function subnetPanel(subnet: SubnetView, gateways: readonly NatGatewayView[]): P
       ...(more === 0 ? [] : [words(soft(`and ${more} more`))]),
       ...(instances.length + gateways.length === 0 ? [words(soft('no instances'))] : []),
     ],
-    title: [`subnet ${subnet.name}, gateway ${subnet.gateway}`, ...groups].join('\n'),
+    title: [`subnet ${subnet.name}, gateway ${subnet.gateway}`, ...facts].join('\n'),
     inner: gateways.map(natPanel),
   };
 }

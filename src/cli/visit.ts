@@ -25,6 +25,8 @@ export const ANSWERED: ReadonlySet<string> = new Set([
   'add-instance',
   'modify-instance',
   'delete-instance',
+  'assign-private-ip-addresses',
+  'unassign-private-ip-addresses',
   'peer-vpcs',
   'unpeer-vpcs',
   'create-route-table',

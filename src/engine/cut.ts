@@ -14,6 +14,7 @@ import {
   type Instance,
   idOf,
   type NatGateway,
+  privateIps,
   type Resource,
   scopesOf,
 } from '../model/resources.js';
@@ -62,8 +63,7 @@ function judgedBy(reader: Reader, resource: Resource): readonly string[] {
 }
 
 function addressesOf(owner: Instance | NatGateway): string[] {
-  const ipv6 = owner.kind === 'instance' ? owner.ipv6 : undefined;
-  return [owner.ip, owner.publicIp ?? [], ipv6 ?? []].flat();
+  return [...privateIps(owner), ...(owner.publicIp === undefined ? [] : [owner.publicIp])];
 }
 
 /** What is recorded: the model, and the rows of each resource. */

@@ -65,6 +65,7 @@ export interface InstanceView {
   readonly subnet: string;
   readonly ip: string;
   readonly ipv6: string | null;
+  readonly secondaryIps: readonly string[];
   readonly publicIp: string | null;
   /** Name of the elastic address that `publicIp` is. */
   readonly elasticIp: string | null;
@@ -249,6 +250,7 @@ export function viewInstance(instance: Instance): InstanceView {
     subnet: instance.subnet,
     ip: instance.ip,
     ipv6: instance.ipv6 ?? null,
+    secondaryIps: instance.secondaryIps ?? [],
     publicIp: instance.publicIp ?? null,
     elasticIp: instance.elasticIp ?? null,
     publish: (instance.publish ?? []).map(({ protocol, hostPort, port }) => ({

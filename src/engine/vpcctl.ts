@@ -20,6 +20,7 @@ import type { AddNatGateway } from '../model/routing.js';
 import * as routing from '../model/routing.js';
 import { formatRoute } from '../model/routing.js';
 import { formatRule } from '../model/rules.js';
+import * as secondary from '../model/secondary.js';
 import { formatShaping } from '../model/shape.js';
 import { applySpec, destroyAll, destroySpec, exportSpec } from '../model/spec.js';
 import type { AttachVpc } from '../model/transit.js';
@@ -214,6 +215,10 @@ export interface Transaction {
   releaseElasticIp(name: string): boolean;
   /** Gives an instance an elastic address for its public one; it is taken from the instance that has it. */
   associateElasticIp(name: string, vpc: string, instance: string): void;
+  /** Returns the addresses that it did not have. */
+  assignPrivateIps(vpc: string, instance: string, wish: secondary.AssignPrivateIps): readonly string[];
+  /** Returns those that it had. */
+  unassignPrivateIps(vpc: string, instance: string, ips: readonly string[]): readonly string[];
   disassociateElasticIp(name: string): boolean;
   /** Creates a prefix list. CONFLICT when it exists otherwise. */
   createPrefixList(name: string, spec: PrefixListSpec): void;
@@ -289,6 +294,8 @@ function transactionOn(draft: Draft): Transaction {
     allocateElasticIp: (name, address) => elastic.allocateElasticIp(draft, name, address).address,
     releaseElasticIp: (name) => elastic.releaseElasticIp(draft, name),
     associateElasticIp: (name, vpc, instance) => void elastic.associateElasticIp(draft, name, vpc, instance),
+    assignPrivateIps: (vpc, instance, wish) => secondary.assignPrivateIps(draft, vpc, instance, wish),
+    unassignPrivateIps: (vpc, instance, ips) => secondary.unassignPrivateIps(draft, vpc, instance, ips),
     disassociateElasticIp: (name) => elastic.disassociateElasticIp(draft, name),
     createPrefixList: (name, spec) => void lists.createPrefixList(draft, name, validatePrefixList(spec)),
     modifyPrefixList: (name, { add, ...changes }) =>

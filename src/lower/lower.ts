@@ -36,8 +36,10 @@ import {
   type AnyCidr,
   familyOf,
   hostCidr,
+  type Ip,
   type Ipv4,
   isCidr6,
+  isIp6,
   ofFamily,
   prefixLength,
   rangeOf,
@@ -399,6 +401,7 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
     ...lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {}),
     ...lowerIpv6(instance),
     ...lowerShaping(instance, routerNs(instance.vpc), mtu, idOf(instance)),
+    ...(instance.secondaryIps ?? []).flatMap((address) => lowerAddress(instance, address)),
     ...publish.flatMap(({ protocol, hostPort, port }) =>
       publicIp === undefined
         ? []
@@ -411,11 +414,11 @@ function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
 }
 
 /** Its IPv6 address, on the link that {@link lowerEni} makes. Nobody on it asks for a neighbour: both sides know theirs. */
-function lowerIpv6({ vpc, name, ip, ipv6, profile }: Instance): KernelObject[] {
+function lowerIpv6(instance: Instance): KernelObject[] {
+  const { ipv6 } = instance;
   if (ipv6 === undefined) return [];
-  const [ns, router, port] = [workloadNs(vpc, name), routerNs(vpc), portLink(ip)];
+  const ns = workloadNs(instance.vpc, instance.name);
   return [
-    { kind: 'addr', ns, link: WORKLOAD_LINK, addr: hostCidr(ipv6) },
     { kind: 'neigh', ns, link: WORKLOAD_LINK, ip: TRANSIT6.port, mac: MAC.port },
     {
       kind: 'route',
@@ -425,10 +428,21 @@ function lowerIpv6({ vpc, name, ip, ipv6, profile }: Instance): KernelObject[] {
       type: 'unicast',
       via: TRANSIT6.port,
       link: WORKLOAD_LINK,
+      // Among several the kernel would choose the one most like the destination, or the youngest (RFC 6724, ipv6_get_saddr_eval).
+      ...(instance.secondaryIps?.some(isIp6) === true ? { src: ipv6 } : {}),
     },
-    { kind: 'neigh', ns: router, link: port, ip: ipv6, mac: MAC.workload(ip) },
-    { kind: 'route', ns: router, table: MAIN_TABLE, dst: hostCidr(ipv6), type: 'unicast', link: port },
-    element(router, SETS.profile6, [ipv6], profile),
+    ...lowerAddress(instance, ipv6),
+  ];
+}
+
+/** One address more on the link that {@link lowerEni} makes: by itself, so that the primary one remains the source of what names none. */
+function lowerAddress({ vpc, name, ip, profile }: Instance, address: Ip): KernelObject[] {
+  const [router, port] = [routerNs(vpc), portLink(ip)];
+  return [
+    { kind: 'addr', ns: workloadNs(vpc, name), link: WORKLOAD_LINK, addr: hostCidr(address) },
+    { kind: 'neigh', ns: router, link: port, ip: address, mac: MAC.workload(ip) },
+    { kind: 'route', ns: router, table: MAIN_TABLE, dst: hostCidr(address), type: 'unicast', link: port },
+    element(router, isIp6(address) ? SETS.profile6 : SETS.profile, [address], profile),
   ];
 }
 

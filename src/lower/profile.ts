@@ -3,7 +3,7 @@ import { assertNever } from '../errors.js';
 import { hostAddress6 } from '../model/ipv6.js';
 import { blocksOf, otherVpc, peeredCidrs, peeringsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
-import { type GroupRule, ids, type Profile, type SecurityGroup } from '../model/resources.js';
+import { type GroupRule, ids, type Profile, privateIps, type SecurityGroup } from '../model/resources.js';
 import { familyOfRule, type PolicyRule, parsePolicyRule } from '../model/rules.js';
 import { type AnyCidr, addressOf, type Family, familyOf, hostCidr, type Ip, rangeOf } from '../net/cidr.js';
 import { icmpOf } from '../net/ports.js';
@@ -215,10 +215,7 @@ function admit(
  */
 function peerMembers(reader: Reader, vpc: string, peer: string, group: string): Ip[] {
   if (reader.get(ids.peering(vpc, peer)) === undefined) return [];
-  return findKind(reader, 'instance', `member:${peer}/${group}`).flatMap(({ ip, ipv6 }) => [
-    ip,
-    ...(ipv6 === undefined ? [] : [ipv6]),
-  ]);
+  return findKind(reader, 'instance', `member:${peer}/${group}`).flatMap(privateIps);
 }
 
 /** A rule that names a group holds for every profile with that group in it. */

@@ -1,10 +1,10 @@
 /** Private addresses of subnets and public ones of the pool: which may be had, and which is next. */
 import { invalid } from '../errors.js';
-import { addressAt, type Cidr, contains, type Ipv4, offsetOf, parseIp, sizeOf } from '../net/cidr.js';
+import { addressAt, type Cidr, contains, type Ip, type Ipv4, offsetOf, parseIp, sizeOf } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
 import { conflict } from './lookup.js';
 import { type Draft, has } from './reader.js';
-import { describe, type Instance, idOf, type Subnet } from './resources.js';
+import { describe, type Instance, idOf, type Resource, type Subnet } from './resources.js';
 
 /** The address of an instance that the same transaction deleted, if the subnet can give it back. */
 export function addressOf(returning: Instance | undefined, draft: Draft, subnet: Subnet): Ipv4 | undefined {
@@ -22,7 +22,7 @@ function reservedWord(subnet: Subnet, offset: number): string | undefined {
   return undefined;
 }
 
-export function checkAddress(draft: Draft, subnet: Subnet, ip: Ipv4, id: string): Ipv4 {
+export function checkAddress(draft: Draft, subnet: Subnet, ip: Ipv4, id: string, as: Rank = 'primary'): Ipv4 {
   const what = `subnet ${subnet.vpc}/${subnet.name}`;
   if (!contains(subnet.cidr, ip)) {
     throw invalid(`address ${ip} is outside ${subnet.cidr} of ${what}`, { hint: 'choose one inside, or leave it out' });
@@ -31,20 +31,37 @@ export function checkAddress(draft: Draft, subnet: Subnet, ip: Ipv4, id: string)
   if (reserved !== undefined) {
     throw invalid(`address ${ip} of ${what} is ${reserved}`, { hint: 'choose another, or leave it out' });
   }
-  const holder = draft.find(`ip:${subnet.vpc}/${ip}`)[0];
-  if (holder !== undefined && idOf(holder) !== id)
+  refuseTaken(draft, subnet.vpc, ip, id, as);
+  return ip;
+}
+
+/** An instance's own, by which its link is known, or one more on that link. */
+export type Rank = 'primary' | 'secondary';
+
+/**
+ * CONFLICT when a resource other than `id` has the address; also when it has it until this transaction ends, for its link goes last. What was a secondary
+ * address there can be one here at once: both links stay.
+ */
+export function refuseTaken(draft: Draft, vpc: string, ip: Ip, id: string, as: Rank): void {
+  const other = ([found]: readonly Resource[]): Resource | undefined =>
+    found !== undefined && idOf(found) !== id ? found : undefined;
+  const holder = other(draft.find(`ip:${vpc}/${ip}`));
+  if (holder !== undefined) {
     throw conflict(
       `address ${ip} is ${holder.kind === 'vpc' ? "that of the VPC's resolver" : `taken by ${describe(holder)}`}`,
       'choose another, or leave it out',
     );
-  const [leaver] = draft.base.find(`ip:${subnet.vpc}/${ip}`);
-  if (leaver !== undefined && idOf(leaver) !== id) {
-    throw conflict(
-      `address ${ip} becomes free only with this change: ${describe(leaver)} has it`,
-      'choose another; or delete the instance in a change of its own first',
-    );
   }
-  return ip;
+  const leaver = other(draft.base.find(`ip:${vpc}/${ip}`));
+  if (leaver === undefined || (as === 'secondary' && isSecondary(leaver, ip))) return;
+  throw conflict(
+    `address ${ip} becomes free only with this change: ${describe(leaver)} has it`,
+    'choose another; or take it away in a change of its own first',
+  );
+}
+
+function isSecondary(holder: Resource, ip: Ip): boolean {
+  return holder.kind === 'instance' && holder.secondaryIps?.includes(ip) === true;
 }
 
 /**

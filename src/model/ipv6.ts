@@ -22,10 +22,11 @@ import {
   toNumber,
 } from '../net/cidr.js';
 import { hash32 } from '../net/name.js';
+import { type Rank, refuseTaken } from './addresses.js';
 import { conflict, ipv6PoolOf, routeTablesOf, subnetsOf } from './lookup.js';
 import { blockOf } from './prefix-lists.js';
 import { type Draft, findKind, has, type Reader } from './reader.js';
-import { describe, type Instance, idOf, type Resource, type Subnet, type Vpc } from './resources.js';
+import { describe, type Instance, idOf, privateIps, type Subnet, type Vpc } from './resources.js';
 
 const VPC_PREFIX = 56;
 const SUBNET_PREFIX = 64;
@@ -184,8 +185,10 @@ export function chooseSubnetIpv6(
 }
 
 function refuseUsed(draft: Draft, { vpc, name }: Subnet, block: Cidr6): void {
-  const user = findKind(draft, 'instance', `subnet:${vpc}/${name}`).find(({ ipv6 }) => ipv6 !== undefined);
-  if (user !== undefined) throw conflict(`${describe(user)} has ${user.ipv6} of ${block}`, 'take that away first');
+  for (const user of findKind(draft, 'instance', `subnet:${vpc}/${name}`)) {
+    const own = privateIps(user).find((ip) => contains(block, ip));
+    if (own !== undefined) throw conflict(`${describe(user)} has ${own} of ${block}`, 'take that away first');
+  }
 }
 
 function checkSubnet6(home: Cidr6, siblings: readonly Subnet[], what: string, text: string): Cidr6 {
@@ -249,7 +252,15 @@ function isReserved(block: Cidr6, ipv6: Ipv6): boolean {
   return offset < RESERVED || ipv6 === addressOf(rangeOf(block).last);
 }
 
-function checkAddress6(draft: Draft, { vpc, name }: Subnet, block: Cidr6, ipv6: Ipv6, id: string): Ipv6 {
+/** The address, for the resource `id`. INVALID outside of the subnet's block and where it is reserved, CONFLICT when another has it. */
+export function checkAddress6(
+  draft: Draft,
+  { vpc, name }: Pick<Subnet, 'vpc' | 'name'>,
+  block: Cidr6,
+  ipv6: Ipv6,
+  id: string,
+  as: Rank = 'primary',
+): Ipv6 {
   const what = `subnet ${vpc}/${name}`;
   const hint = 'choose another, or leave it out';
   if (!contains(block, ipv6)) throw invalid(`address ${ipv6} is outside ${block} of ${what}`, { hint });
@@ -258,17 +269,7 @@ function checkAddress6(draft: Draft, { vpc, name }: Subnet, block: Cidr6, ipv6: 
       hint,
     });
   }
-  const other = ([holder]: readonly Resource[]): Resource | undefined =>
-    holder !== undefined && idOf(holder) !== id ? holder : undefined;
-  const holder = other(draft.find(`ip:${vpc}/${ipv6}`));
-  if (holder !== undefined) throw conflict(`address ${ipv6} is taken by ${describe(holder)}`, hint);
-  const leaver = other(draft.base.find(`ip:${vpc}/${ipv6}`));
-  if (leaver !== undefined) {
-    throw conflict(
-      `address ${ipv6} becomes free only with this change: ${describe(leaver)} has it`,
-      'choose another; or take it away in a change of its own first',
-    );
-  }
+  refuseTaken(draft, vpc, ipv6, id, as);
   return ipv6;
 }
 

@@ -130,6 +130,8 @@ export interface Instance {
   readonly ip: Ipv4;
   /** Of the subnet's IPv6 block. */
   readonly ipv6?: Ipv6;
+  /** Further addresses of the subnet's blocks, sorted; none: absent. */
+  readonly secondaryIps?: readonly Ip[];
   readonly publicIp?: Ipv4;
   /** Name of the elastic address that `publicIp` is. */
   readonly elasticIp?: string;
@@ -590,14 +592,12 @@ export function claims(resource: Resource): readonly string[] {
       ];
     case 'instance':
     case 'nat-gateway': {
-      const { vpc, ip, publicIp, elasticIp } = resource;
+      const { vpc, publicIp, elasticIp } = resource;
       const own =
         elasticIp !== undefined ? [`elastic:${elasticIp}`] : publicIp !== undefined ? [`public-ip:${publicIp}`] : [];
       const published = (resource.kind === 'instance' ? resource.publish : undefined) ?? [];
-      const ipv6 = resource.kind === 'instance' ? resource.ipv6 : undefined;
       return [
-        `ip:${vpc}/${ip}`,
-        ...(ipv6 === undefined ? [] : [`ip:${vpc}/${ipv6}`]),
+        ...privateIps(resource).map((address) => `ip:${vpc}/${address}`),
         ...own,
         ...published.map(({ protocol, hostPort }) => `host-port:${protocol}/${hostPort}`),
       ];
@@ -605,6 +605,12 @@ export function claims(resource: Resource): readonly string[] {
     default:
       return [];
   }
+}
+
+/** All private addresses of an instance or a NAT gateway, of both families; the primary one first. */
+export function privateIps(owner: Instance | NatGateway): readonly Ip[] {
+  if (owner.kind === 'nat-gateway') return [owner.ip];
+  return [owner.ip, ...(owner.ipv6 === undefined ? [] : [owner.ipv6]), ...(owner.secondaryIps ?? [])];
 }
 
 /** The resource in a person's words: `subnet web of vpc a`. */

@@ -16,6 +16,7 @@ import {
   ids,
   type NatGateway,
   type Profile,
+  privateIps,
   type Resource,
   type RouteTable,
   type Subnet,
@@ -311,7 +312,7 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
       // Groups of peers that speak of its groups know its address.
       const groups = [before, after].flatMap((one) => (one?.kind === 'instance' ? one.groups : []));
       if (before?.kind === 'instance' && after?.kind === 'instance') {
-        if (before.ipv6 === after.ipv6 && isSame(before.groups, after.groups)) return [];
+        if (isSame(privateIps(before), privateIps(after)) && isSame(before.groups, after.groups)) return [];
       }
       return [...new Set(groups)].flatMap((group) => profilesOfGroups(draft, `refers-peer:${resource.vpc}/${group}`));
     }

@@ -133,6 +133,17 @@ export function applySpec(draft: Draft, spec: Spec): void {
   for (const [name] of lists) at(['prefixLists', name, 'maxEntries'], () => checkReferrers(draft, name));
 }
 
+/** Secondary addresses may change hands: whoever gives one up does so first. */
+function freeSecondaryIps(draft: Draft, vpc: string, instances: Readonly<Record<string, InstanceSpec>>): void {
+  for (const { name, subnet, secondaryIps = [] } of findKind(draft, 'instance', `instances:${vpc}`)) {
+    const wanted = Object.hasOwn(instances, name) ? instances[name] : undefined;
+    const kept = secondaryIps.filter((ip) => wanted?.secondaryIps?.includes(ip));
+    if (wanted?.subnet === subnet && kept.length < secondaryIps.length) {
+      addInstance(draft, { vpc, subnet, name, secondaryIps: kept });
+    }
+  }
+}
+
 /** What the spec gives to nobody or to somebody else is given up first: whoever gets it may come before whoever has it. */
 function freeElasticIps(draft: Draft, spec: Spec): void {
   for (const [vpc, { instances = {}, natGateways = {} }] of Object.entries(spec.vpcs)) {
@@ -269,6 +280,7 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
   for (const [group, wanted] of Object.entries(spec.securityGroups ?? {})) {
     at([...path, 'securityGroups', group], () => putGroup(draft, name, group, wanted));
   }
+  freeSecondaryIps(draft, name, instances);
   for (const [instance, wanted] of Object.entries(instances)) {
     const isDual = has6(subnets[wanted.subnet]);
     at([...path, 'instances', instance], () =>
@@ -306,6 +318,7 @@ function explicit(spec: InstanceSpec): Pick<AddInstance, keyof InstanceSpec> {
   return {
     ...spec,
     securityGroups: spec.securityGroups ?? [DEFAULT_GROUP],
+    secondaryIps: spec.secondaryIps ?? [],
     elasticIp: spec.elasticIp ?? null,
     publish: spec.publish ?? [],
     bandwidth: spec.bandwidth ?? null,
@@ -446,6 +459,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
         subnet: instance.subnet,
         ip: instance.ip,
         ipv6: instance.ipv6 ?? false,
+        ...(instance.secondaryIps === undefined ? {} : { secondaryIps: instance.secondaryIps }),
         ...(instance.elasticIp === undefined
           ? { publicIp: instance.publicIp ?? false }
           : { elasticIp: instance.elasticIp }),

@@ -67,6 +67,7 @@ import {
   type Vpc,
 } from './resources.js';
 import { checkPolicy, DEFAULT_GROUP, DEFAULT_GROUP_RULES, parseGroup } from './rules.js';
+import { chooseSecondaryIps } from './secondary.js';
 import { type AskedShaping, shapingOf } from './shape.js';
 import { newTable } from './tables.js';
 
@@ -472,6 +473,8 @@ export interface AddInstance extends AskedShaping {
   readonly ip?: string;
   /** One of the subnet's IPv6 block; true: a free one; false: none. Default: as it was; of a new one, as the subnet. */
   readonly ipv6?: Ipv6Wish;
+  /** Further addresses of the subnet, of either family. Default: as it was. */
+  readonly secondaryIps?: readonly string[];
   /** true: allocate; false: none; an address: that one. Default: as the subnet. */
   readonly publicIp?: boolean | string;
   /** Name of the elastic address that is to be its public one; null: none. Default: as it was. */
@@ -519,13 +522,14 @@ export function addInstance(draft: Draft, args: AddInstance): Instance {
   }
   const chosen = ip ?? addressOf(returning, draft, subnet) ?? allocate(draft, subnet);
   const shaping = shapingOf(args, existing?.shaping);
+  const primary = { ip: chosen, ...chooseInstanceIpv6(draft, subnet, id, chosen, args.ipv6, existing) };
   const instance: Instance = {
     kind: 'instance',
     vpc: subnet.vpc,
     name,
     subnet: subnet.name,
-    ip: chosen,
-    ...chooseInstanceIpv6(draft, subnet, id, chosen, args.ipv6, existing),
+    ...primary,
+    ...chooseSecondaryIps(draft, subnet, id, primary, args.secondaryIps, existing),
     ...address,
     ...(publish === undefined || publish.length === 0 ? {} : { publish }),
     ...(shaping === undefined ? {} : { shaping }),

@@ -639,6 +639,12 @@ const instance = map('an instance (a map)', {
       "An address of the subnet's IPv6 block; true: a free one; false: none. Default: true where the subnet has one.",
     ),
   ),
+  secondaryIps: v.exactOptional(
+    described(
+      list('addresses', v.union([address, address6], expected('an IPv4 or IPv6 address of the subnet'))),
+      'Further private addresses of the subnet, of either family. Default: none.',
+    ),
+  ),
   publicIp: v.exactOptional(
     described(
       v.union([boolean(), address], expected('true, false or an IPv4 address of the public pool')),

@@ -210,13 +210,15 @@ export interface SubnetSpec {
   readonly policy?: PolicySpec;
 }
 
-/** An instance: one workload with one address. */
+/** An instance: one workload with an interface of its own. */
 export interface InstanceSpec extends ShapingSpec {
   readonly subnet: string;
   /** Private address. Default: the next free one. */
   readonly ip?: string;
   /** An address of the subnet's IPv6 block; true: a free one; false: none. Default: as the subnet. */
   readonly ipv6?: boolean | string;
+  /** Further private addresses of the subnet, of either family. Default: none. */
+  readonly secondaryIps?: readonly string[];
   /** true: allocate one; false: none; an address of the pool: that one. Default: as the subnet (public → true). */
   readonly publicIp?: boolean | string;
   /** Name of the elastic address that is its public one. */

@@ -104,7 +104,7 @@ class World {
     return this.vpcctl.list().vpcs.flatMap(({ name: vpc }) => {
       const { peers, subnets, natGateways, dns } = this.vpcctl.inspect(vpc);
       const nats = natGateways.flatMap(({ ip, publicIp }) => [ip, ...(publicIp === null ? [] : [publicIp])]);
-      return subnets.flatMap(({ gateway, ipv6Cidr, instances }) => {
+      return subnets.flatMap(({ gateway, ipv6Cidr, reachableFromHost, instances }) => {
         const gateway6 = ipv6Cidr?.replace(/::\/64$/, '::1') ?? null;
         const resolvers = dns?.addresses ?? [];
         return instances.map((one) => ({
@@ -115,6 +115,7 @@ class World {
           gateway,
           gateway6,
           resolvers,
+          reachableFromHost,
           end: `${vpc}/${one.name}`,
         }));
       });
@@ -146,6 +147,11 @@ class World {
         ask(one.end, one.end, to.end, to.ip);
         if (to.publicIp !== null) ask(one.end, one.end, `${to.end}@public`, to.publicIp);
         if (one.ipv6 !== null && to.ipv6 !== null) ask(one.end, one.end, `${to.end}@ipv6`, to.ipv6);
+        // An own one would be its source too, and one of a VPC that it is not peered with is for it an address of the internet.
+        const isNear = to !== one && [one.vpc, ...one.peers].includes(to.vpc);
+        for (const further of isNear ? to.secondaryIps : []) {
+          if (one.ipv6 !== null || !further.includes(':')) ask(one.end, one.end, further, further);
+        }
       }
       for (const address of OUTSIDE) ask(one.end, one.end, `internet:${address}`, address);
       ask(one.end, one.end, 'host', HOST_INSIDE);
@@ -164,6 +170,9 @@ class World {
         if (one.publicIp !== null) ask('internet', `internet:${address}`, one.end, one.publicIp, address);
       }
       ask('host', 'host', one.end, one.ip);
+      for (const further of one.secondaryIps) {
+        if (one.reachableFromHost && !further.includes(':')) ask('host', 'host', further, further);
+      }
       if (one.publicIp !== null) ask('host', 'host', `${one.end}@public`, one.publicIp);
     }
     ask('host', 'host', NOBODYS, NOBODYS);

@@ -458,6 +458,14 @@ describe('every command', { sequential: true }, () => {
     { args: ['create-private-zone', '--name', 'z', '--domain', 'z.internal'], dryRun: true },
     { args: ['associate-private-zone', '--zone', 'z', '--vpc', 'a'], dryRun: true },
     { args: ['put-zone-record', '--zone', 'z', '--name', 'w', '--alias', 'a/w2'], dryRun: true },
+    {
+      args: ['assign-private-ip-addresses', '--vpc', 'a', '--instance', 'w2', '--ip', '10.1.1.99'],
+      dryRun: true,
+    },
+    {
+      args: ['unassign-private-ip-addresses', '--vpc', 'a', '--instance', 'w2', '--ip', '10.1.1.99'],
+      dryRun: true,
+    },
     { args: ['matrix', '--vpc', 'a'], dryRun: false },
     { args: ['list'], dryRun: false },
     { args: ['show'], dryRun: false },

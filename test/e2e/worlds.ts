@@ -414,6 +414,19 @@ function instance(chance: Chance, subnet: string, isPublic: boolean, groups: rea
   };
 }
 
+/** Where the allocation of primary ones does not come. */
+function furtherIps(
+  chance: Chance,
+  { subnets: homes = {} }: VpcSpec,
+  { subnet, ipv6 }: InstanceSpec,
+  number: number,
+): string[] {
+  const { cidr = '', ipv6Cidr } = homes[subnet] ?? {};
+  const v4 = [cidr.replace(/\d+\/\d+$/, String(200 + number))];
+  const v6 = typeof ipv6Cidr === 'string' && ipv6 !== false ? [ipv6Cidr.replace(/::\/64$/, `::5ec:${number}`)] : [];
+  return chance.of(0.5) ? [...v4, ...v6] : chance.of(0.5) ? v4 : v6;
+}
+
 function subnets(chance: Chance, blocks: readonly string[], block6: string | undefined): Record<string, SubnetSpec> {
   const made: Record<string, SubnetSpec> = {};
   const count = chance.int(1, 3);
@@ -468,7 +481,8 @@ export function randomSpec(chance: Chance): Spec {
     const name = number <= names.length ? (names[number - 1] as string) : chance.pick(names);
     const vpc = vpcs[name] as VpcSpec;
     const [subnet, { public: isPublic = false }] = chance.pick(Object.entries(vpc.subnets ?? {}));
-    const made = instance(chance, subnet, isPublic, ['default', ...Object.keys(vpc.securityGroups ?? {})]);
+    const plain = instance(chance, subnet, isPublic, ['default', ...Object.keys(vpc.securityGroups ?? {})]);
+    const made = chance.of(0.3) ? { ...plain, secondaryIps: furtherIps(chance, vpc, plain, number) } : plain;
     vpcs[name] = { ...vpc, instances: { ...vpc.instances, [`i${number}`]: made } };
   }
   const pairs = names.flatMap((first, at) => names.slice(at + 1).map((second) => [first, second] as const));
@@ -519,6 +533,28 @@ function changeRules<R>(chance: Chance, rules: readonly R[], make: () => R): R[]
   return [...rules.slice(0, at), make(), ...rules.slice(at)];
 }
 
+/** The instances, where the further addresses of one are another's of the same subnet, or nobody's; or one has some. */
+function handedOver(chance: Chance, vpc: VpcSpec): Record<string, InstanceSpec> {
+  const instances = { ...vpc.instances };
+  const names = Object.keys(instances);
+  if (names.length === 0) return instances;
+  const from = chance.pick(names);
+  const { secondaryIps, ...rest } = instances[from] as InstanceSpec;
+  if (secondaryIps === undefined) {
+    return { ...instances, [from]: { ...rest, secondaryIps: furtherIps(chance, vpc, rest, 30 + names.indexOf(from)) } };
+  }
+  const heirs = names.filter((name) => name !== from && instances[name]?.subnet === rest.subnet);
+  const heir = heirs.length > 0 && chance.of(0.8) ? chance.pick(heirs) : undefined;
+  const further = heir === undefined ? undefined : (instances[heir] as InstanceSpec);
+  return {
+    ...instances,
+    [from]: rest,
+    ...(heir === undefined || further === undefined
+      ? {}
+      : { [heir]: { ...further, secondaryIps: [...(further.secondaryIps ?? []), ...secondaryIps] } }),
+  };
+}
+
 /** The spec with one thing different: rules, groups of an instance, a policy, a peering, a public address. Its instances stay. The library may refuse it. */
 export function changed(chance: Chance, spec: Spec): Spec {
   const name = chance.pick(Object.keys(spec.vpcs));
@@ -539,6 +575,8 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'peering',
       'public',
       'bandwidth',
+      'secondary',
+      'secondary',
       'route',
       'route',
       'transit',
@@ -567,6 +605,8 @@ export function changed(chance: Chance, spec: Spec): Spec {
       const made = { ...old, securityGroups: chance.some(groups, 1, 3) };
       return put({ ...vpc, instances: replaced(vpc.instances, which, made) });
     }
+    case 'secondary':
+      return put({ ...vpc, instances: handedOver(chance, vpc) });
     case 'list': {
       const which = chance.pick(LISTS);
       const old = spec.prefixLists?.[which]?.entries ?? [];

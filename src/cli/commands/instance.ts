@@ -1,8 +1,8 @@
-/** `add-instance`, `modify-instance`, `delete-instance`. */
+/** `add-instance`, `modify-instance`, `delete-instance`, `assign-private-ip-addresses`, `unassign-private-ip-addresses`. */
 import { type Command, InvalidArgumentError } from 'commander';
 import type { PublicationSpec } from '../../index.js';
 import { UsageError } from '../failure.js';
-import { type DryRun, dryRunOption, readList } from '../options.js';
+import { type DryRun, dryRunOption, readCount, readList } from '../options.js';
 import type { Session } from '../session.js';
 import { type Shaped, shapingOf, shapingOptions } from '../shaping.js';
 import { wishOf } from '../wish.js';
@@ -14,6 +14,7 @@ interface AddInstanceOptions extends DryRun, Shaped {
   readonly name: string;
   readonly ip?: string;
   readonly ipv6?: string;
+  readonly secondaryIp?: readonly string[];
   readonly publicIp?: string;
   readonly elasticIp?: string;
   readonly publish?: readonly PublicationSpec[];
@@ -58,6 +59,11 @@ export function addInstances(program: Command, session: Session): void {
       '--ipv6 <address>',
       'its IPv6 address, auto or none (default: auto where the subnet has IPv6; of one that is there, as it was)',
     )
+    .option(
+      '--secondary-ip <addresses...>',
+      'further addresses of the subnet, of either family (default: none, or as it was)',
+      readList,
+    )
     .option('--public-ip <address>', 'its public address, auto or none (default: as the subnet)')
     .option('--elastic-ip <name>', 'the elastic address that is to be its public one')
     .option(
@@ -74,7 +80,7 @@ Example:
   vpcctl add-instance --vpc a --subnet web --name web-2 --security-group web default`,
     )
     .action(async (options: AddInstanceOptions) => {
-      const { vpc, subnet, name, ip, ipv6, publicIp, elasticIp, publish, securityGroup } = options;
+      const { vpc, subnet, name, ip, ipv6, secondaryIp, publicIp, elasticIp, publish, securityGroup } = options;
       await session.change(
         (tx) =>
           tx.addInstance({
@@ -83,6 +89,7 @@ Example:
             name,
             ...(ip === undefined ? {} : { ip }),
             ...(ipv6 === undefined ? {} : { ipv6: wishOf(ipv6) }),
+            ...(secondaryIp === undefined ? {} : { secondaryIps: secondaryIp }),
             ...(publicIp === undefined ? {} : { publicIp: wishOf(publicIp) }),
             ...(elasticIp === undefined ? {} : { elasticIp }),
             ...(publish === undefined ? {} : { publish }),
@@ -150,4 +157,73 @@ Examples:
         `no instance ${name} in VPC ${vpc}: nothing to delete`,
       );
     });
+
+  program
+    .command('assign-private-ip-addresses')
+    .description('give an instance further addresses of its subnet')
+    .requiredOption('--vpc <name>', 'VPC it belongs to')
+    .requiredOption('--instance <name>', 'the instance')
+    .option('--ip <addresses...>', 'these, of either family', readList)
+    .option('--count <number>', 'so many free IPv4 ones more', readCount)
+    .option('--allow-reassignment', 'take what is a secondary address of another instance of the VPC')
+    .addOption(dryRunOption())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vpcctl assign-private-ip-addresses --vpc a --instance web-1 --count 2
+  vpcctl assign-private-ip-addresses --vpc a --instance web-2 --ip 10.0.1.50 --allow-reassignment`,
+    )
+    .action(async (options: AssignOptions) => {
+      const { vpc, instance, ip: ips, count, allowReassignment } = options;
+      if (ips === undefined && count === undefined)
+        throw new UsageError('no address is asked for', 'give --ip or --count');
+      const wish = {
+        ...(ips === undefined ? {} : { ips }),
+        ...(count === undefined ? {} : { count }),
+        ...(allowReassignment === undefined ? {} : { allowReassignment }),
+      };
+      await session.change(
+        (tx) => tx.assignPrivateIps(vpc, instance, wish),
+        options,
+        ({ value }) => told(`instance ${vpc}/${instance} has`, value, { vpc, instance }),
+      );
+    });
+
+  program
+    .command('unassign-private-ip-addresses')
+    .description('take secondary addresses from an instance')
+    .requiredOption('--vpc <name>', 'VPC it belongs to')
+    .requiredOption('--instance <name>', 'the instance')
+    .requiredOption('--ip <addresses...>', 'these', readList)
+    .addOption(dryRunOption())
+    .action(async (options: UnassignOptions) => {
+      const { vpc, instance, ip } = options;
+      await session.change(
+        (tx) => tx.unassignPrivateIps(vpc, instance, ip),
+        options,
+        ({ value }) => told(`instance ${vpc}/${instance} gave up`, value, { vpc, instance }),
+      );
+    });
+}
+
+interface AssignOptions extends DryRun {
+  readonly vpc: string;
+  readonly instance: string;
+  readonly ip?: readonly string[];
+  readonly count?: number;
+  readonly allowReassignment?: boolean;
+}
+
+interface UnassignOptions extends DryRun {
+  readonly vpc: string;
+  readonly instance: string;
+  readonly ip: readonly string[];
+}
+
+function told(what: string, addresses: readonly string[], whose: object) {
+  return {
+    text: [addresses.length === 0 ? 'unchanged: nothing to do' : `${what} ${addresses.join(', ')}`],
+    json: { ...whose, addresses },
+  };
 }

@@ -124,6 +124,7 @@ export const VPC_A: VpcView = {
           subnet: 'web',
           ip: '10.1.1.4',
           ipv6: null,
+          secondaryIps: [],
           publicIp: '198.51.100.7',
           elasticIp: null,
           publish: [],

@@ -12,6 +12,7 @@ import * as lists from '../../../src/model/prefix-lists.js';
 import { Draft, type Edit, findKind, MemoryReader } from '../../../src/model/reader.js';
 import { idOf, type Resource, type Route } from '../../../src/model/resources.js';
 import * as routing from '../../../src/model/routing.js';
+import * as secondary from '../../../src/model/secondary.js';
 import { type HostFacts, needsHostFacts, settle } from '../../../src/model/settle.js';
 import * as verbs from '../../../src/model/verbs.js';
 import type { Cidr } from '../../../src/net/cidr.js';
@@ -143,6 +144,7 @@ export type Step =
   | { readonly verb: 'addSubnet'; readonly args: verbs.AddSubnet }
   | { readonly verb: 'deleteSubnet'; readonly vpc: string; readonly name: string; readonly force: boolean }
   | { readonly verb: 'addInstance'; readonly args: verbs.AddInstance }
+  | { readonly verb: 'assign'; readonly vpc: string; readonly name: string; readonly wish: secondary.AssignPrivateIps }
   | { readonly verb: 'deleteInstance'; readonly vpc: string; readonly name: string }
   | { readonly verb: 'putGroup'; readonly vpc: string; readonly name: string; readonly spec: SecurityGroupSpec }
   | { readonly verb: 'deleteGroup'; readonly vpc: string; readonly name: string }
@@ -196,6 +198,9 @@ export function run(draft: Draft, step: Step): void {
       return;
     case 'addInstance':
       verbs.addInstance(draft, step.args);
+      return;
+    case 'assign':
+      secondary.assignPrivateIps(draft, step.vpc, step.name, step.wish);
       return;
     case 'deleteInstance':
       verbs.deleteInstance(draft, step.vpc, step.name);
@@ -494,10 +499,18 @@ const addInstance = optional<verbs.AddInstance>(
   {
     ip: fc.constantFrom(...ADDRESSES),
     ipv6: fc.constantFrom(true, true, false, ...ADDRESSES6),
+    secondaryIps: fc.subarray([...ADDRESSES, ...ADDRESSES6], { maxLength: 2 }),
     publicIp: fc.constantFrom(true, false, '198.51.100.9'),
     securityGroups: fc.constantFrom(['default'], ['web'], ['db', 'web']),
   },
 ).map((args): Step => ({ verb: 'addInstance', args }));
+
+const assign = fc
+  .record({
+    ips: fc.subarray([...ADDRESSES, ...ADDRESSES6], { maxLength: 2 }),
+    allowReassignment: fc.boolean(),
+  })
+  .chain((wish) => fc.record({ verb: fc.constant('assign' as const), vpc, name: instance, wish: fc.constant(wish) }));
 
 const table = fc.constantFrom('main', 'main', 'public', 'own', 'more');
 const nat = fc.constantFrom('n', 'm');
@@ -597,6 +610,7 @@ const plainStep: fc.Arbitrary<Step> = fc.oneof(
   { arbitrary: fc.record({ verb: fc.constant('deletePrefixList' as const), name: list }), weight: 1 },
   { arbitrary: addSubnet, weight: 6 },
   { arbitrary: addInstance, weight: 8 },
+  { arbitrary: assign, weight: 2 },
   { arbitrary: fc.record({ verb: fc.constant('putGroup' as const), vpc, name: group, spec: groupSpec }), weight: 4 },
   {
     arbitrary: fc.record(

@@ -448,7 +448,7 @@ describe('addInstance', () => {
     );
     expect(refused(made, moved({ subnet: 'p' }))).toMatch(/^CONFLICT: instance a\/x goes only with this change/);
     expect(refused(made, moved({ name: 'y', ip: '10.0.1.9' }))).toBe(
-      'CONFLICT: address 10.0.1.9 becomes free only with this change: instance a/x has it; choose another; or delete the instance in a change of its own first',
+      'CONFLICT: address 10.0.1.9 becomes free only with this change: instance a/x has it; choose another; or take it away in a change of its own first',
     );
   });
 

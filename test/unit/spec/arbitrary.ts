@@ -144,6 +144,7 @@ const instance = some<InstanceSpec>(
     subnet: name,
     ip: address,
     ipv6: fc.oneof(fc.boolean(), address6),
+    secondaryIps: fc.array(fc.oneof(address, address6), { maxLength: 3 }),
     publicIp: fc.oneof(fc.boolean(), address),
     elasticIp: name,
     publish: fc.array(
