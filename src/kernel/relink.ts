@@ -20,7 +20,7 @@ function vethOf(row: LinkRow): Partial<VethRow> {
 }
 
 /** What makes a link strict ({@link VethRow}), and what undoes that. */
-const STRICT: LinkConf = { rpFilter: 1, sendRedirects: 0, arpIgnore: 0, arpAccept: 0 };
+const STRICT: LinkConf = { rpFilter: 1, sendRedirects: 0, acceptSourceRoute: 0, arpIgnore: 0, arpAccept: 0 };
 const LOOSE: LinkConf = { ...STRICT, rpFilter: 0 };
 const LAX: LinkConf = { rpFilter: 0, sendRedirects: 1 };
 

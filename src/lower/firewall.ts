@@ -56,7 +56,9 @@ const MSS: Expr = { 'tcp option': { name: 'maxseg', field: 'size' } };
 const isIp6 = eq(meta('nfproto'), 10);
 
 const established = match('in', ct('state'), [ESTABLISHED, RELATED]);
-const related = match('in', ct('state'), RELATED);
+const isEstablished = match('in', ct('state'), ESTABLISHED);
+/** Errors of ICMP about a connection: no helper of a protocol is at work, so nothing else is related to one. */
+const isRelated = match('in', ct('state'), RELATED);
 const notNew = match('!=', ct('state'), NEW);
 
 interface ChainSpec {
@@ -239,6 +241,9 @@ function aclRules(family: Family, otherPort: 'iifname' | 'oifname', list: string
   ];
 }
 
+/** The route back to the packet's source does not lead to the link that it came by. */
+const FROM_ELSEWHERE: Expr = eq({ fib: { result: 'oif', flags: ['saddr', 'iif'] } }, false);
+
 /** Maps and sets of a router that instances and peerings fill. */
 export const SETS = {
   /** address → mark of its profile */
@@ -271,6 +276,19 @@ export const SETS = {
   published: 'published',
   publishedPort: 'published_port',
 } as const;
+
+/**
+ * An error that a workload sends about a connection: only of its own. The kernel sees to it that the error is for one end of the connection, not that the other one
+ * sends it. Two fields of a packet cannot be compared here, so the one is written over the other, which it equals in an honest one: then the route back to it leads
+ * to another port, if it was not. A NAT gateway passes on what others say of connections through it.
+ */
+const OWN_ERRORS: Expr[] = [isRelated, from(PORTS), match('!=', meta('iifname'), `@${SETS.through}`), jump('errors')];
+
+const errorRules = (ipv6: boolean): Expr[][] => [
+  [{ mangle: { key: ip('saddr'), value: SPOKEN_OF } }],
+  ...(ipv6 ? [[{ mangle: { key: ip6('saddr'), value: SPOKEN_OF6 } }]] : []),
+  [FROM_ELSEWHERE, counter, drop],
+];
 
 /** What the borders of subnets are asked for, whatever the packet's family. */
 const BORDER_SETS: TableSpec['sets'] = [
@@ -378,7 +396,9 @@ export function routerRuleset(ns: string, { ipv6, acls, services }: RouterFeatur
         base: filter('forward', 'drop'),
         rules: [
           ...(acls ? [[jump('borders')]] : []),
-          [established, accept],
+          [isEstablished, accept],
+          OWN_ERRORS,
+          [isRelated, accept],
           [notNew, counter, drop],
           ...(ipv6 ? [[isIp6, goto('forward6')]] : []),
           [from(PORTS), setFromMap(ct('mark'), ip('saddr'), SETS.profile)],
@@ -399,6 +419,7 @@ export function routerRuleset(ns: string, { ipv6, acls, services }: RouterFeatur
           [counter, drop],
         ],
       },
+      errors: { rules: errorRules(ipv6) },
       from_uplink: {
         rules: [
           [match('!=', meta('oifname'), PORTS), counter, drop],
@@ -428,20 +449,6 @@ export function routerRuleset(ns: string, { ipv6, acls, services }: RouterFeatur
       },
       egress: { rules: gateRules('out', 4, sender, receiver, ip('daddr'), back) },
       ingress: { rules: gateRules('in', 4, receiver, sender, ip('saddr'), accept) },
-      // An error passes with the connection that it speaks of, whoever sends it. So a workload's is from whom the packet was for, and that has to be the workload
-      // (rp_filter, FROM_ELSEWHERE): else it could end its neighbours' connections, or make their packets small. Behind connection tracking (-200).
-      errors: {
-        base: filter('prerouting', 'accept', -150),
-        rules: [[related, from(PORTS), match('!=', meta('iifname'), `@${SETS.through}`), goto('spoken_of')]],
-      },
-      spoken_of: {
-        rules: [
-          [{ mangle: { key: ip('saddr'), value: SPOKEN_OF } }],
-          ...(ipv6
-            ? [[{ mangle: { key: ip6('saddr'), value: SPOKEN_OF6 } }], [isIp6, FROM_ELSEWHERE, counter, drop]]
-            : []),
-        ],
-      },
       nat_in: {
         base: nat('prerouting', -100),
         rules: [
@@ -466,12 +473,9 @@ const ROUTER_SETS6: TableSpec['sets'] = [
   ...gateSets('in', 6),
 ];
 
-/** IPv6 has no rp_filter: the route back to a packet's source leads to the link that it came by, or it is dropped. */
-const FROM_ELSEWHERE: Expr = eq({ fib: { result: 'oif', flags: ['saddr', 'iif'] } }, false);
-
 /** What a router has besides for packets of IPv6, from where `forward` leads to them. */
 const ROUTER_CHAINS6: TableSpec['chains'] = {
-  // Behind the defragmentation (-400), in front of connection tracking (-200).
+  // IPv6 has no rp_filter. Behind the defragmentation (-400), in front of connection tracking (-200).
   source6: { base: filter('prerouting', 'accept', -300), rules: [[isIp6, from(PORTS), FROM_ELSEWHERE, counter, drop]] },
   forward6: {
     rules: [
@@ -537,7 +541,7 @@ export function natRuleset(ns: string, address: string, gateway: string): NftRow
         base: filter('postrouting', 'accept', 200),
         rules: [
           [...TOO_LARGE, { mangle: { key: ip('saddr'), value: address } }],
-          [related, eq(ip('saddr'), gateway), { mangle: { key: ip('saddr'), value: address } }],
+          [isRelated, eq(ip('saddr'), gateway), { mangle: { key: ip('saddr'), value: address } }],
         ],
       },
     },

@@ -57,6 +57,7 @@ const DEVCONF = {
   proxyArp: 3,
   sendRedirects: 6,
   rpFilter: 8,
+  acceptSourceRoute: 9,
   arpIgnore: 19,
   arpAccept: 21,
 } as const satisfies Record<keyof LinkConf, number>;
@@ -96,6 +97,7 @@ export interface LinkConf {
   readonly proxyArp?: number;
   readonly sendRedirects?: number;
   readonly rpFilter?: number;
+  readonly acceptSourceRoute?: number;
   readonly arpIgnore?: number;
   readonly arpAccept?: number;
 }

@@ -112,11 +112,11 @@ function differences(before: Witness, after: Witness): string[] {
 }
 
 /** The kernel is as it was then; what it makes by itself once it has noticed a link's carrier takes it up to a second. */
-export async function expectWitness(before: Witness, why = 'the kernel'): Promise<void> {
-  let found = differences(before, await witness());
+export async function expectWitness(before: Witness, why = 'the kernel', look = witness): Promise<void> {
+  let found = differences(before, await look());
   for (const end = Date.now() + 2_000; found.length > 0 && Date.now() < end; ) {
     await sleep(100);
-    found = differences(before, await witness());
+    found = differences(before, await look());
   }
   expect(found, why).toEqual([]);
 }

@@ -108,6 +108,60 @@ export function icmp(type: number, code: number, rest: Buffer, data: Buffer = Bu
 export const echo = (id = 7, data: Buffer = Buffer.from('raw')): Buffer =>
   icmp(8, 0, Buffer.concat([word(id), word(1)]), data);
 
+// --- IPv6 ------------------------------------------------------------------------------------------------------------
+
+/** Also those that we would not take, such as ::ffff:a01:10a. */
+function octets6(text: string): Buffer {
+  const [head = [], tail = []] = text.split('::').map((part) => part.split(':').filter((one) => one !== ''));
+  const zeros = Array<string>(8 - head.length - tail.length).fill('0');
+  return Buffer.concat([...head, ...zeros, ...tail].map((one) => word(Number.parseInt(one, 16))));
+}
+
+export const NEXT = {
+  hops: 0,
+  udp: 17,
+  routing: 43,
+  fragment: 44,
+  esp: 50,
+  auth: 51,
+  icmp: 58,
+  none: 59,
+  options: 60,
+} as const;
+
+/** `next`: what the payload begins with. */
+export function ipv6({ source, destination }: Ends, next: number, payload: Buffer, hops = 64): Buffer {
+  return Buffer.concat([
+    long(0x6000_0000),
+    word(payload.length),
+    Buffer.from([next, hops]),
+    octets6(source),
+    octets6(destination),
+    payload,
+  ]);
+}
+
+/** `bytes` with the checksum at `at`, which over IPv6 every protocol needs. */
+function summed6({ source, destination }: Ends, protocol: number, bytes: Buffer, at: number): Buffer {
+  const pseudo = [octets6(source), octets6(destination), long(bytes.length), long(protocol)];
+  bytes.writeUInt16BE(checksum(Buffer.concat([...pseudo, bytes])), at);
+  return bytes;
+}
+
+export function udp6(ends: Ends, ports: Ports, data?: Buffer): Buffer {
+  return summed6(ends, NEXT.udp, udp(ports, data), 6);
+}
+
+/** `rest`: the four bytes after the checksum. */
+export function icmp6(ends: Ends, type: number, code: number, rest: Buffer, data: Buffer = Buffer.alloc(0)): Buffer {
+  return summed6(ends, NEXT.icmp, Buffer.concat([Buffer.from([type, code, 0, 0]), rest, data]), 2);
+}
+
+/** A fragment header and what is behind it; `offset` in bytes, a multiple of 8. */
+export function fragment6(next: number, id: number, offset: number, moreFragments: boolean, data: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([next, 0]), word(offset | (moreFragments ? 1 : 0)), long(id), data]);
+}
+
 export interface Ethernet {
   readonly to?: string;
   readonly from: string;

@@ -80,6 +80,7 @@ function dumps(rows: readonly KernelObject[]): NamespaceDump[] {
             rpFilter: row.strict === true ? 1 : 0,
             sendRedirects: row.strict === undefined ? 1 : 0,
             proxyArp: set(row.answers),
+            acceptSourceRoute: 0,
             arpIgnore: 0,
             arpAccept: 0,
           };
@@ -325,7 +326,7 @@ describe('observedRows', () => {
   });
 
   test('say what a link takes and answers, but on the host, where that is the machine’s own', () => {
-    const conf = { rpFilter: 1, sendRedirects: 0, proxyArp: 1, arpIgnore: 0, arpAccept: 0 };
+    const conf = { rpFilter: 1, sendRedirects: 0, acceptSourceRoute: 0, proxyArp: 1, arpIgnore: 0, arpAccept: 0 };
     const seen = (own: Partial<typeof conf>, proxyDelay: number, ns = 'vpc.a'): KernelObject | undefined =>
       observedRows([
         { ns, ...nothing, links: [LOOPBACK, { ...port, conf: { ...conf, ...own } }], arp: [{ index: 2, proxyDelay }] },
@@ -333,7 +334,7 @@ describe('observedRows', () => {
     expect(seen({}, 0)).toEqual({ ...portRow, strict: true, answers: true });
     expect(seen({ rpFilter: 2 }, 0)).toEqual({ ...portRow, answers: true });
     expect(seen({ rpFilter: 0 }, 0)).toEqual({ ...portRow, strict: 'loosely', answers: true });
-    for (const lax of [{ sendRedirects: 1 }, { arpAccept: 1 }, { arpIgnore: 1 }]) {
+    for (const lax of [{ sendRedirects: 1 }, { acceptSourceRoute: 1 }, { arpAccept: 1 }, { arpIgnore: 1 }]) {
       expect(seen(lax, 0)).toEqual({ ...portRow, answers: true });
     }
     expect(seen({ proxyArp: 0 }, 0)).toEqual({ ...portRow, strict: true });

@@ -298,7 +298,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       up: true,
       group: 0,
       addrGenMode: 'eui64',
-      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, arpIgnore: 0, arpAccept: 0 },
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, acceptSourceRoute: 1, arpIgnore: 0, arpAccept: 0 },
     },
     {
       index: 2,
@@ -311,7 +311,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       alias: 'vpcctl:bridge ü',
       group: 7,
       addrGenMode: 'none',
-      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, arpIgnore: 0, arpAccept: 0 },
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, acceptSourceRoute: 1, arpIgnore: 0, arpAccept: 0 },
     },
     {
       index: 3,
@@ -327,7 +327,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       peerNsid: 1,
       group: 9,
       addrGenMode: 'none',
-      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, arpIgnore: 0, arpAccept: 0 },
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, acceptSourceRoute: 1, arpIgnore: 0, arpAccept: 0 },
     },
     {
       index: 4,
@@ -343,7 +343,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       peerNsid: 2,
       group: 9,
       addrGenMode: 'eui64',
-      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, arpIgnore: 0, arpAccept: 0 },
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, acceptSourceRoute: 1, arpIgnore: 0, arpAccept: 0 },
     },
     {
       index: 5,
@@ -357,7 +357,7 @@ it.runIf(littleEndianHost)('decodes a real dump', () => {
       peerNsid: 0,
       group: 0,
       addrGenMode: 'eui64',
-      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, arpIgnore: 0, arpAccept: 0 },
+      conf: { proxyArp: 0, sendRedirects: 1, rpFilter: 0, acceptSourceRoute: 1, arpIgnore: 0, arpAccept: 0 },
     },
   ]);
 });
