@@ -20,6 +20,7 @@ import { applyFixes, type Fix, rememberedFixes, strayFixes, type Undone, undoFix
 import { passRules } from './forward.js';
 import { Locks } from './locks.js';
 import { hasBorder, neighbourChecks, unknown } from './neighbours.js';
+import { resolverChecks } from './resolver-checks.js';
 import { Store, stateDirectory } from './store.js';
 
 export interface DoctorOptions {
@@ -128,7 +129,7 @@ async function examine({ kernel: given, state }: DoctorOptions): Promise<Finding
 }
 
 async function surroundings(kernel: Kernel, machine: Machine, dir: string): Promise<Check[]> {
-  const state = readState(dir);
+  const state = await readState(dir);
   let host: HostView;
   try {
     host = await kernel.host();
@@ -140,9 +141,9 @@ async function surroundings(kernel: Kernel, machine: Machine, dir: string): Prom
 }
 
 /** The installation, if there is one: looking makes none. */
-function readState(
+async function readState(
   dir: string,
-): Pick<Parameters<typeof neighbourChecks>[0], 'resources' | 'fixes'> & { checks: Check[] } {
+): Promise<Pick<Parameters<typeof neighbourChecks>[0], 'resources' | 'fixes'> & { checks: Check[] }> {
   const nothing = { resources: [], fixes: [] };
   const path = join(dir, 'state.db');
   try {
@@ -156,7 +157,7 @@ function readState(
   let store: Store | undefined;
   try {
     store = new Store(dir);
-    return { resources: store.resources(), fixes: rememberedFixes(store), checks: [] };
+    return { resources: store.resources(), fixes: rememberedFixes(store), checks: await resolverChecks(store) };
   } catch (error) {
     return { ...nothing, checks: [missing('state', error)] };
   } finally {

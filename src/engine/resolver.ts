@@ -19,7 +19,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, isIP } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VpcctlError } from '../errors.js';
@@ -41,6 +41,8 @@ const ANSWER_MS = 10_000;
 const POLL_MS = 20;
 /** As it is built, also where this runs from its source. */
 const MAIN = join(import.meta.dirname, '..', '..', 'dist', 'resolver', 'main.js');
+/** Where the host's programs find whom to ask. */
+export const RESOLV_CONF = '/etc/resolv.conf';
 /** Below the state directory. */
 export const RESOLVER_FOLDER = 'resolver';
 
@@ -247,7 +249,7 @@ export class Resolver {
     });
     if (resolved.length === 0) return [];
     const reply = await this.look().catch((): undefined => undefined);
-    const writable = canWrite();
+    const writable = canWriteFiles();
     return resolved.flatMap((vpc) => {
       const what = reply === undefined ? 'it does not run' : reply.serving[vpc.name];
       const silent =
@@ -329,7 +331,8 @@ function readOwn(path: string): string | 'foreign' | undefined {
   }
 }
 
-function canWrite(): boolean {
+/** Whether {@link ETC_NETNS} is a place for files of ours. */
+export function canWriteFiles(): boolean {
   try {
     accessSync(existsSync(ETC_NETNS) ? ETC_NETNS : dirname(ETC_NETNS), constants.W_OK);
     return true;
@@ -350,6 +353,18 @@ const REFUSALS: ReadonlySet<string | undefined> = new Set([
 
 function isRefusal(error: unknown): boolean {
   return REFUSALS.has((error as NodeJS.ErrnoException).code);
+}
+
+/** The servers that a file as resolv.conf(5) names, in its order; none where there is no such file. */
+export function nameserversIn(path: string): string[] {
+  let text = '';
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+  }
+  const servers = [...text.matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm)].map(([, address]) => address ?? '');
+  return servers.filter((address) => isIP(address) !== 0);
 }
 
 function failure(words: string): VpcctlError {

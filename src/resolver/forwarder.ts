@@ -4,9 +4,10 @@
  */
 import { randomInt } from 'node:crypto';
 import { createSocket } from 'node:dgram';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { connect, isIP } from 'node:net';
 import type { Answer as PacketAnswer } from 'dns-packet';
+import { nameserversIn, RESOLV_CONF } from '../engine/resolver.js';
 import type { Vpc } from '../model/resources.js';
 import type { Transport } from './answerer.js';
 import { answersIn, isAnswerTo, isTruncated, queryFor } from './message.js';
@@ -18,7 +19,6 @@ const MOST_ASKED = 3;
 const MOST_OF_A_CLIENT = 32;
 const MOST_OF_A_VPC = 128;
 const MOST_OF_ALL = 2_048;
-const RESOLV_CONF = '/etc/resolv.conf';
 
 let host: { readonly stamp: string; readonly servers: readonly string[] } | undefined;
 
@@ -27,12 +27,7 @@ function serversOfHost(): readonly string[] {
   const found = statSync(RESOLV_CONF, { throwIfNoEntry: false });
   const stamp = `${found?.ino}:${found?.mtimeMs}:${found?.size}`;
   if (host?.stamp === stamp) return host.servers;
-  let text = '';
-  try {
-    text = readFileSync(RESOLV_CONF, 'utf8');
-  } catch {}
-  const servers = [...text.matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm)].map(([, address]) => address ?? '');
-  host = { stamp, servers: servers.filter((address) => isIP(address) !== 0) };
+  host = { stamp, servers: nameserversIn(RESOLV_CONF) };
   return host.servers;
 }
 

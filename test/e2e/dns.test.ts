@@ -394,12 +394,27 @@ describe('its life', () => {
     );
   });
 
-  test('one that was killed is started again by the next command, and drift says so before', async () => {
+  test('one that was killed is started again by the next command', async () => {
     process.kill(resolverPid(), 'SIGKILL');
     await sleep(100);
     expect(await ask('vpc.blue.app', '10.60.0.2', 'db.blue.internal')).toBeNull();
     await host.vpcctlOk(['list']);
     expect(await ask('vpc.blue.app', '10.60.0.2', 'db.blue.internal')).toMatchObject({ rcode: 'NOERROR' });
+  });
+
+  test('doctor says whether it answers, and does not start it', async () => {
+    const check = async (): Promise<unknown> => {
+      const { json } = await host.vpcctl(['doctor', '--json']);
+      return (json as { checks: { name: string }[] }).checks.filter(({ name }) => name === 'resolver');
+    };
+    const pid = resolverPid();
+    expect(await check()).toMatchObject([{ status: 'ok', detail: `process ${pid} answers VPCs blue, green, island` }]);
+    process.kill(pid, 'SIGKILL');
+    await sleep(100);
+    expect(await check()).toMatchObject([{ status: 'warning', detail: expect.stringMatching(/^it does not run/) }]);
+    expect(resolverPid()).toBeNaN();
+    await host.vpcctlOk(['repair', '--yes']);
+    expect(await check()).toMatchObject([{ status: 'ok' }]);
   });
 
   test('repair puts back addresses, rules and files, and leaves files that are not ours', async () => {
