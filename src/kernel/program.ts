@@ -1,5 +1,6 @@
 /** Changes of links, addresses, routes and the rest → ops of the addon, and the ops' results back to changes. */
 import { assertNever, VpcctlError } from '../errors.js';
+import { LEAST_MTU6 } from '../net/ip6.js';
 import { addAddr, deleteAddr } from '../netlink/addr.js';
 import { Batch } from '../netlink/batch.js';
 import { askLink, createIfb, createVeth, deleteLink, deleteLinkGroup, setLink } from '../netlink/link.js';
@@ -383,7 +384,8 @@ function configureLink(program: Program, change: Change, row: LinkRow): void {
     setLink(batch, {
       name: row.name,
       alias: row.alias,
-      addrGenMode: 'none',
+      // Else the link has no IPv6, and cannot be told (EAFNOSUPPORT).
+      ...(row.mtu < LEAST_MTU6 ? {} : { addrGenMode: 'none' }),
       ...(row.type === 'veth' ? confOf(row, {}) : {}),
     });
     if (row.type === 'veth' && row.answers === true) setProxyDelay(batch, { link: row.name, ms: 0 });

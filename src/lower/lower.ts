@@ -44,6 +44,7 @@ import {
   prefixLength,
   rangeOf,
 } from '../net/cidr.js';
+import { LEAST_MTU6 } from '../net/ip6.js';
 import {
   type KernelObject,
   LOOPBACK,
@@ -712,8 +713,11 @@ function lowerAttachment(reader: Reader, attachment: TransitAttachment): KernelO
 }
 
 /** In all route tables of a VPC: the routes that name this peer, and unless others do, those to its blocks. */
-function peerRoutes(reader: Reader, vpc: string, peer: string, blocks: readonly AnyCidr[]): RouteRow[] {
-  const hop = (destination: AnyCidr): Hop => hopBy(peerLink(peer), nextHop(destination, 'peer'));
+function peerRoutes(reader: Reader, vpc: string, peer: string, blocks: readonly AnyCidr[], mtu: number): RouteRow[] {
+  const hop = (destination: AnyCidr): Hop =>
+    isCidr6(destination) && mtu < LEAST_MTU6
+      ? { type: 'blackhole' }
+      : hopBy(peerLink(peer), nextHop(destination, 'peer'));
   return routeTablesOf(reader, vpc).flatMap((table) => {
     const { number } = table;
     const routes = routesOf(reader, table);
@@ -753,19 +757,20 @@ function lowerPeering(reader: Reader, peering: Peering): KernelObject[] {
   });
   const [a, b] = sides;
   if (a === undefined || b === undefined) throw new Error('a peering has two sides');
+  const mtu = Math.min(a.vpc.mtu, b.vpc.mtu);
   return [
     ...vethPair(
       { ns: a.ns, name: a.link, mac: a.mac, strict: 'loosely' },
       { ns: b.ns, name: b.link, mac: b.mac, strict: 'loosely' },
-      Math.min(a.vpc.mtu, b.vpc.mtu),
+      mtu,
       `peering/${peering.vpcs.join('/')}`,
     ),
     ...[[a, b] as const, [b, a] as const].flatMap(([own, other]): KernelObject[] => [
       { kind: 'neigh', ns: own.ns, link: own.link, ip: TRANSIT.peer, mac: other.mac },
-      ...(own.vpc.ipv6Cidr === undefined
+      ...(own.vpc.ipv6Cidr === undefined || mtu < LEAST_MTU6
         ? []
         : [{ kind: 'neigh', ns: own.ns, link: own.link, ip: TRANSIT6.peer, mac: other.mac } as const]),
-      ...peerRoutes(reader, own.vpc.name, other.vpc.name, peering.manualRoutes === true ? [] : other.cidrs),
+      ...peerRoutes(reader, own.vpc.name, other.vpc.name, peering.manualRoutes === true ? [] : other.cidrs, mtu),
       ...own.cidrs.flatMap((mine) =>
         ofFamily(familyOf(mine), other.cidrs).map((theirs) =>
           blockElement(own.ns, isCidr6(mine) ? SETS.peerFlow6 : SETS.peerFlow, [

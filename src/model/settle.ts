@@ -5,6 +5,7 @@
 import { isSame } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
 import { type Cidr, type Cidr6, overlaps } from '../net/cidr.js';
+import { LEAST_MTU6 } from '../net/ip6.js';
 import { hash32 } from '../net/name.js';
 import { installationOf, otherVpc, peeringsOf, routeTablesOf } from './lookup.js';
 import { referrersOf } from './prefix-lists.js';
@@ -53,8 +54,6 @@ function claimsSame(before: Edit['before'], after: Subnet): boolean {
 const DEFAULT_MTU = 1500;
 /** IPv4 needs 68 (RFC 791); below 576 hosts may not cope; a jumbo frame is 9000. */
 const LEAST_MTU = 576;
-/** RFC 8200. */
-const LEAST_MTU6 = 1280;
 
 /** Completes the draft. `facts` may be absent only when {@link needsHostFacts} says so. */
 export function settle(draft: Draft, facts?: HostFacts): void {

@@ -1,5 +1,8 @@
 /** IPv6 addresses: text ↔ the number that they are. */
 
+/** A link of a smaller MTU carries no IPv6 (RFC 8200): the kernel has none on it. */
+export const LEAST_MTU6 = 1280;
+
 const GROUPS = 8;
 const GROUP_BITS = 16n;
 

@@ -349,6 +349,34 @@ describe('whom nobody sent anything to', () => {
   });
 });
 
+test('a VPC of a smaller MTU than IPv6 needs is peered with one that has IPv6', async () => {
+  const tiny = ['--vpc', 'tiny', '--subnet', 's'];
+  await ipDo(['link', 'set', UPLINK, 'mtu', '1000']);
+  try {
+    await host.vpcctlOk(['create-vpc', '--name', 'tiny', '--cidr', '10.4.0.0/16']);
+    await host.vpcctlOk(['add-subnet', ...tiny, '--cidr', '10.4.1.0/24', '--no-instance']);
+    await host.vpcctlOk(['put-security-group', '--vpc', 'tiny', '--name', 'open', '--rules', '-'], {
+      input: JSON.stringify(open),
+    });
+    const at = ['--name', 'one', '--ip', '10.4.1.10', '--security-group', 'open', '--bandwidth', '1gbit'];
+    await host.vpcctlOk(['add-instance', ...tiny, ...at]);
+    await host.vpcctlOk(['peer-vpcs', '--vpc1', 'big', '--vpc2', 'tiny']);
+    const to = ['--destination', 'fd76:7063:63ff::/56', '--target', 'peer:tiny'];
+    await host.vpcctlOk(['create-route', '--vpc', 'big', '--table', 'app', ...to]);
+    await hearsTooBig(APP, '10.4.1.10', 1000);
+    expect(await host.probe(APP, { proto: 'icmp', to: 'fd76:7063:63ff::1', timeoutMs: 300 })).toMatchObject({
+      ok: false,
+    });
+    expect((await host.vpcctl(['drift'])).exitCode).toBe(0);
+  } finally {
+    await ipDo(['link', 'set', UPLINK, 'mtu', String(MTU)]);
+    // It had lost its IPv6, and gets a new one.
+    await ipDo(['link', 'set', UPLINK, 'addrgenmode', 'none']);
+    await ipDo(['-6', 'address', 'flush', 'dev', UPLINK, 'scope', 'link']);
+    await host.vpcctlOk(['delete-vpc', '--name', 'tiny', '--force']);
+  }
+});
+
 test('nothing of it is drift', async () => {
   expect((await host.vpcctl(['drift'])).exitCode).toBe(0);
 });
