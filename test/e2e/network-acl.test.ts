@@ -13,6 +13,7 @@ import {
   pings,
   reaches,
   refused,
+  settled,
   target,
 } from './support.js';
 
@@ -55,7 +56,7 @@ const ANY = '0.0.0.0/0';
 
 beforeAll(async () => {
   host = await TestHost.create();
-  pristine = host.snapshot();
+  pristine = await settled(host);
   await host.vpcctlOk(['apply', '-', '--yes'], { input: JSON.stringify(SPEC) });
 });
 

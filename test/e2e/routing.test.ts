@@ -19,6 +19,7 @@ import {
   ownNamespaces,
   pings,
   reaches,
+  settled,
   type Target,
   target,
   witness,
@@ -93,7 +94,7 @@ async function expectNoDrift(): Promise<void> {
 beforeAll(async () => {
   host = await TestHost.create({ routedToHost: ['198.51.100.0/24'] });
   temp = mkdtempSync(join(tmpdir(), 'vpcctl-routing-'));
-  pristine = host.snapshot();
+  pristine = await settled(host);
 });
 
 beforeEach(async () => {

@@ -3,7 +3,14 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { open } from '../../src/index.js';
-import type { Listener, Probe, TestHost, VpcctlOptions, VpcctlResult } from '../harness/host.js';
+import {
+  type Listener,
+  type Probe,
+  type TestHost,
+  UPLINK,
+  type VpcctlOptions,
+  type VpcctlResult,
+} from '../harness/host.js';
 import { diffHostStates, type HostState, netnsNames } from '../harness/host-state.mjs';
 import { inNetns, must } from '../harness/witness.js';
 
@@ -131,12 +138,13 @@ export async function stateOf(host: TestHost): Promise<unknown> {
   }
 }
 
-/** The host once the kernel has noticed the carrier of our link on it, which it does up to a second later. */
+/** The host once the kernel has noticed the carrier of the uplink and of our link on it, which it does up to a second later. */
 export async function settled(host: TestHost): Promise<HostState> {
-  const isWaiting = ({ links }: HostState) => {
-    const link = links['vpc-edge'] ?? '';
-    return link.includes('veth') && !link.includes('"operstate":"UP"');
-  };
+  const isWaiting = ({ links }: HostState) =>
+    ['vpc-edge', UPLINK].some((name) => {
+      const link = links[name] ?? '';
+      return link.includes('veth') && !link.includes('"operstate":"UP"');
+    });
   let now = host.snapshot();
   for (const end = Date.now() + 3_000; isWaiting(now) && Date.now() < end; now = host.snapshot()) await sleep(50);
   return now;
