@@ -307,6 +307,25 @@ function features(ns: string): Feature[] {
       ],
     },
     {
+      name: 'nftables, the way back of a forwarded packet',
+      needs: 'Linux 5.19, CONFIG_NFT_FIB_INET (module nft_fib_inet)',
+      rows: [
+        {
+          kind: 'nft-chain',
+          ...at,
+          chain: 'probe',
+          base: { type: 'filter', hook: 'forward', prio: 0, policy: 'accept' },
+        },
+        {
+          kind: 'nft-rule',
+          ...at,
+          chain: 'probe',
+          index: 0,
+          expr: [{ match: { op: '==', left: { fib: { result: 'oif', flags: ['saddr', 'iif'] } }, right: false } }],
+        },
+      ],
+    },
+    {
       name: 'nftables, NAT and connection tracking',
       needs: 'CONFIG_NFT_NAT, CONFIG_NFT_CT (modules nft_nat, nft_ct, nft_chain_nat)',
       rows: [
