@@ -3,6 +3,7 @@
  *
  * To add one: give it a place in {@link Places} and a function in {@link COMPONENTS}, and have the components before it lead there.
  */
+import { isWayOut6 } from '../model/ipv6.js';
 import {
   describe,
   type Instance,
@@ -14,6 +15,7 @@ import {
   RESOLVER_ADDRESS,
   tableOf,
 } from '../model/resources.js';
+import { leadsOut } from '../model/routing.js';
 import { addressAt, type Cidr, type Ip, isIp6 } from '../net/cidr.js';
 import { ICMP, TCP, UDP } from '../net/ports.js';
 import { judgeAcl } from './acl.js';
@@ -46,7 +48,7 @@ interface Places {
   readonly peering: { readonly from: string; readonly to: string };
   readonly transit: { readonly gateway: string; readonly from: string };
   /** In a VPC's internet gateway, on its way out, or in. */
-  readonly 'gateway-out': { readonly vpc: string };
+  readonly 'gateway-out': { readonly vpc: string; readonly egressOnly?: true };
   readonly 'gateway-in': { readonly vpc: string };
   /** Between gateways, host and outside. */
   readonly border: { readonly from: 'gateway' | 'host' | 'internet' };
@@ -203,6 +205,13 @@ const natComponent = ({ vpc, name }: NatGateway): Component =>
   component('nat-gateway', `nat gateway ${vpc}/${name}`, vpc, ids.natGateway(vpc, name));
 const gatewayComponent = (vpc: string): Component =>
   component('internet-gateway', `internet gateway of vpc ${vpc}`, vpc, ids.igw(vpc));
+const egressOnlyComponent = (vpc: string): Component =>
+  component(
+    'egress-only-internet-gateway',
+    `egress-only internet gateway of vpc ${vpc}`,
+    vpc,
+    ids.egressOnlyGateway(vpc),
+  );
 const peeringComponent = (a: string, b: string): Component => {
   const [first, second] = a < b ? [a, b] : [b, a];
   return component('peering', `peering ${first} - ${second}`, null, ids.peering(a, b));
@@ -359,13 +368,15 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
   const onward =
     way?.target.type === 'transit-gateway' ||
     way?.target.type === 'nat-gateway' ||
+    // In IPv6 addresses are everywhere the same.
+    (way !== undefined && isIp6(destination) && leadsOut(way.target)) ||
     (way?.target.type === 'peering' && way.target.peering === away);
   if (away !== undefined && away !== vpc && !onward) {
     return unrouted(walk, vpc, away, at, destination, network?.peers ?? []);
   }
-  if (way !== undefined) return follow(walk, vpc, at, way);
+  if (way !== undefined) return follow(walk, vpc, at, way, destination);
   if (isIp6(destination)) {
-    const hint = 'add a route to a peering or a transit gateway';
+    const hint = 'add a route to the internet gateway or the egress-only one, or to a peering or a transit gateway';
     return blocked(at, { rule: `it has no route to ${destination}`, hint });
   }
   return blocked(at, {
@@ -379,11 +390,24 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
 }
 
 /** Where a route leads. */
-function follow({ lookup }: Walk, vpc: string, at: Component, { block, target, list }: Way): Step {
+function follow({ lookup }: Walk, vpc: string, at: Component, way: Way, destination: Ip): Step {
+  const { block, target, list } = way;
   const cidr = list === undefined ? block.cidr : `${block.cidr} of prefix list ${list}`;
   switch (target.type) {
     case 'internet-gateway':
-      return passes(at, `${cidr} leads to the internet gateway`, { at: 'gateway-out', vpc });
+    case 'egress-only-internet-gateway': {
+      const egressOnly = target.type === 'egress-only-internet-gateway';
+      const text = `${cidr} leads to the ${egressOnly ? 'egress-only ' : ''}internet gateway`;
+      if (egressOnly && lookup.reader.get(ids.egressOnlyGateway(vpc)) === undefined) {
+        return blocked(at, { rule: `${text}, which is gone: black hole`, hint: 'give the route another target' });
+      }
+      const next: Place = { at: 'gateway-out', vpc, ...(egressOnly ? { egressOnly } : {}) };
+      if (!isIp6(destination) || isWayOut6(block.cidr, destination, lookup.pool6.cidr)) return passes(at, text, next);
+      return blocked(at, {
+        rule: `${text}, but ${destination} is no global address: only a route that names a block of such leads there`,
+        next,
+      });
+    }
     case 'nat-gateway': {
       const gateway = lookup.natGateway(vpc, target.natGateway);
       const text = `${cidr} leads to nat gateway ${target.natGateway}`;
@@ -574,10 +598,14 @@ function behindPeering({ lookup }: Walk, vpc: string, { destination }: Packet): 
 
 // --- internet gateway ----------------------------------------------------------------------------------------------------
 
-function gatewayOut(walk: Walk, { vpc }: PlaceAt<'gateway-out'>, packet: Packet): Step {
+function gatewayOut(walk: Walk, { vpc, egressOnly }: PlaceAt<'gateway-out'>, packet: Packet): Step {
   const { lookup } = walk;
-  const at = gatewayComponent(vpc);
+  const at = egressOnly === true ? egressOnlyComponent(vpc) : gatewayComponent(vpc);
   const next: Place = { at: 'border', from: 'gateway' };
+  if (isIp6(packet.source)) {
+    if (egressOnly === true && walk.direction === 'return') return blocked(at, { ...ANSWERS_ONLY, next });
+    return passes(at, 'IPv6 is not translated', next);
+  }
   if (walk.direction === 'return') return undone(walk, at, 'source', packet, next);
   const holder = lookup.holderAt(vpc, packet.source);
   const source = holder?.publicIp;
@@ -613,6 +641,7 @@ function undone({ translated }: Walk, at: Component, field: Translation['field']
 function gatewayIn(walk: Walk, { vpc }: PlaceAt<'gateway-in'>, packet: Packet): Step {
   const { lookup } = walk;
   const at = gatewayComponent(vpc);
+  if (isIp6(packet.destination)) return gatewayIn6(walk, at, vpc, packet);
   if (walk.direction === 'return') return comeBack(walk, at, vpc, packet);
   const holder = lookup.holderAtPublic(packet.destination);
   const inside = insideSource(walk, vpc, packet.source);
@@ -628,6 +657,42 @@ function gatewayIn(walk: Walk, { vpc }: PlaceAt<'gateway-in'>, packet: Packet): 
     return translates(at, `${packet.destination} is ${describe(holder)}'s`, packet, translation, next);
   }
   return privatelyFromHost(lookup, at, vpc, packet.destination);
+}
+
+const ANSWERS_ONLY: Blocked = {
+  rule: 'it lets in answers only: nothing begins a connection by it',
+  hint: 'let the route lead to the internet gateway',
+};
+
+/** It takes from outside what it would lead back there, and by an egress-only gateway answers alone. */
+function gatewayIn6(walk: Walk, at: Component, vpc: string, { source, destination }: Packet): Step {
+  const { lookup, target } = walk;
+  const instance = lookup.instanceAt(vpc, destination);
+  if (instance === undefined) {
+    if (lookup.gatewayAt(vpc, destination) === undefined) {
+      return blocked(at, { rule: `no instance of vpc ${vpc} has ${destination}` });
+    }
+    return passes(at, `${destination} is of the router`, { at: 'to-router', vpc, from: 'gateway' });
+  }
+  const next: Place =
+    walk.direction === 'return' && target.kind === 'instance'
+      ? entering(walk, target)
+      : { at: 'ingress', instance, neighbour: undefined };
+  const way = lookup.wayFrom(vpc, instance.subnet, source);
+  if (way === undefined || !leadsOut(way.target) || !isWayOut6(way.block.cidr, source, lookup.pool6.cidr)) {
+    return blocked(at, {
+      rule: `the route table of subnet ${vpc}/${instance.subnet} does not lead ${source} out by it`,
+      hint: 'add a route to the internet gateway',
+      next,
+    });
+  }
+  if (way.target.type === 'internet-gateway') return passes(at, `${destination} is ${describe(instance)}'s`, next);
+  if (lookup.reader.get(ids.egressOnlyGateway(vpc)) === undefined) {
+    return blocked(at, { rule: 'the egress-only internet gateway is gone: black hole', next });
+  }
+  const only = egressOnlyComponent(vpc);
+  if (walk.direction === 'forward') return blocked(only, { ...ANSWERS_ONLY, next });
+  return passes(only, TRACKED, next);
 }
 
 /** The host comes in by private addresses too, to whoever it would reach by a public one. */
@@ -682,6 +747,8 @@ function border(walk: Walk, { from }: PlaceAt<'border'>, packet: Packet): Step {
     const refused = fromOutside(walk, packet);
     if (refused !== undefined) return refused;
   }
+  const toHost = target.kind === 'host' && destination === target.address;
+  if (isIp6(destination) && lookup.isIn(destination, lookup.pool6) && !toHost) return border6(walk, destination);
   if (lookup.isIn(destination, lookup.pool)) {
     const owner = lookup.holderAtPublic(destination);
     if (owner === undefined) return blocked(at, { rule: `nothing has the public address ${destination}` });
@@ -703,6 +770,20 @@ function border(walk: Walk, { from }: PlaceAt<'border'>, packet: Packet): Step {
   return outwards(walk, at, packet);
 }
 
+/** Between VPCs by IPv6, and into them: the border leads to those alone that have a way out. */
+function border6({ lookup, target }: Walk, destination: Ip): Step {
+  const at = BORDER_COMPONENT;
+  const vpc = lookup.vpcOf6(destination);
+  if (vpc === undefined) return blocked(at, { rule: `nothing has the address ${destination}` });
+  const next: Place = { at: 'gateway-in', vpc };
+  if (lookup.isOpen6(vpc)) return passes(at, `${destination} is of vpc ${vpc}`, next);
+  return blocked(at, {
+    rule: `no route of vpc ${vpc} leads its IPv6 to the internet`,
+    hint: 'add a route to ::/0 by its internet gateway',
+    ...(target.kind === 'instance' ? { next } : {}),
+  });
+}
+
 function fromOutside(walk: Walk, { source, destination }: Packet): Step | undefined {
   const { lookup, target } = walk;
   const at = BORDER_COMPONENT;
@@ -712,6 +793,7 @@ function fromOutside(walk: Walk, { source, destination }: Packet): Step | undefi
     const rule = `${source} is of subnet ${routed.vpc}/${routed.name}, and comes from outside`;
     return blocked(at, { rule, ...inwards(walk, destination) });
   }
+  if (isIp6(destination)) return undefined;
   // An answer is for what the first packet left with, a NAT gateway's address if it went through one.
   if (walk.direction === 'return' || target.kind !== 'instance' || target.publicIp !== null) return undefined;
   return blocked(at, {
@@ -760,13 +842,14 @@ function outwards(walk: Walk, at: Component, { source }: Packet): Step {
   const { edge, installation } = walk.lookup;
   const next: Place = { at: 'to-internet' };
   if (edge?.uplink === undefined) return blocked(at, { ...NO_UPLINK, next });
-  if (installation.poolRouted || walk.direction === 'return') {
+  const isRouted = isIp6(source) ? installation.ipv6PoolRouted === true : installation.poolRouted;
+  if (isRouted || walk.direction === 'return') {
     return passes(at, `uplink ${edge.uplink} leads out`, next);
   }
   return {
     component: at,
     decision: 'translates',
-    rule: `uplink ${edge.uplink} leads out; the pool is not routed to this host`,
+    rule: `uplink ${edge.uplink} leads out; the ${isIp6(source) ? 'IPv6 ' : ''}pool is not routed to this host`,
     translation: { field: 'source', from: source, to: `the address of ${edge.uplink}` },
     next,
   };

@@ -175,10 +175,12 @@ function internetOf(lookup: Lookup, text: string): Endpoint | undefined {
   if (!text.startsWith('internet:')) return undefined;
   const address = parseAnyIp(text.slice('internet:'.length));
   refuseSpecial(address);
-  if (lookup.isIn(address, lookup.pool)) {
-    throw invalid(`${address} is of the pool of public addresses ${lookup.pool.cidr}, not of the outside`, {
-      hint: 'name the instance that has it',
-    });
+  const pool = [lookup.pool, lookup.pool6].find((one) => lookup.isIn(address, one));
+  if (pool !== undefined) {
+    throw invalid(
+      `${address} is of the pool of ${pool === lookup.pool ? 'public' : 'IPv6'} addresses ${pool.cidr}, not of the outside`,
+      { hint: 'name the instance that has it' },
+    );
   }
   return { kind: 'internet', any: false, address };
 }
@@ -213,6 +215,7 @@ function seenAt(lookup: Lookup, source: Endpoint, address: Ip): Endpoint {
     return instance === undefined ? { kind: 'nobody', vpc: null, address } : instanceEnd(instance, 'public');
   }
   const vpc = vpcSeenAt(lookup, source, address);
+  if (vpc === undefined && lookup.isIn(address, lookup.pool6)) return { kind: 'nobody', vpc: null, address };
   return vpc === undefined ? { kind: 'internet', any: false, address } : inVpc(lookup, vpc, address);
 }
 
@@ -254,7 +257,11 @@ const ORDINARY6 = ['2001:db8::1', '3fff::1', '2606:4700::1111', '2a00:1450::1', 
 const SINGLES_OUT = 8;
 
 function ordinaryAddress(lookup: Lookup, other: Endpoint, ordinary: readonly Ip[]): Ip {
-  const inside = [lookup.pool, ...lookup.vpcs().flatMap(({ cidrs }) => cidrs.map((cidr) => lookup.block(cidr)))];
+  const inside = [
+    lookup.pool,
+    lookup.pool6,
+    ...lookup.vpcs().flatMap(({ cidrs }) => cidrs.map((cidr) => lookup.block(cidr))),
+  ];
   const instance = other.kind === 'instance' ? lookup.instanceAt(other.vpc, other.ip as Ip) : undefined;
   const named = instance === undefined ? [] : blocksNamed(lookup, instance);
   const narrow = named.filter((cidr) => prefixLength(cidr) >= SINGLES_OUT).map((cidr) => lookup.block(cidr));
@@ -279,7 +286,7 @@ export function endText(end: Endpoint): string {
       return end.any ? 'the internet' : `${end.address} in the internet`;
     case 'nobody':
       return end.vpc === null
-        ? `${end.address}, a public address nobody has`
+        ? `${end.address}, ${isIp6(end.address as Ip) ? 'an' : 'a public'} address nobody has`
         : `${end.address}, an address nobody has in vpc ${end.vpc}`;
   }
 }

@@ -1,7 +1,7 @@
 /** The model as analyses ask it: everything is read once and kept, addresses compare as numbers. */
 
 import { gateway6Of, hostAddress6 } from '../model/ipv6.js';
-import { blocksOf, installationOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/lookup.js';
+import { blocksOf, installationOf, ipv6PoolOf, otherVpc, peeredCidrs, peeringsOf, subnetsOf } from '../model/lookup.js';
 import { findKind, getKind, type Reader } from '../model/reader.js';
 import {
   type Destination,
@@ -24,6 +24,7 @@ import {
   type Subnet,
   type TransitAttachment,
   type TransitTarget,
+  tableOf,
   type Vpc,
 } from '../model/resources.js';
 import { type PolicyRule, parsePolicyRule } from '../model/rules.js';
@@ -110,6 +111,7 @@ export class Lookup {
   readonly installation: Installation;
   readonly edge: Edge | undefined;
   readonly pool: Block;
+  readonly pool6: Block;
   readonly #numbers = new Memo<Ip, number | bigint>();
   readonly #blocks = new Memo<AnyCidr, Block>();
   readonly #networks = new Memo<string, Network | undefined>();
@@ -133,6 +135,7 @@ export class Lookup {
     this.installation = installationOf(reader);
     this.edge = getKind(reader, 'edge', EDGE_ID);
     this.pool = this.block(this.installation.publicPool);
+    this.pool6 = this.block(ipv6PoolOf(reader));
   }
 
   /** The host as rules see it in IPv6. */
@@ -289,6 +292,18 @@ export class Lookup {
   isResolver(vpc: string, address: Ip): boolean {
     const found = this.network(vpc)?.vpc;
     return found?.dns !== undefined && (address === RESOLVER_ADDRESS || address === resolverOf(found));
+  }
+
+  /** Where packets from a subnet to an address are led; undefined: nowhere, or within the VPC. */
+  wayFrom(vpc: string, subnet: string, address: Ip): Way | undefined {
+    const home = this.subnet(vpc, subnet);
+    if (home === undefined || this.isInAny(address, this.network(vpc)?.blocks ?? [])) return undefined;
+    return this.ways(vpc, tableOf(home)).find(({ block }) => this.isIn(address, block));
+  }
+
+  /** Whether a route of the VPC leads its IPv6 to the internet. */
+  isOpen6(vpc: string): boolean {
+    return getKind(this.reader, 'igw', ids.igw(vpc))?.ipv6Cidr !== undefined;
   }
 
   /** The subnet whose gateway has the address. */

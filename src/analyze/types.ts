@@ -81,6 +81,7 @@ export type ComponentKind =
   | 'nat-gateway'
   | 'transit-gateway'
   | 'internet-gateway'
+  | 'egress-only-internet-gateway'
   /** Between the internet gateways, the host and the outside. */
   | 'border';
 

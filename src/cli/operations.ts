@@ -173,7 +173,7 @@ function argumentIn<T>(key: string, text: string, read: (text: string) => T): T 
 const VERBS: Readonly<Record<string, Verb>> = {
   configure: verb(
     {},
-    { uplink: 'text', publicPool: 'text', poolRouted: 'flag', ipv6Pool: 'text', quotas: 'map' },
+    { uplink: 'text', publicPool: 'text', poolRouted: 'flag', ipv6Pool: 'text', ipv6PoolRouted: 'flag', quotas: 'map' },
     ({ quotas, ...given }) => {
       const settings = { ...settingsOf(given), ...(quotas === undefined ? {} : { quotas }) };
       return doing([], (tx) => tx.configure(settings));
@@ -331,6 +331,12 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ),
   'delete-nat-gateway': verb({ vpc: 'text', name: 'text' }, {}, ({ vpc, name }) =>
     deleting([vpc], (tx) => tx.deleteNatGateway(vpc, name)),
+  ),
+  'create-egress-only-internet-gateway': verb({ vpc: 'text' }, {}, ({ vpc }) =>
+    doing([vpc], (tx) => tx.addEgressOnlyInternetGateway(vpc)),
+  ),
+  'delete-egress-only-internet-gateway': verb({ vpc: 'text' }, {}, ({ vpc }) =>
+    deleting([vpc], (tx) => tx.deleteEgressOnlyInternetGateway(vpc)),
   ),
   'allocate-address': verb({ name: 'text' }, { address: 'text' }, ({ name, address }) => ({
     vpcs: [],

@@ -77,6 +77,8 @@ const GROUPS: readonly (readonly [heading: string, ...(readonly [add: AddCommand
       'associate-route-table',
       'create-nat-gateway',
       'delete-nat-gateway',
+      'create-egress-only-internet-gateway',
+      'delete-egress-only-internet-gateway',
       'allocate-address',
       'release-address',
       'associate-address',

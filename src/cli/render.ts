@@ -91,11 +91,13 @@ function draw(branches: readonly Branch[], indent = ''): string[] {
 }
 
 /** The settings of the whole installation. */
-export function settingsText({ publicPool, poolRouted, uplink, edge, quotas }: InstallationView): string[] {
+export function settingsText(view: InstallationView): string[] {
+  const { publicPool, poolRouted, ipv6Pool, ipv6PoolRouted, uplink, edge, quotas } = view;
   const found = edge !== null && edge.uplink !== null && edge.uplink !== uplink ? ` (${edge.uplink})` : '';
   const limits = Object.entries(quotas).map(([name, most]) => `${name} ${most}`);
   return [
     `public addresses ${publicPool}, ${poolRouted ? 'routed to this host' : 'behind this host'}; uplink ${uplink}${found}`,
+    ...(ipv6PoolRouted ? [`IPv6 addresses ${ipv6Pool}, routed to this host`] : []),
     ...(limits.length === 0 ? [] : [`quotas: ${limits.join(', ')}`]),
   ];
 }
@@ -194,6 +196,7 @@ export function vpcText(vpc: VpcView, peerings: readonly PeeringView[], apps: re
         branches: routes.map((route) => leaf(routeText(route))),
       })),
       ...vpc.natGateways.map((nat) => leaf(natText(nat, c))),
+      ...(vpc.egressOnlyInternetGateway ? [leaf('egress-only internet gateway')] : []),
       ...vpc.networkAcls.map((acl) => ({
         text: `network acl ${acl.name}  ${c.dim(acl.subnets.length === 0 ? 'of no subnet' : `of ${acl.subnets.join(', ')}`)}`,
         branches: aclLines(acl).map(leaf),
@@ -225,7 +228,7 @@ export function destinationText(destination: string): string {
 
 /** `nat gateway out`. */
 export function targetText(target: RouteView['target']): string {
-  if (typeof target === 'string') return target.replace('-', ' ');
+  if (typeof target === 'string') return target.replace(/-(?!only)/g, ' ');
   if ('natGateway' in target) return `nat gateway ${target.natGateway}`;
   return 'peering' in target ? `peer ${target.peering}` : `transit gateway ${target.transitGateway}`;
 }

@@ -9,6 +9,7 @@ import type {
   NatGatewayView,
   PeeringView,
   RouteTableView,
+  RouteView,
   SubnetView,
   TransitGatewayView,
   VpcView,
@@ -262,12 +263,15 @@ function strangerPanel({ name: own, cidrs }: VpcView): Panel {
   };
 }
 
-/** It has a way to the internet and back: something in it may have a public address. */
-function hasInternet({ subnets, routeTables }: VpcView): boolean {
-  return (
-    subnets.some(({ kind }) => kind === 'public') ||
-    routeTables.some(({ routes }) => routes.some(({ target }) => target === 'internet-gateway'))
-  );
+/** Its ways to the internet: something in it may have a public address, or IPv6. */
+function gatewaysOf({ subnets, routeTables }: VpcView): string[] {
+  const leadsTo = (gateway: RouteView['target']): boolean =>
+    routeTables.some(({ routes }) => routes.some(({ target, blackhole }) => target === gateway && !blackhole));
+  const isPublic = subnets.some(({ kind }) => kind === 'public') || leadsTo('internet-gateway');
+  return [
+    ...(isPublic ? ['internet gateway'] : []),
+    ...(leadsTo('egress-only-internet-gateway') ? ['egress-only internet gateway'] : []),
+  ];
 }
 
 // --- what lies between them --------------------------------------------------------------------------------------------
@@ -441,7 +445,7 @@ export function topologySvg(view: InstallationView, only?: string): string {
     (lane) => lane.vpcs.length > 0 && (only === undefined || lane.vpcs.includes(only)),
   );
   const alone = only === undefined ? view.transitGateways.filter(({ attachments }) => attachments.length === 0) : [];
-  const outside = vpcs.some(hasInternet);
+  const outside = vpcs.some((vpc) => gatewaysOf(vpc).length > 0);
   const [internet, edge] = [internetPanel(), edgePanel(view)];
   const [high, low] = [sizeOf(internet).height, sizeOf(edge).height];
   const edgeTop = MARGIN + high + GAP;
@@ -466,7 +470,7 @@ export function topologySvg(view: InstallationView, only?: string): string {
     ...(outside
       ? [
           `<path class="wire" d="M${MARGIN + WIRE} ${MARGIN + high} V${edgeTop}"/>`,
-          ...placed.filter(({ vpc }) => hasInternet(vpc)).flatMap(({ x }) => gatewayWire(x + WIRE, edgeTop + low, top)),
+          ...placed.flatMap(({ vpc, x }) => gatewayWire(gatewaysOf(vpc), x + WIRE, edgeTop + low, top)),
           ...drawPanel(internet, MARGIN, MARGIN, bar),
           ...drawPanel(edge, MARGIN, edgeTop, bar),
         ]
@@ -479,10 +483,11 @@ export function topologySvg(view: InstallationView, only?: string): string {
   ].join('\n')}\n`;
 }
 
-function gatewayWire(x: number, from: number, to: number): string[] {
+function gatewayWire(gateways: readonly string[], x: number, from: number, to: number): string[] {
+  if (gateways.length === 0) return [];
   return [
     `<path class="wire" d="M${round(x)} ${round(from)} V${round(to)}"/>`,
-    `<text class="soft" x="${round(x + 8)}" y="${round((from + to) / 2 + 4)}">internet gateway</text>`,
+    `<text class="soft" x="${round(x + 8)}" y="${round((from + to) / 2 + 4)}">${gateways.join(', ')}</text>`,
   ];
 }
 

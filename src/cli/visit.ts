@@ -36,6 +36,8 @@ export const ANSWERED: ReadonlySet<string> = new Set([
   'associate-route-table',
   'create-nat-gateway',
   'delete-nat-gateway',
+  'create-egress-only-internet-gateway',
+  'delete-egress-only-internet-gateway',
   'allocate-address',
   'release-address',
   'associate-address',

@@ -105,7 +105,7 @@ function doomedBy({ vpc, addresses, refused }: Cut, recorded: Recorded): (flow: 
 
 function rowsOfRouter(vpc: string, recorded: Recorded): KernelObject[] {
   const ns = routerNs(vpc);
-  return ['instances', 'nat-gateways', 'profiles', 'peerings']
+  return ['instances', 'nat-gateways', 'profiles', 'peerings', 'subnets', 'route-tables']
     .flatMap((term) => recorded.find(`${term}:${vpc}`))
     .flatMap((resource) => recorded.rowsOf(idOf(resource)))
     .filter((row) => row.ns === ns);

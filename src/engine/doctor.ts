@@ -17,7 +17,7 @@ import { type KernelObject, NETNS_DIR, NFT_TABLE } from '../objects/kernel-objec
 import { type Check, warning } from './check.js';
 import { Engine } from './engine.js';
 import { applyFixes, type Fix, rememberedFixes, strayFixes, type Undone, undoFixes } from './fixes.js';
-import { passRules } from './forward.js';
+import { passagesOf, passRules } from './forward.js';
 import { Locks } from './locks.js';
 import { hasBorder, neighbourChecks, unknown } from './neighbours.js';
 import { resolverChecks } from './resolver-checks.js';
@@ -110,8 +110,9 @@ async function allFixes(store: Store, kernel: Kernel): Promise<Fix[]> {
 function staleFixes(store: Store): Fix[] {
   const edge = getKind(store, 'edge', EDGE_ID);
   if (edge === undefined) return rememberedFixes(store);
-  const { uplink, publicPool: pool, poolRouted: routed } = edge;
-  const right = uplink === undefined ? [] : passRules({ uplink, pool, routed }).map(canonicalText);
+  const { uplink } = edge;
+  const right =
+    uplink === undefined ? [] : passagesOf(edge, uplink).flatMap((one) => passRules(one).map(canonicalText));
   return rememberedFixes(store).filter((fix) => fix.kind === 'nft-rule' && !right.includes(canonicalText(fix.expr)));
 }
 

@@ -15,7 +15,7 @@ import { peeringsOf } from '../model/lookup.js';
 import { Draft, type Edit, findKind, has } from '../model/reader.js';
 import { EDGE_ID, INSTALLATION_SCOPE, ids, listOf, type Resource, scopesOf } from '../model/resources.js';
 import { type HostFacts, needsHostFacts, settle } from '../model/settle.js';
-import { type Cidr, parseIpOrCidr } from '../net/cidr.js';
+import { ANY_CIDR, ANY_CIDR6, type AnyCidr, parseAnyIpOrCidr } from '../net/cidr.js';
 import { type Change, isBirth } from '../objects/change.js';
 import type { KernelObject } from '../objects/kernel-object.js';
 import { diff } from '../plan/diff.js';
@@ -611,8 +611,9 @@ export function hostFacts(view: HostView): HostFacts {
   return {
     ...(link === undefined ? {} : { defaultLink: link }),
     linkMtu: new Map(view.links.map(({ name, mtu }) => [name, mtu])),
-    routes: view.routes.flatMap(({ dst, link: via }): Cidr[] =>
-      dst === 'default' || dst === '0.0.0.0/0' || via === HOST_LINK ? [] : [parseIpOrCidr(dst)],
+    routes: view.routes.flatMap(({ dst, link: via }): AnyCidr[] =>
+      ['default', ANY_CIDR, ANY_CIDR6].includes(dst) || via === HOST_LINK ? [] : [parseAnyIpOrCidr(dst)],
     ),
+    forwarding6: view.forwarding6,
   };
 }

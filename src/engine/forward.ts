@@ -6,7 +6,9 @@
 import { canonicalText } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
 import { blockValue, HOST_LINK } from '../lower/names.js';
-import { type Cidr, contains, overlaps, parseCidr } from '../net/cidr.js';
+import type { Edge, Installation } from '../model/resources.js';
+import { type AnyCidr, addressOf, contains, isCidr6, networkOf, overlaps, parseCidr } from '../net/cidr.js';
+import { readIp6 } from '../net/ip6.js';
 import { NFT_TABLE } from '../objects/kernel-object.js';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -14,12 +16,21 @@ type Json = Readonly<Record<string, unknown>>;
 /** Marks our rules in tables of others. */
 export const RULE_COMMENT = 'vpcctl';
 
-/** What has to pass the host: addresses of the pool, between `vpc-edge` and the uplink. */
+/** What has to pass the host: addresses of a pool, between `vpc-edge` and the uplink. */
 export interface Passage {
   readonly uplink: string;
-  readonly pool: Cidr;
+  readonly pool: AnyCidr;
   /** Connections come in from outside too: the pool is routed to the host, not masqueraded. */
   readonly routed: boolean;
+}
+
+/** Of IPv4, and of IPv6 where some VPC has a way to the internet for that. */
+export function passagesOf(border: Edge | Installation, uplink: string): Passage[] {
+  const ipv6 = border.kind === 'edge' ? border.ipv6 : undefined;
+  return [
+    { uplink, pool: border.publicPool, routed: border.poolRouted },
+    ...(ipv6 === undefined ? [] : [{ uplink, pool: ipv6.pool, routed: ipv6.routed }]),
+  ];
 }
 
 /** A chain where others put an end to our packets. */
@@ -69,10 +80,12 @@ interface Table {
 const match = (left: object, right: unknown): object => ({ match: { op: '==', left, right } });
 const link = (key: 'iifname' | 'oifname', name: string): object => match({ meta: { key } }, name);
 
-function block(field: 'saddr' | 'daddr', pool: Cidr): object {
+const protocolOf = (pool: AnyCidr): 'ip' | 'ip6' => (isCidr6(pool) ? 'ip6' : 'ip');
+
+function block(field: 'saddr' | 'daddr', pool: AnyCidr): object {
   const [addr, len] = blockValue(pool).split('/');
   return match(
-    { payload: { protocol: 'ip', field } },
+    { payload: { protocol: protocolOf(pool), field } },
     len === undefined ? addr : { prefix: { addr, len: Number(len) } },
   );
 }
@@ -132,7 +145,7 @@ export function findBlockades(listing: string, passage: Passage): Blockade[] {
     { packet: incoming(passage), rule: back },
   ];
   return tables(listing)
-    .filter(({ family, name }) => (family === 'ip' || family === 'inet') && name !== NFT_TABLE)
+    .filter(({ family, name }) => (family === protocolOf(passage.pool) || family === 'inet') && name !== NFT_TABLE)
     .flatMap((table) =>
       [...table.chains].flatMap(([name, { base }]): Blockade[] => {
         if (base === undefined) return [];
@@ -233,7 +246,7 @@ interface Packets {
   readonly iif: string;
   readonly oif: string;
   readonly own: 'saddr' | 'daddr';
-  readonly pool: Cidr;
+  readonly pool: AnyCidr;
   readonly states: readonly string[];
 }
 
@@ -307,8 +320,9 @@ function valueShare(left: unknown, value: unknown, packets: Packets): Share {
   const { meta, payload } = left;
   if (isObject(meta)) return metaShare(String(meta.key), value, packets);
   if (!isObject(payload)) return 'some';
-  if (payload.protocol === 'ip6') return 'none';
-  if (payload.protocol !== 'ip' || payload.field !== packets.own) return 'some';
+  const protocol = protocolOf(packets.pool);
+  if (payload.protocol === (protocol === 'ip' ? 'ip6' : 'ip')) return 'none';
+  if (payload.protocol !== protocol || payload.field !== packets.own) return 'some';
   return addressShare(value, packets.pool);
 }
 
@@ -322,9 +336,9 @@ function metaShare(key: string, value: unknown, packets: Packets): Share {
     case 'oif':
       return is(matchesName(value, packets.oif));
     case 'nfproto':
-      return is(value === 'ipv4' || value === 2);
+      return is(isCidr6(packets.pool) ? value === 'ipv6' || value === 10 : value === 'ipv4' || value === 2);
     case 'protocol':
-      return is(value === 'ip' || value === 0x0800);
+      return is(isCidr6(packets.pool) ? value === 'ip6' || value === 0x86dd : value === 'ip' || value === 0x0800);
     case 'pkttype':
       return is(value === 'host' || value === 'unicast' || value === 0);
     default:
@@ -337,12 +351,18 @@ function matchesName(pattern: unknown, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : pattern === name;
 }
 
-function addressShare(value: unknown, pool: Cidr): Share {
-  const { addr, len } = isObject(value) && isObject(value.prefix) ? value.prefix : { addr: value, len: 32 };
-  if (typeof addr !== 'string' || !/^[0-9.]+$/.test(addr)) return 'some';
-  const { cidr: block } = parseCidr(`${addr}/${String(len)}`, { hostBits: 'allow' });
+function addressShare(value: unknown, pool: AnyCidr): Share {
+  const prefix = isObject(value) && isObject(value.prefix) ? value.prefix : { addr: value, len: undefined };
+  const block = typeof prefix.addr === 'string' ? blockOf(prefix.addr, prefix.len) : undefined;
+  if (block === undefined) return 'some';
   if (contains(block, pool)) return 'all';
   return overlaps(block, pool) ? 'some' : 'none';
+}
+
+function blockOf(addr: string, len: unknown): AnyCidr | undefined {
+  if (/^[0-9.]+$/.test(addr)) return parseCidr(`${addr}/${String(len ?? 32)}`, { hostBits: 'allow' }).cidr;
+  const number = readIp6(addr);
+  return number === undefined ? undefined : networkOf(addressOf(number), Number(len ?? 128));
 }
 
 // --- walking the chains -------------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ import { HOST_LINK } from '../lower/names.js';
 import { installationOf } from '../model/lookup.js';
 import { findKind, getKind, MemoryReader, type Reader } from '../model/reader.js';
 import { EDGE_ID, type Edge, type Resource } from '../model/resources.js';
+import { isCidr6 } from '../net/cidr.js';
 import { type Check, warning } from './check.js';
 import { hostFacts } from './engine.js';
 import { describeFix, type Fix, strayFixes } from './fixes.js';
-import { type Blockade, findBlockades, hasOwnTable, type Passage } from './forward.js';
+import { type Blockade, findBlockades, hasOwnTable, type Passage, passagesOf } from './forward.js';
 import { managers } from './managers.js';
 
 /** What the checks look at. */
@@ -42,6 +43,7 @@ const CHECKS: Readonly<Record<string, Looker>> = {
   'legacy iptables': checkLegacy,
   'nftables.service': checkNftService,
   forwarding: checkForwarding,
+  'IPv6 forwarding': checkForwarding6,
   'reverse path': checkReversePath,
   'bridge netfilter': checkBridgeNetfilter,
   'managers of links': checkManagers,
@@ -149,8 +151,7 @@ async function checkFirewalls({ machine, reader, edge, uplink }: Place): Promise
   const name = 'other firewalls';
   if (uplink === undefined) return [ok(name, 'nothing is forwarded: there is no uplink')];
   const listing = await machine.ruleset();
-  const { publicPool: pool, poolRouted: routed } = edge ?? installationOf(reader);
-  const passage: Passage = { uplink, pool, routed };
+  const passages = passagesOf(edge ?? installationOf(reader), uplink);
   const own =
     edge === undefined || hasOwnTable(listing)
       ? []
@@ -159,14 +160,16 @@ async function checkFirewalls({ machine, reader, edge, uplink }: Place): Promise
             hint: 'public subnets have no internet: `vpcctl repair`; and see that nothing flushes the whole ruleset',
           }),
         ];
-  const blockades = findBlockades(listing, passage);
-  if (blockades.length === 0) return [...own, ok(name, `let ${HOST_LINK} and ${uplink} pass`)];
-  return [...own, ...blockades.map((blockade) => blockadeCheck(name, blockade, passage, edge !== undefined))];
+  const checks = passages.flatMap((passage) =>
+    findBlockades(listing, passage).map((blockade) => blockadeCheck(name, blockade, passage, edge !== undefined)),
+  );
+  return [...own, ...(checks.length === 0 ? [ok(name, `let ${HOST_LINK} and ${uplink} pass`)] : checks)];
 }
 
 function blockadeCheck(name: string, blockade: Blockade, passage: Passage, there: boolean): Check {
   const { owner, family, table, chain, entry, rules, reason, sure, closed } = blockade;
-  const detail = `${owner} ${sure ? 'drops' : 'may drop'} packets between ${HOST_LINK} and ${passage.uplink}: ${reason} (${family} ${table} ${chain})`;
+  const what = isCidr6(passage.pool) ? 'IPv6 packets' : 'packets';
+  const detail = `${owner} ${sure ? 'drops' : 'may drop'} ${what} between ${HOST_LINK} and ${passage.uplink}: ${reason} (${family} ${table} ${chain})`;
   if (closed) return warning(name, detail, { hint: closedHint(blockade, passage) });
   const fixes = rules.map((expr): Fix => ({ kind: 'nft-rule', family, table, chain: entry, expr }));
   if (!there) return warning(name, detail, { hint: LATER });
@@ -244,6 +247,43 @@ function checkForwarding(place: Place): Check[] {
       fixes: off,
     }),
   ];
+}
+
+const NEEDED6 = 'IPv6 of VPCs has no way to the internet';
+
+/** Of two links, without making the host a router that hears no advertisements. */
+function checkForwarding6(place: Place): Check[] {
+  const name = 'IPv6 forwarding';
+  const wanted = place.resources.some((resource) => resource.kind === 'vpc' && resource.ipv6Cidr !== undefined);
+  const lacking = (detail: string, hint: string): Check[] =>
+    wanted ? [warning(name, `${detail}: ${NEEDED6}`, { hint })] : [ok(name, `${detail}: ${NEEDED6}, if they get any`)];
+  switch (place.host.forwarding6) {
+    case 'off':
+      return lacking('the host has no IPv6', 'set net.ipv6.conf.default.disable_ipv6 = 0');
+    case 'no':
+      return lacking(
+        'this kernel forwards for all links or none',
+        'use Linux 6.17 or later; or set net.ipv6.conf.all.forwarding = 1, with accept_ra = 2 for links that live on advertisements',
+      );
+    case 'all':
+      return [ok(name, 'on for all links')];
+    case 'by-link': {
+      if (place.edge?.ipv6 === undefined) return [ok(name, 'can be switched on for single links')];
+      const links = [HOST_LINK, ...(place.uplink === undefined ? [] : [place.uplink])];
+      const off = links.flatMap((link): Fix[] => {
+        const key = `net/ipv6/conf/${link}/force_forwarding`;
+        const before = setting(place, key);
+        return before === undefined || before === '1' ? [] : [{ kind: 'sysctl', key, value: '1', before }];
+      });
+      if (off.length === 0) return [ok(name, `on for ${links.join(' and ')}`)];
+      return [
+        warning(name, `somebody has switched it off: ${off.map(describeFix).join('; ')}`, {
+          hint: 'run `vpcctl doctor --fix`',
+          fixes: off,
+        }),
+      ];
+    }
+  }
 }
 
 /** Strict: a packet is dropped unless its source is routed to the link it came in by. The kernel takes the larger of `all` and the link's own. */

@@ -3,6 +3,7 @@ import { EDGE_NS, natNs, routerNs, transitNs, workloadNs } from '../lower/names.
 import { formatEntry } from '../model/acls.js';
 import { formatRecord, zonesOf } from '../model/dns.js';
 import { holderOf } from '../model/elastic.js';
+import { egressOnlyGatewayOf } from '../model/ipv6.js';
 import {
   blocksOf,
   installationOf,
@@ -220,6 +221,8 @@ export interface VpcView {
   readonly subnets: readonly SubnetView[];
   readonly routeTables: readonly RouteTableView[];
   readonly natGateways: readonly NatGatewayView[];
+  /** IPv6 that is routed to it gets out, and nobody in. */
+  readonly egressOnlyInternetGateway: boolean;
   readonly networkAcls: readonly NetworkAclView[];
   readonly securityGroups: readonly SecurityGroupView[];
   readonly peers: readonly string[];
@@ -231,6 +234,7 @@ export interface InstallationView {
   readonly poolRouted: boolean;
   /** Where IPv6 blocks of VPCs are taken from. */
   readonly ipv6Pool: string;
+  readonly ipv6PoolRouted: boolean;
   /** As configured. */
   readonly uplink: string;
   readonly quotas: QuotasSpec;
@@ -391,6 +395,7 @@ export function viewVpc(reader: Reader, vpc: Vpc): VpcView {
     subnets: subnetsOf(reader, vpc.name).map((subnet) => viewSubnet(reader, subnet)),
     routeTables: routeTablesOf(reader, vpc.name).map((table) => viewRouteTable(reader, vpc, table)),
     natGateways: natGatewaysOf(reader, vpc.name).map(viewNatGateway),
+    egressOnlyInternetGateway: egressOnlyGatewayOf(reader, vpc.name) !== undefined,
     networkAcls: networkAclsOf(reader, vpc.name).map((acl) => viewNetworkAcl(reader, acl)),
     securityGroups: findKind(reader, 'group', `groups:${vpc.name}`).map(viewGroup),
     peers: peeringsOf(reader, vpc.name).map((peering) => otherVpc(peering, vpc.name)),
@@ -412,6 +417,7 @@ export function viewInstallation(reader: Reader): InstallationView {
     publicPool: settings.publicPool,
     poolRouted: settings.poolRouted,
     ipv6Pool: ipv6PoolOf(reader),
+    ipv6PoolRouted: settings.ipv6PoolRouted === true,
     uplink: settings.uplink,
     quotas: settings.quotas ?? {},
     edge: edge === undefined ? null : { namespace: EDGE_NS, uplink: edge.uplink ?? null },

@@ -10,6 +10,7 @@ import * as acls from '../model/acls.js';
 import { formatEntry } from '../model/acls.js';
 import * as dns from '../model/dns.js';
 import * as elastic from '../model/elastic.js';
+import * as ipv6 from '../model/ipv6.js';
 import * as lookup from '../model/lookup.js';
 import type { ModifyPrefixList } from '../model/prefix-lists.js';
 import * as lists from '../model/prefix-lists.js';
@@ -198,6 +199,10 @@ export interface Transaction {
   addNatGateway(args: AddNatGateway): { ip: string; publicIp: string | null };
   /** Routes that lead to it become black holes. */
   deleteNatGateway(vpc: string, name: string): boolean;
+  /** Gives a VPC its egress-only internet gateway, or leaves it as it is. */
+  addEgressOnlyInternetGateway(vpc: string): void;
+  /** Routes that lead to it become black holes. */
+  deleteEgressOnlyInternetGateway(vpc: string): boolean;
   /** Makes a network ACL without rules, which denies everything, or leaves it as it is. */
   addNetworkAcl(vpc: string, name: string): void;
   /** Creates a network ACL or replaces its rules. */
@@ -284,6 +289,8 @@ function transactionOn(draft: Draft): Transaction {
       return { ip, publicIp: publicIp ?? null };
     },
     deleteNatGateway: (vpc, name) => routing.deleteNatGateway(draft, vpc, name),
+    addEgressOnlyInternetGateway: (vpc) => ipv6.addEgressOnlyGateway(draft, vpc),
+    deleteEgressOnlyInternetGateway: (vpc) => ipv6.deleteEgressOnlyGateway(draft, vpc),
     addNetworkAcl: (vpc, name) => void acls.addNetworkAcl(draft, vpc, name),
     putNetworkAcl: (vpc, name, spec) => void acls.putNetworkAcl(draft, vpc, name, validateNetworkAcl(spec)),
     deleteNetworkAcl: (vpc, name) => acls.deleteNetworkAcl(draft, vpc, name),

@@ -10,13 +10,15 @@ export type { Flow } from '../netlink/conntrack.js';
 /** What a plan needs to know of the machine before it is made. */
 export interface HostView {
   readonly links: readonly { readonly name: string; readonly mtu: number; readonly up: boolean }[];
-  /** Unicast routes of all tables: CIDR or `default`, by link name; ours (protocol 201) left out. */
+  /** Unicast routes of all tables: CIDR or, of IPv4, `default`, by link name; ours (protocol 201) left out. */
   readonly routes: readonly {
     readonly dst: string;
     readonly link?: string;
     readonly metric: number;
     readonly kernel: boolean;
   }[];
+  /** Whether IPv6 can be passed on between two links: by a setting of theirs, because the whole host is a router, not, or because it has no IPv6. */
+  readonly forwarding6: 'by-link' | 'all' | 'no' | 'off';
 }
 
 /** Changes of one stage that took effect, or may have, before the stage failed; undoing them (tolerantly) restores what was before it. */

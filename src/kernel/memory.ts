@@ -44,9 +44,11 @@ import type {
 export interface MemoryKernelOptions {
   /** The host's own links. Default: `lo` and `eth0`, up, MTU 1500 for the latter. */
   readonly links?: HostView['links'];
+  /** As {@link HostView.forwarding6}. Default `by-link`. */
+  readonly forwarding6?: HostView['forwarding6'];
   /** The host's own routes. Default: the default route and 192.0.2.0/24, both by `eth0`. */
   readonly routes?: HostView['routes'];
-  /** The host's sysctls by path, besides `conf/<link>/forwarding` of each link, which is 0. */
+  /** The host's sysctls by path, besides those of each link that let it forward, which are 0. */
   readonly sysctls?: Readonly<Record<string, string>>;
   /** Namespaces that somebody else pinned. */
   readonly foreign?: readonly string[];
@@ -184,6 +186,7 @@ export class MemoryKernel implements Kernel {
   readonly #namespaces = new Map<string, Namespace>([['', emptyNamespace()]]);
   readonly #links: HostView['links'];
   readonly #routes: HostView['routes'];
+  readonly #forwarding6: HostView['forwarding6'];
   readonly #flows = new Map<string, Flow[]>();
   readonly #hostSettings: Map<string, string>;
   readonly #foreign: ReadonlySet<string>;
@@ -199,8 +202,9 @@ export class MemoryKernel implements Kernel {
   constructor(options: MemoryKernelOptions = {}) {
     this.#links = options.links ?? DEFAULT_LINKS;
     this.#routes = options.routes ?? DEFAULT_ROUTES;
+    this.#forwarding6 = options.forwarding6 ?? 'by-link';
     this.#hostSettings = new Map([
-      ...this.#links.map(({ name }) => [forwarding(name), '0'] as const),
+      ...this.#links.flatMap(({ name }) => forwarding(name).map((key) => [key, '0'] as const)),
       ...Object.entries(options.sysctls ?? {}),
     ]);
     this.#foreign = new Set(options.foreign);
@@ -309,7 +313,7 @@ export class MemoryKernel implements Kernel {
     this.#namespaces.set('', emptyNamespace());
     this.#prepared = false;
     this.#hostSettings.clear();
-    for (const { name } of this.#links) this.#hostSettings.set(forwarding(name), '0');
+    for (const key of this.#links.flatMap(({ name }) => forwarding(name))) this.#hostSettings.set(key, '0');
     for (const [key, value] of Object.entries(sysctls)) this.#hostSettings.set(key, value);
   }
 
@@ -378,7 +382,7 @@ export class MemoryKernel implements Kernel {
     const own = [...space.rows.values()].flatMap((row) =>
       row.kind === 'link' ? [{ name: row.name, mtu: row.mtu, up: space.up.has(row.name) }] : [],
     );
-    return { links: [...this.#links, ...own], routes: this.#routes };
+    return { links: [...this.#links, ...own], routes: this.#routes, forwarding6: this.#forwarding6 };
   }
 
   async namespaces(): Promise<string[]> {
@@ -493,7 +497,7 @@ export class MemoryKernel implements Kernel {
     for (const row of rows) {
       const { down: _born, ...link } = row;
       this.#space(row.ns)?.rows.set(rowKey(row), link);
-      if (row.ns === '') this.#hostSettings.set(forwarding(row.name), '0');
+      if (row.ns === '') for (const key of forwarding(row.name)) this.#hostSettings.set(key, '0');
     }
     return undefined;
   }
@@ -632,7 +636,7 @@ export class MemoryKernel implements Kernel {
     if (space === undefined) return;
     space.rows.delete(linkKey(ns, name));
     space.up.delete(name);
-    if (ns === '') this.#hostSettings.delete(forwarding(name));
+    if (ns === '') for (const key of forwarding(name)) this.#hostSettings.delete(key);
     for (const [key, row] of space.rows) {
       const on = row.kind === 'sysctl' ? settingLink(row) : 'link' in row ? row.link : undefined;
       if (on === name) space.rows.delete(key);
@@ -742,7 +746,10 @@ class MemoryWatch implements KernelWatch {
 type Undo = (step: () => void) => void;
 
 const ALLOW = { hostBits: 'allow' } as const;
-const forwarding = (link: string): string => `net/ipv4/conf/${link}/forwarding`;
+const forwarding = (link: string): string[] => [
+  `net/ipv4/conf/${link}/forwarding`,
+  `net/ipv6/conf/${link}/force_forwarding`,
+];
 
 /** What the kernel answers to the deletion of what is not there. */
 const GONE: Readonly<Partial<Record<KernelObject['kind'], Errno>>> = {

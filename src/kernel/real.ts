@@ -1,6 +1,7 @@
 /** The kernel of this machine. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { VpcctlError } from '../errors.js';
+import { ANY_CIDR6 } from '../net/cidr.js';
 import { decodeAddrs, dumpAddrs } from '../netlink/addr.js';
 import { Batch } from '../netlink/batch.js';
 import { decodeFlows, deleteFlow, dumpFlows } from '../netlink/conntrack.js';
@@ -446,10 +447,14 @@ export class RealKernel implements Kernel {
   }
 
   async #look(): Promise<HostView> {
-    const [linkDump, routeDump] = await this.#native.run([
-      { op: 'dump', netns: '', data: dumpLinks() },
-      { op: 'dump', netns: '', data: dumpRoutes() },
-    ]);
+    const [linkDump, routeDump, ...settings] = await this.#native.run(
+      [
+        { op: 'dump', netns: '', data: dumpLinks() },
+        { op: 'dump', netns: '', data: dumpRoutes() },
+        ...FORWARDING6.map((key): NativeOp => ({ op: 'sysctl-read', netns: '', key })),
+      ],
+      true,
+    );
     if (linkDump?.data === undefined || routeDump?.data === undefined) {
       throw new VpcctlError('KERNEL', "could not read the host's links and routes", {
         errno: this.#native.errnoName(linkDump?.errno || routeDump?.errno || 0),
@@ -460,16 +465,17 @@ export class RealKernel implements Kernel {
     return {
       links: links.map(({ name, mtu, up }) => ({ name, mtu, up })),
       routes: decodeRoutes(routeDump.data)
-        .filter((route) => route.family === 4 && route.type === 'unicast' && route.protocol !== ROUTE_PROTOCOL)
+        .filter((route) => route.type === 'unicast' && route.protocol !== ROUTE_PROTOCOL)
         .map((route) => {
           const link = route.index === undefined ? undefined : names.get(route.index);
           return {
-            dst: route.dst,
+            dst: route.family === 6 && route.dst === 'default' ? ANY_CIDR6 : route.dst,
             metric: route.metric,
             kernel: route.protocol === 2,
             ...(link === undefined ? {} : { link }),
           };
         }),
+      forwarding6: forwarding6(settings.map((result) => (result?.errno === 0 ? result.value : undefined))),
     };
   }
 
@@ -633,4 +639,17 @@ async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<
 /** A transaction is all or nothing: what it was to undo is not there, or was undone before. */
 function isMoot({ error }: Refused): boolean {
   return error.facts.errno === 'ENOENT' || error.facts.errno === 'EEXIST';
+}
+
+/** What {@link forwarding6} is told by. */
+const FORWARDING6 = [
+  'net/ipv6/conf/default/disable_ipv6',
+  'net/ipv6/conf/default/force_forwarding',
+  'net/ipv6/conf/all/forwarding',
+] as const;
+
+function forwarding6([disabled, byLink, all]: readonly (string | undefined)[]): HostView['forwarding6'] {
+  if (disabled !== '0') return 'off';
+  if (byLink !== undefined) return 'by-link';
+  return all === '1' ? 'all' : 'no';
 }

@@ -96,14 +96,22 @@ export class Admission {
     return this.#peerLinks.some((link) => this.#holds(flow, [link, own, theirs]));
   }
 
+  /** Whether the route table of an own address leads to another one by the uplink. */
+  #leadsOut(sets: readonly string[], own: string, other: string): boolean {
+    const table = this.#data(SETS.table6, firstAddress(networkOf(own as Ip, 64)));
+    return table !== undefined && sets.some((set) => this.#holds(set, [table, other]));
+  }
+
   #entersFrom({ source, destination, answersFrom }: Connection): boolean {
     if (this.#isPeered(answersFrom, source)) return true;
+    if (isIp6(source as Ip)) return this.#leadsOut([SETS.ways6], answersFrom, source);
     if (destination !== answersFrom) return this.#data(SETS.publicIn, destination) === answersFrom;
     return source === TRANSIT.host && this.#elements.has(`${SETS.public} ${answersFrom}`);
   }
 
   #leavesTo({ source, destination, answersTo }: Connection): boolean {
     if (this.#isPeered(source, destination)) return true;
+    if (isIp6(source as Ip) && this.#leadsOut([SETS.ways6, SETS.answers6], source, destination)) return true;
     // Untranslated it leaves by what passes it on.
     return answersTo === source ? this.#passesOn : this.#data(SETS.publicOut, source) === answersTo;
   }

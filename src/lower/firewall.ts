@@ -47,6 +47,8 @@ const ECHO_REQUEST = 8;
 const ECHO_REQUEST6 = 128;
 /** ICMP: a packet was too large for the next link and may not be cut (ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED). */
 const TOO_LARGE = [eq(icmp('type'), 3), eq(icmp('code'), 4)];
+/** ICMPV6_PKT_TOOBIG. */
+const TOO_LARGE6 = 2;
 /** In an error of ICMP, the destination of the packet that it speaks of: behind 8 bytes of the error, the header of that packet. */
 const SPOKEN_OF: Expr = { payload: { base: 'th', offset: 8 * (8 + 16), len: 32 } };
 const SPOKEN_OF6: Expr = { payload: { base: 'th', offset: 8 * (8 + 24), len: 128 } };
@@ -54,6 +56,8 @@ const SYN = 2;
 const MSS: Expr = { 'tcp option': { name: 'maxseg', field: 'size' } };
 /** NFPROTO_IPV6. */
 const isIp6 = eq(meta('nfproto'), 10);
+/** IP_CT_DIR_REPLY. */
+const REPLY = 1;
 
 const established = match('in', ct('state'), [ESTABLISHED, RELATED]);
 const isEstablished = match('in', ct('state'), ESTABLISHED);
@@ -268,10 +272,19 @@ export const SETS = {
   /** peer link . own block . peer's block */
   peerFlow: 'peer_flow',
   peerFlow6: 'peer_flow6',
+  /** first address of a subnet's IPv6 block → number of its route table */
+  table6: 'table6',
+  /** number of a route table . block that it leads to by the internet gateway, and by the egress-only one */
+  ways6: 'ways6',
+  answers6: 'answers6',
   /** host and edge: the pool; host: the uplink, and the pool again where it is masqueraded */
   pool: 'pool',
+  pool6: 'pool6',
+  /** edge: the host's address of the IPv6 pool */
+  host6: 'host6',
   uplink: 'uplink',
   masquerade: 'masquerade',
+  masquerade6: 'masquerade6',
   /** host: protocol . port → public address, and → port of an instance */
   published: 'published',
   publishedPort: 'published_port',
@@ -350,6 +363,8 @@ const RAW = -300;
 export interface RouterFeatures {
   /** Without it, a router knows no way for a packet of IPv6. */
   readonly ipv6: boolean;
+  /** A route leads that to the internet. */
+  readonly out6: boolean;
   /** Some subnet has a network ACL. */
   readonly acls: boolean;
   /** Its instances may ask the router for what is in that set. */
@@ -357,9 +372,9 @@ export interface RouterFeatures {
 }
 
 /** As every router is at first. */
-export const PLAIN_ROUTER: RouterFeatures = { ipv6: false, acls: false, services: false };
+export const PLAIN_ROUTER: RouterFeatures = { ipv6: false, out6: false, acls: false, services: false };
 
-export function routerRuleset(ns: string, { ipv6, acls, services }: RouterFeatures): NftRow[] {
+export function routerRuleset(ns: string, { ipv6, out6, acls, services }: RouterFeatures): NftRow[] {
   const sender = ct('mark');
   const receiver = meta('mark');
   return table({
@@ -376,10 +391,11 @@ export function routerRuleset(ns: string, { ipv6, acls, services }: RouterFeatur
       ...gateSets('in', 4),
       ...(ipv6 ? ROUTER_SETS6 : []),
       ...(acls ? [...BORDER_SETS, ...aclSets(4), ...(ipv6 ? aclSets(6) : [])] : []),
+      ...(out6 ? OUT_SETS6 : []),
       ...(services ? [{ set: SETS.services, type: ['ipv4_addr', 'inet_proto', 'inet_service'] }] : []),
     ],
     chains: {
-      ...(ipv6 ? ROUTER_CHAINS6 : {}),
+      ...(ipv6 ? routerChains6(out6) : {}),
       ...(acls ? borderChains(ipv6) : {}),
       input: {
         base: filter('input', 'drop'),
@@ -396,6 +412,7 @@ export function routerRuleset(ns: string, { ipv6, acls, services }: RouterFeatur
         base: filter('forward', 'drop'),
         rules: [
           ...(acls ? [[jump('borders')]] : []),
+          ...(out6 ? [[isIp6, from(UPLINK), jump('from_uplink6')]] : []),
           [isEstablished, accept],
           OWN_ERRORS,
           [isRelated, accept],
@@ -474,7 +491,8 @@ const ROUTER_SETS6: TableSpec['sets'] = [
 ];
 
 /** What a router has besides for packets of IPv6, from where `forward` leads to them. */
-const ROUTER_CHAINS6: TableSpec['chains'] = {
+const routerChains6 = (out6: boolean): TableSpec['chains'] => ({
+  ...(out6 ? OUT_CHAINS6 : {}),
   // IPv6 has no rp_filter. Behind the defragmentation (-400), in front of connection tracking (-200).
   source6: { base: filter('prerouting', 'accept', -300), rules: [[isIp6, from(PORTS), FROM_ELSEWHERE, counter, drop]] },
   forward6: {
@@ -484,8 +502,10 @@ const ROUTER_CHAINS6: TableSpec['chains'] = {
       [from(PEER_LINKS), jump('from_peer6')],
       [from(TRANSIT_LINKS), match('!=', meta('oifname'), PORTS), counter, drop],
       [to(TRANSIT_LINKS), match('!=', meta('iifname'), PORTS), counter, drop],
+      ...(out6 ? [[to(UPLINK), jump('to_uplink6')]] : []),
       [to(PEER_LINKS), jump('to_peer6')],
       [from(PORTS), jump('egress6')],
+      ...(out6 ? [[to(UPLINK), accept]] : []),
       [to(PEER_LINKS), accept],
       [to(TRANSIT_LINKS), accept],
       [to(PORTS), goto('ingress6')],
@@ -507,6 +527,41 @@ const ROUTER_CHAINS6: TableSpec['chains'] = {
   },
   egress6: { rules: gateRules('out', 6, ct('mark'), meta('mark'), ip6('daddr'), back) },
   ingress6: { rules: gateRules('in', 6, meta('mark'), ct('mark'), ip6('saddr'), accept) },
+});
+
+const OUT_SETS6: TableSpec['sets'] = [
+  { set: SETS.table6, type: ['ipv6_addr'], data: 'mark' },
+  { set: SETS.ways6, type: ['mark', 'ipv6_addr'], interval: true },
+  { set: SETS.answers6, type: ['mark', 'ipv6_addr'], interval: true },
+];
+
+/** Of the subnet that `own` is in, the route table leads to `other` by the uplink: mark 0 again. */
+function wayRules(own: 'saddr' | 'daddr', other: 'saddr' | 'daddr', answers: readonly Expr[]): Expr[][] {
+  const mark = meta('mark');
+  const way = concat(mark, ip6(other));
+  const pass = [{ mangle: { key: mark, value: 0 } }, back];
+  return [
+    [setFromMap(mark, cut(ip6(own), 64, 6), SETS.table6)],
+    [eq(way, `@${SETS.ways6}`), ...pass],
+    [...answers, eq(way, `@${SETS.answers6}`), ...pass],
+    [counter, drop],
+  ];
+}
+
+/**
+ * The uplink, of IPv6. The kernel's look-up of a route back (fib) would take the uplink for any source that it has a route to beside a better one, so the ways
+ * are in sets. Every packet from there is asked, of open connections too, for the way back: a route that goes takes effect at once.
+ */
+const OUT_CHAINS6: TableSpec['chains'] = {
+  from_uplink6: {
+    rules: [
+      [match('!=', meta('oifname'), PORTS), counter, drop],
+      ...wayRules('daddr', 'saddr', [eq(ct('direction'), REPLY)]),
+    ],
+  },
+  to_uplink6: {
+    rules: [[match('!=', meta('iifname'), PORTS), counter, drop], ...wayRules('saddr', 'daddr', [])],
+  },
 };
 
 /**
@@ -570,14 +625,19 @@ export function transitRuleset(ns: string): NftRow[] {
   });
 }
 
-export function edgeRuleset(ns: string): NftRow[] {
+/** `ipv6`: some VPC has a way of IPv6 to the internet. */
+export function edgeRuleset(ns: string, ipv6: boolean): NftRow[] {
   const pool = `@${SETS.pool}`;
+  const pool6 = `@${SETS.pool6}`;
   const fromHost = [from(EDGE_HOST_LINK), to(ROUTER_LINKS)];
   const toHost = [from(ROUTER_LINKS), to(EDGE_HOST_LINK)];
   return table({
     ns,
     family: 'inet',
-    sets: [{ set: SETS.pool, type: ['ipv4_addr'], interval: true }],
+    sets: [
+      { set: SETS.pool, type: ['ipv4_addr'], interval: true },
+      ...(ipv6 ? [POOL6, { set: SETS.host6, type: ['ipv6_addr'] }] : []),
+    ],
     chains: {
       input: { base: filter('input', 'drop'), rules: [[counter, drop]] },
       // No private source passes towards the host but in answer to the host itself, which lets in answers only.
@@ -589,17 +649,33 @@ export function edgeRuleset(ns: string): NftRow[] {
           [...toHost, eq(ip('saddr'), pool), accept],
           [...toHost, eq(ip('daddr'), TRANSIT.host), accept],
           [from(ROUTER_LINKS), to(ROUTER_LINKS), eq(ip('saddr'), pool), eq(ip('daddr'), pool), accept],
+          // Each router lets out only what is of it. By the host comes no address of the pool but its own: routers know other VPCs and the host by theirs.
+          ...(ipv6
+            ? [
+                [...fromHost, match('!=', ip6('saddr'), pool6), eq(ip6('daddr'), pool6), accept],
+                [...fromHost, eq(ip6('saddr'), `@${SETS.host6}`), eq(ip6('daddr'), pool6), accept],
+                [...toHost, eq(ip6('saddr'), pool6), accept],
+                [from(ROUTER_LINKS), to(ROUTER_LINKS), eq(ip6('saddr'), pool6), eq(ip6('daddr'), pool6), accept],
+              ]
+            : []),
           [counter, drop],
         ],
       },
       // A router takes from here only what it would answer here. Of who finds a packet too large that need not be so; of whom the packet was for, it is.
       errors: {
         base: filter('postrouting', 'accept', 200),
-        rules: [[to(ROUTER_LINKS), ...TOO_LARGE, { mangle: { key: ip('saddr'), value: SPOKEN_OF } }]],
+        rules: [
+          [to(ROUTER_LINKS), ...TOO_LARGE, { mangle: { key: ip('saddr'), value: SPOKEN_OF } }],
+          ...(ipv6
+            ? [[to(ROUTER_LINKS), eq(icmp6('type'), TOO_LARGE6), { mangle: { key: ip6('saddr'), value: SPOKEN_OF6 } }]]
+            : []),
+        ],
       },
     },
   });
 }
+
+const POOL6 = { set: SETS.pool6, type: ['ipv6_addr'], interval: true } as const;
 
 /** RTN_LOCAL. */
 const LOCAL = eq({ fib: { result: 'type', flags: ['daddr'] } }, 2);
@@ -613,7 +689,7 @@ const PUBLISHED: Expr = {
 };
 
 /** The host's one table: it speaks of our one link only, accepts nothing that others refuse, and drops only what is ours. */
-export function hostRuleset(ns: string): NftRow[] {
+export function hostRuleset(ns: string, ipv6: boolean): NftRow[] {
   return table({
     ns,
     family: 'inet',
@@ -623,6 +699,7 @@ export function hostRuleset(ns: string): NftRow[] {
       { set: SETS.uplink, type: ['ifname'] },
       { set: SETS.published, type: ['inet_proto', 'inet_service'], data: 'ipv4_addr' },
       { set: SETS.publishedPort, type: ['inet_proto', 'inet_service'], data: 'inet_service' },
+      ...(ipv6 ? [POOL6, { ...POOL6, set: SETS.masquerade6 }] : []),
     ],
     chains: {
       input: {
@@ -636,9 +713,16 @@ export function hostRuleset(ns: string): NftRow[] {
         base: filter('forward', 'accept'),
         rules: [
           [from(HOST_LINK), eq(meta('oifname'), `@${SETS.uplink}`), eq(ip('saddr'), `@${SETS.pool}`), accept],
+          ...(ipv6
+            ? [[from(HOST_LINK), eq(meta('oifname'), `@${SETS.uplink}`), eq(ip6('saddr'), `@${SETS.pool6}`), accept]]
+            : []),
           [from(HOST_LINK), counter, drop],
+          ...(ipv6 ? [[to(HOST_LINK), eq(ip6('saddr'), `@${SETS.pool6}`), counter, drop]] : []),
           [to(HOST_LINK), established, accept],
           [to(HOST_LINK), eq(meta('iifname'), `@${SETS.uplink}`), eq(ip('daddr'), `@${SETS.pool}`), accept],
+          ...(ipv6
+            ? [[to(HOST_LINK), eq(meta('iifname'), `@${SETS.uplink}`), eq(ip6('daddr'), `@${SETS.pool6}`), accept]]
+            : []),
           [to(HOST_LINK), counter, drop],
         ],
       },
@@ -652,6 +736,15 @@ export function hostRuleset(ns: string): NftRow[] {
         base: nat('postrouting', 100),
         rules: [
           [eq(meta('oifname'), `@${SETS.uplink}`), eq(ip('saddr'), `@${SETS.masquerade}`), { masquerade: ANY_PORT }],
+          ...(ipv6
+            ? [
+                [
+                  eq(meta('oifname'), `@${SETS.uplink}`),
+                  eq(ip6('saddr'), `@${SETS.masquerade6}`),
+                  { masquerade: ANY_PORT },
+                ],
+              ]
+            : []),
         ],
       },
     },

@@ -34,7 +34,9 @@ import { attachmentsOf, isTransitBlackhole, ownBlocks, propagated, transitTables
 import {
   ANY_CIDR6,
   type AnyCidr,
+  type Cidr6,
   familyOf,
+  firstAddress,
   hostCidr,
   type Ip,
   type Ipv4,
@@ -90,6 +92,7 @@ import {
 } from './names.js';
 import { lowerProfile } from './profile.js';
 import { lowerShaping } from './shape.js';
+import { waysOut6 } from './ways.js';
 
 const HOST_NS = '';
 
@@ -101,6 +104,7 @@ export function lower(reader: Reader, resource: Resource): KernelObject[] {
     case 'elastic-ip':
     case 'prefix-list':
     case 'private-zone':
+    case 'egress-only-gateway':
       return [];
     case 'transit-gateway':
       return lowerTransitGateway(reader, resource);
@@ -253,12 +257,41 @@ function lowerEdge(edge: Edge): KernelObject[] {
     // Forwarding on the two links that packets of ours enter by, and no others (kernel: IN_DEV_FORWARD of the input device).
     sysctl(HOST_NS, `ipv4/conf/${HOST_LINK}/forwarding`, 1),
     ...(edge.uplink === undefined ? [] : [sysctl(HOST_NS, `ipv4/conf/${edge.uplink}/forwarding`, 1)]),
-    ...edgeRuleset(EDGE_NS),
-    ...hostRuleset(HOST_NS),
+    ...edgeRuleset(EDGE_NS, edge.ipv6 !== undefined),
+    ...hostRuleset(HOST_NS, edge.ipv6 !== undefined),
+    ...lowerEdge6(edge),
     pool(EDGE_NS),
     pool(HOST_NS),
     ...(edge.poolRouted ? [] : [blockElement(HOST_NS, SETS.masquerade, [edge.publicPool])]),
     ...(edge.uplink === undefined ? [] : [element(HOST_NS, SETS.uplink, [edge.uplink])]),
+  ];
+}
+
+/**
+ * The border's part for IPv6. Of the host only the two links that packets of ours come in by forward (kernel 6.17: force_forwarding of the input device), so
+ * it stays a host that listens to advertisements. Where it is a router anyway, older kernels do too.
+ */
+function lowerEdge6({ ipv6, uplink }: Edge): KernelObject[] {
+  if (ipv6 === undefined) return [];
+  const { pool, host, routed } = ipv6;
+  const hop = { type: 'unicast', via: TRANSIT6.host, link: EDGE_HOST_LINK } as const;
+  return [
+    forwarding6(EDGE_NS),
+    { kind: 'addr', ns: HOST_NS, link: HOST_LINK, addr: hostCidr(host) },
+    { kind: 'neigh', ns: HOST_NS, link: HOST_LINK, ip: TRANSIT6.edge, mac: MAC.edge },
+    { kind: 'neigh', ns: EDGE_NS, link: EDGE_HOST_LINK, ip: TRANSIT6.host, mac: MAC.host },
+    { kind: 'route', ns: EDGE_NS, table: MAIN_TABLE, dst: ANY_CIDR6, ...hop },
+    { kind: 'route', ns: EDGE_NS, table: MAIN_TABLE, dst: hostCidr(host), ...hop },
+    nowhere6(EDGE_NS, pool),
+    // Without a preferred source: that would have to be there when the route is undone. The kernel takes the link's own address first (RFC 6724, rule 5).
+    { kind: 'route', ns: HOST_NS, table: MAIN_TABLE, dst: pool, type: 'unicast', via: TRANSIT6.edge, link: HOST_LINK },
+    ...[HOST_LINK, ...(uplink === undefined ? [] : [uplink])].map((link) =>
+      sysctl(HOST_NS, `ipv6/conf/${link}/force_forwarding`, 1, true),
+    ),
+    blockElement(EDGE_NS, SETS.pool6, [pool]),
+    element(EDGE_NS, SETS.host6, [host]),
+    blockElement(HOST_NS, SETS.pool6, [pool]),
+    ...(routed ? [] : [blockElement(HOST_NS, SETS.masquerade6, [pool])]),
   ];
 }
 
@@ -297,7 +330,12 @@ function lowerVpc(reader: Reader, vpc: Vpc): KernelObject[] {
     ...vpc.cidrs.map(
       (dst): KernelObject => ({ kind: 'route', ns, table: MAIN_TABLE, dst, type: 'unreachable', metric: LAST_METRIC }),
     ),
-    ...routerRuleset(ns, { ipv6: isDual, acls: has(reader, `bordered:${vpc.name}`), services: vpc.dns !== undefined }),
+    ...routerRuleset(ns, {
+      ipv6: isDual,
+      out6: isOpen6(reader, vpc.name),
+      acls: has(reader, `bordered:${vpc.name}`),
+      services: vpc.dns !== undefined,
+    }),
     ...(vpc.dns === undefined ? [] : lowerResolver(ns, resolverOf(vpc))),
     ...(isDual ? [forwarding6(ns), nowhere6(ns, vpc.ipv6Cidr)] : []),
   ];
@@ -316,7 +354,10 @@ const TCP = 6;
 const UDP = 17;
 const DNS_PORT = 53;
 
-function lowerGateway({ vpc, mtu }: InternetGateway): KernelObject[] {
+/** Whether the VPC's IPv6 has a way to the internet. */
+const isOpen6 = (reader: Reader, vpc: string): boolean => getKind(reader, 'igw', ids.igw(vpc))?.ipv6Cidr !== undefined;
+
+function lowerGateway({ vpc, mtu, ipv6Cidr }: InternetGateway): KernelObject[] {
   const ns = routerNs(vpc);
   const link = routerLink(vpc);
   return [
@@ -328,6 +369,13 @@ function lowerGateway({ vpc, mtu }: InternetGateway): KernelObject[] {
     ),
     { kind: 'neigh', ns, link: UPLINK, ip: TRANSIT.edge, mac: MAC.edgeToRouter },
     { kind: 'neigh', ns: EDGE_NS, link, ip: TRANSIT.router, mac: MAC.uplink },
+    ...(ipv6Cidr === undefined
+      ? []
+      : ([
+          { kind: 'neigh', ns, link: UPLINK, ip: TRANSIT6.edge, mac: MAC.edgeToRouter },
+          { kind: 'neigh', ns: EDGE_NS, link, ip: TRANSIT6.router, mac: MAC.uplink },
+          { kind: 'route', ns: EDGE_NS, table: MAIN_TABLE, dst: ipv6Cidr, ...hopBy(link, TRANSIT6.router) },
+        ] as const)),
   ];
 }
 
@@ -351,12 +399,15 @@ function lowerSubnet(reader: Reader, subnet: Subnet): KernelObject[] {
   const gateway6 = gateway6Of(subnet);
   if (gateway6 !== undefined) rows.push({ kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(gateway6) });
   const name = tableOf(subnet);
-  if (name !== MAIN_ROUTE_TABLE) {
+  const isOpen = subnet.ipv6Cidr !== undefined && isOpen6(reader, subnet.vpc);
+  if (name !== MAIN_ROUTE_TABLE || isOpen) {
     const table = getKind(reader, 'route-table', ids.routeTable(subnet.vpc, name));
     if (table === undefined) throw new Error(`subnet ${subnet.vpc}/${subnet.name} has no route table`);
-    for (const from of blocksOf({ cidrs: [subnet.cidr], ...subnet })) {
-      rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from, table: table.number });
-    }
+    if (isOpen) rows.push(element(ns, SETS.table6, [firstAddress(subnet.ipv6Cidr as Cidr6)], table.number));
+    if (name !== MAIN_ROUTE_TABLE)
+      for (const from of blocksOf({ cidrs: [subnet.cidr], ...subnet })) {
+        rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from, table: table.number });
+      }
   }
   rows.push(...lowerBorder(reader, subnet));
   if (subnet.hostRoute) {
@@ -540,10 +591,15 @@ function lowerEni(
 function lowerRouteTable(reader: Reader, table: RouteTable): KernelObject[] {
   const { vpc, name, number, routes } = table;
   const ns = routerNs(vpc);
-  const own = routesOf(reader, table).flatMap(({ destination, target }) => {
-    const hop = hopOf(reader, vpc, target);
-    return hop === undefined ? [] : [routeRow(ns, number, destination, hop)];
-  });
+  const all = routesOf(reader, table);
+  const ways = isOpen6(reader, vpc) ? waysOut6(reader, vpc, all) : [];
+  const own: KernelObject[] = ways.map(({ block, target }) =>
+    blockElement(ns, target === 'internet-gateway' ? SETS.ways6 : SETS.answers6, [number, blockValue(block)]),
+  );
+  for (const { destination, target } of all) {
+    const hop = hopOf(reader, vpc, destination, target);
+    if (hop !== undefined) own.push(routeRow(ns, number, destination, hop));
+  }
   // What another table does not know, `main` is not to be asked for.
   if (name !== MAIN_ROUTE_TABLE) {
     return [
@@ -581,15 +637,16 @@ const hopBy = (link: string, via: string): Hop =>
   via.includes(':') ? { type: 'unicast', via, link } : { type: 'unicast', via, link, onlink: true };
 
 /** The next hop to a destination, of its family. */
-const nextHop = (destination: AnyCidr, name: 'peer' | 'gateway' | 'router'): string =>
+const nextHop = (destination: AnyCidr, name: 'peer' | 'gateway' | 'router' | 'edge'): string =>
   isCidr6(destination) ? TRANSIT6[name] : TRANSIT[name];
 
 /** Undefined: to a peer or transit gateway that is there. */
-function hopOf(reader: Reader, vpc: string, target: RouteTarget): Hop | undefined {
+function hopOf(reader: Reader, vpc: string, destination: AnyCidr, target: RouteTarget): Hop | undefined {
   if (isBlackhole(reader, vpc, target)) return { type: 'blackhole' };
   switch (target.type) {
     case 'internet-gateway':
-      return hopBy(UPLINK, TRANSIT.edge);
+    case 'egress-only-internet-gateway':
+      return hopBy(UPLINK, nextHop(destination, 'edge'));
     case 'nat-gateway': {
       const nat = getKind(reader, 'nat-gateway', ids.natGateway(vpc, target.natGateway));
       return nat && hopBy(portLink(nat.ip), nat.ip);

@@ -57,7 +57,7 @@ export const TRANSIT = {
   block: '169.254.128.0/30' as Cidr,
 } as const;
 
-/** The same for IPv6: next hops that nobody owns, but for the host's and the edge's addresses, which are of the pool. */
+/** The same for IPv6: next hops that nobody owns. The host's address is of the pool. */
 export const TRANSIT6 = {
   /** From a workload to its router. */
   port: 'fe80::1' as Ipv6,
@@ -68,6 +68,10 @@ export const TRANSIT6 = {
   router: 'fe80::5' as Ipv6,
   /** What a transit gateway is known by in errors. No router passes on what comes from fe80::/10; and this, withdrawn (RFC 3879), is no VPC's either. */
   errors: 'fec0::7' as Ipv6,
+  /** From the host, and from a router, to the edge. */
+  edge: 'fe80::2' as Ipv6,
+  /** From the edge to the host. */
+  host: 'fe80::3' as Ipv6,
 } as const;
 
 /** MAC addresses of our own links; first octets differ from those of {@link macOf}. */

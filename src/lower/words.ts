@@ -170,9 +170,18 @@ function elementWords(owner: Resource, row: NftElementRow): string {
     case SETS.peerFlow:
     case SETS.peerFlow6:
       return `the leave to pass between ${second} and ${third}${placeOf(row.ns)}`;
+    case SETS.table6:
+      return 'the look at its route table for IPv6 that comes in';
+    case SETS.ways6:
+    case SETS.answers6:
+      return `the leave to pass to ${second}${row.set === SETS.ways6 ? '' : ', and answers from there'}`;
     case SETS.pool:
-      return `the leave of the public addresses ${first} to pass${placeOf(row.ns)}`;
+    case SETS.pool6:
+      return `the leave of the ${row.set === SETS.pool ? 'public addresses' : 'IPv6 addresses'} ${first} to pass${placeOf(row.ns)}`;
+    case SETS.host6:
+      return `the leave of the host to pass${placeOf(row.ns)}`;
     case SETS.masquerade:
+    case SETS.masquerade6:
       return `the masquerading of ${first}`;
     case SETS.uplink:
       return `the leave to use the uplink ${first}`;

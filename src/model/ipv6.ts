@@ -4,11 +4,13 @@
  */
 import { invalid } from '../errors.js';
 import {
+  type AnyCidr,
   addressAt,
   addressOf,
   type Cidr6,
   contains,
   firstAddress,
+  type Ip,
   type Ipv4,
   type Ipv6,
   isSpecialUse,
@@ -21,12 +23,21 @@ import {
   rangeOf,
   toNumber,
 } from '../net/cidr.js';
-import { hash32 } from '../net/name.js';
+import { hash32, parseName } from '../net/name.js';
 import { type Rank, refuseTaken } from './addresses.js';
-import { conflict, ipv6PoolOf, routeTablesOf, subnetsOf } from './lookup.js';
+import { conflict, ipv6PoolOf, requireVpc, routeTablesOf, subnetsOf } from './lookup.js';
 import { blockOf } from './prefix-lists.js';
-import { type Draft, findKind, has, type Reader } from './reader.js';
-import { describe, type Instance, idOf, privateIps, type Subnet, type Vpc } from './resources.js';
+import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
+import {
+  describe,
+  type EgressOnlyGateway,
+  type Instance,
+  idOf,
+  ids,
+  privateIps,
+  type Subnet,
+  type Vpc,
+} from './resources.js';
 
 const VPC_PREFIX = 56;
 const SUBNET_PREFIX = 64;
@@ -221,6 +232,49 @@ function freeSubnet(home: Cidr6, siblings: readonly Subnet[], what: string): Cid
 /** The router's address in a subnet; undefined: the subnet has no IPv6. */
 export function gateway6Of({ ipv6Cidr }: Pick<Subnet, 'ipv6Cidr'>): Ipv6 | undefined {
   return ipv6Cidr === undefined ? undefined : addressAt(ipv6Cidr, 1n);
+}
+
+// --- the internet ----------------------------------------------------------------------------------------------------
+
+/** Global unicast addresses (RFC 4291): all that a route to everywhere leads to out there. */
+export const GLOBAL6 = '2000::/3' as Cidr6;
+/** Unique local addresses (RFC 4193): networks near the host. A route leads there only if it names a block of them, and to the pool in any case. */
+export const UNIQUE_LOCAL6 = 'fc00::/7' as Cidr6;
+/** Where instances find services of the cloud (VPC User Guide, "Local gateways"; the metadata service is fd00:ec2::254): nothing leads there. */
+export const CLOUD_SERVICES6 = 'fd00:ec2::/32' as Cidr6;
+
+/** INVALID where no address of the block can be in the internet, nor near the host. */
+export function checkWayOut6(destination: AnyCidr): void {
+  const hint = 'name ::/0, or a block of global or unique local addresses';
+  if (contains(CLOUD_SERVICES6, destination)) {
+    throw invalid(`no route can lead to ${destination}: ${CLOUD_SERVICES6} is for services of the cloud`, { hint });
+  }
+  if (overlaps(destination, GLOBAL6) || overlaps(destination, UNIQUE_LOCAL6)) return;
+  throw invalid(`no address of ${destination} is in the internet`, { hint });
+}
+
+/** Whether a route to `destination` that leads out leads to this address. */
+export function isWayOut6(destination: AnyCidr, address: Ip, pool: AnyCidr): boolean {
+  if (!contains(destination, address) || contains(CLOUD_SERVICES6, address)) return false;
+  if (contains(GLOBAL6, address) || contains(pool, address)) return true;
+  return contains(UNIQUE_LOCAL6, address) && contains(UNIQUE_LOCAL6, destination);
+}
+
+export function egressOnlyGatewayOf(reader: Reader, vpc: string): EgressOnlyGateway | undefined {
+  return getKind(reader, 'egress-only-gateway', ids.egressOnlyGateway(vpc));
+}
+
+/** Gives a VPC its egress-only internet gateway; one that is there stays. */
+export function addEgressOnlyGateway(draft: Draft, vpc: string): void {
+  draft.put({ kind: 'egress-only-gateway', vpc: requireVpc(draft, vpc).name });
+}
+
+/** Deletes it; false when there is none. Routes that lead to it become black holes. */
+export function deleteEgressOnlyGateway(draft: Draft, vpc: string): boolean {
+  const gateway = egressOnlyGatewayOf(draft, parseName(vpc, 'vpc'));
+  if (gateway === undefined) return false;
+  draft.remove(idOf(gateway));
+  return true;
 }
 
 // --- instances -------------------------------------------------------------------------------------------------------

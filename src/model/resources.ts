@@ -39,6 +39,8 @@ export interface Installation {
   readonly poolRouted: boolean;
   /** Where IPv6 blocks of VPCs are taken from. Absent: the default. */
   readonly ipv6Pool?: Cidr6;
+  /** As {@link poolRouted}, of IPv6. */
+  readonly ipv6PoolRouted?: true;
   /** As the user said it: a link, `auto` or `none`. */
   readonly uplink: string;
   readonly quotas?: QuotasSpec;
@@ -49,6 +51,8 @@ export interface Edge {
   readonly kind: 'edge';
   readonly publicPool: Cidr;
   readonly poolRouted: boolean;
+  /** While some internet gateway is for IPv6 too. `host`: the host's own address. */
+  readonly ipv6?: { readonly pool: Cidr6; readonly host: Ipv6; readonly routed: boolean };
   /** The link that was found or named; absent: host-only. */
   readonly uplink?: string;
   readonly mtu: number;
@@ -82,6 +86,14 @@ export interface InternetGateway {
   readonly kind: 'igw';
   readonly vpc: string;
   readonly mtu: number;
+  /** The VPC's IPv6 block, where a route for IPv6 leads to this one or to an egress-only one: both are one link. */
+  readonly ipv6Cidr?: Cidr6;
+}
+
+/** Lets IPv6 out and its answers in. At most one of a VPC. */
+export interface EgressOnlyGateway {
+  readonly kind: 'egress-only-gateway';
+  readonly vpc: string;
 }
 
 export interface Subnet {
@@ -162,7 +174,7 @@ export interface Profile {
 
 /** Where a route leads. What it names need not be there any more: then it is a black hole, as in the cloud. */
 export type RouteTarget =
-  | { readonly type: 'internet-gateway' | 'blackhole' }
+  | { readonly type: 'internet-gateway' | 'egress-only-internet-gateway' | 'blackhole' }
   | { readonly type: 'nat-gateway'; readonly natGateway: string }
   | { readonly type: 'peering'; readonly peering: string }
   | { readonly type: 'transit-gateway'; readonly transitGateway: string };
@@ -324,6 +336,7 @@ export type Resource =
   | Edge
   | Vpc
   | InternetGateway
+  | EgressOnlyGateway
   | Subnet
   | SecurityGroup
   | Instance
@@ -348,6 +361,7 @@ export const EDGE_ID = 'edge';
 export const ids = {
   vpc: (vpc: string) => `vpc/${vpc}`,
   igw: (vpc: string) => `igw/${vpc}`,
+  egressOnlyGateway: (vpc: string) => `egress-only-gateway/${vpc}`,
   subnet: (vpc: string, subnet: string) => `subnet/${vpc}/${subnet}`,
   group: (vpc: string, group: string) => `group/${vpc}/${group}`,
   instance: (vpc: string, instance: string) => `instance/${vpc}/${instance}`,
@@ -374,6 +388,8 @@ export function idOf(resource: Resource): string {
       return ids.vpc(resource.name);
     case 'igw':
       return ids.igw(resource.vpc);
+    case 'egress-only-gateway':
+      return ids.egressOnlyGateway(resource.vpc);
     case 'subnet':
       return ids.subnet(resource.vpc, resource.name);
     case 'group':
@@ -457,11 +473,14 @@ export function terms(resource: Resource): readonly string[] {
   switch (resource.kind) {
     case 'installation':
     case 'edge':
-    case 'igw':
     case 'elastic-ip':
     case 'prefix-list':
     case 'transit-gateway':
       return [own, ...claims(resource)];
+    case 'igw':
+      return [own, ...(resource.ipv6Cidr === undefined ? [] : ['igw6'])];
+    case 'egress-only-gateway':
+      return [`egress-only:${resource.vpc}`];
     case 'transit-attachment':
       return [own, `attachments:${resource.transitGateway}`, `attachments-of:${resource.vpc}`];
     case 'transit-route-table':
@@ -508,7 +527,7 @@ export function terms(resource: Resource): readonly string[] {
     case 'route-table':
       return [
         `route-tables:${resource.vpc}`,
-        ...new Set(resource.routes.flatMap(({ target }) => targetTerms(resource.vpc, target))),
+        ...new Set(resource.routes.flatMap((route) => routeTerms(resource.vpc, route))),
         ...listTerms(resource.routes),
       ];
     case 'network-acl':
@@ -539,10 +558,13 @@ function listTerms(routes: readonly { readonly destination: Destination }[]): st
   });
 }
 
-function targetTerms(vpc: string, target: RouteTarget): string[] {
+/** `routes-out6`: it may be for IPv6, of which a prefix list may be. */
+function routeTerms(vpc: string, { destination, target }: Route): string[] {
   switch (target.type) {
     case 'internet-gateway':
-      return [`routes-igw:${vpc}`];
+      return [`routes-igw:${vpc}`, ...(destination.includes(':') ? [`routes-out6:${vpc}`] : [])];
+    case 'egress-only-internet-gateway':
+      return [`routes-egress-only:${vpc}`, `routes-out6:${vpc}`];
     case 'nat-gateway':
       return [`routes-nat:${vpc}/${target.natGateway}`];
     case 'peering':
@@ -624,6 +646,8 @@ export function describe(resource: Resource): string {
       return `vpc ${resource.name}`;
     case 'igw':
       return `internet gateway of vpc ${resource.vpc}`;
+    case 'egress-only-gateway':
+      return `egress-only internet gateway of vpc ${resource.vpc}`;
     case 'subnet':
       return `subnet ${resource.vpc}/${resource.name}`;
     case 'group':

@@ -9,6 +9,7 @@ import { parseName } from '../net/name.js';
 import type { DestinationSpec, RouteSpec, RouteTargetSpec } from '../spec/types.js';
 import { allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
 import { freeElasticIp } from './elastic.js';
+import { checkWayOut6, egressOnlyGatewayOf } from './ipv6.js';
 import {
   blocksOf,
   conflict,
@@ -132,6 +133,8 @@ export function isBlackhole(reader: Reader, vpc: string, target: RouteTarget): b
       return true;
     case 'internet-gateway':
       return false;
+    case 'egress-only-internet-gateway':
+      return egressOnlyGatewayOf(reader, vpc) === undefined;
     case 'nat-gateway':
       return reader.get(ids.natGateway(vpc, target.natGateway)) === undefined;
     case 'peering':
@@ -143,6 +146,9 @@ export function isBlackhole(reader: Reader, vpc: string, target: RouteTarget): b
 
 function checkTarget(draft: Draft, vpc: string, target: RouteTarget): void {
   if (target.type === 'nat-gateway') requireNatGateway(draft, vpc, target.natGateway);
+  if (target.type === 'egress-only-internet-gateway' && isBlackhole(draft, vpc, target)) {
+    throw notFound(`an egress-only internet gateway of vpc ${vpc}`, []);
+  }
   if (target.type === 'transit-gateway' && isBlackhole(draft, vpc, target)) {
     throw notFound(
       `an attachment of vpc ${vpc} to transit gateway ${target.transitGateway}`,
@@ -168,22 +174,26 @@ function parseRoute(draft: Draft, vpc: string, spec: RouteSpec): Route {
   }
   if (block !== undefined) refuseUnroutable(block);
   const target = parseTarget(spec.target);
-  const isFor6 = familyOfDestination(draft, destination) === 6;
-  if (isFor6 && target.type === 'nat-gateway') {
+  const family = familyOfDestination(draft, destination);
+  if (family === 6 && target.type === 'nat-gateway') {
     throw invalid(`no NAT gateway translates IPv6: the route to ${destinationText(destination)} cannot lead to one`, {
-      hint: 'let it lead to a peering or a transit gateway',
+      hint: 'let it lead to the internet gateway or the egress-only one, to a peering or a transit gateway',
     });
   }
-  if (isFor6 && target.type === 'internet-gateway') {
+  if (family === 4 && target.type === 'egress-only-internet-gateway') {
     throw invalid(
-      `the route to ${destinationText(destination)} cannot lead to the internet gateway: that is for IPv4`,
-      {
-        hint: 'let it lead to a peering or a transit gateway',
-      },
+      `an egress-only internet gateway is for IPv6: the route to ${destinationText(destination)} cannot lead to one`,
+      { hint: 'let it lead to a NAT gateway, which lets IPv4 out and nobody in' },
     );
   }
+  if (family === 6 && block !== undefined && leadsOut(target)) checkWayOut6(block);
   checkTarget(draft, vpc, target);
   return { destination, target };
+}
+
+/** To the internet, whoever may begin. */
+export function leadsOut({ type }: RouteTarget): boolean {
+  return type === 'internet-gateway' || type === 'egress-only-internet-gateway';
 }
 
 const inOrder = (routes: readonly Route[]): Route[] =>

@@ -4,25 +4,28 @@
  */
 import { isSame } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
-import { type Cidr, type Cidr6, overlaps } from '../net/cidr.js';
+import { type AnyCidr, type Cidr6, contains, overlaps } from '../net/cidr.js';
 import { LEAST_MTU6 } from '../net/ip6.js';
 import { hash32 } from '../net/name.js';
-import { installationOf, otherVpc, peeringsOf, routeTablesOf } from './lookup.js';
-import { referrersOf } from './prefix-lists.js';
+import { hostAddress6 } from './ipv6.js';
+import { installationOf, ipv6PoolOf, otherVpc, peeringsOf, routeTablesOf } from './lookup.js';
+import { familyOfDestination, referrersOf } from './prefix-lists.js';
 import { type Draft, type Edit, findKind, getKind, has } from './reader.js';
 import {
   EDGE_ID,
+  type Edge,
   type Instance,
+  type InternetGateway,
   idOf,
   ids,
   type NatGateway,
   type Profile,
   privateIps,
   type Resource,
-  type RouteTable,
   type Subnet,
+  type Vpc,
 } from './resources.js';
-import { settlePublicTable } from './routing.js';
+import { leadsOut as isWayOut, settlePublicTable } from './routing.js';
 
 /** What the model must know of the machine. */
 export interface HostFacts {
@@ -30,8 +33,13 @@ export interface HostFacts {
   readonly defaultLink?: string;
   /** MTU of each link. */
   readonly linkMtu: ReadonlyMap<string, number>;
-  /** Blocks that routes of the host other than ours and the default one lead to. */
-  readonly routes: readonly Cidr[];
+  /** Blocks that routes of the host other than ours and the default ones lead to. */
+  readonly routes: readonly AnyCidr[];
+  /**
+   * Whether it can pass on IPv6 between two links: `by-link` without being told to for all of them (Linux 6.17), `all` because it is; `no`: only if it were a
+   * router; `off`: it has no IPv6.
+   */
+  readonly forwarding6: 'by-link' | 'all' | 'no' | 'off';
 }
 
 /** Whether {@link settle} will look at the machine. */
@@ -41,7 +49,33 @@ export function needsHostFacts(draft: Draft): boolean {
     if (after?.kind === 'installation') return true;
     return after?.kind === 'subnet' && after.public && !claimsSame(before, after);
   });
-  return edited || heirs(draft).length > 0;
+  return edited || heirs(draft).length > 0 || opensBorder(draft) || opensIpv6(draft);
+}
+
+/** Whether the first internet gateway may come of this without a public subnet: by a route, or by a public address. */
+function opensBorder(draft: Draft): boolean {
+  if (draft.get(EDGE_ID) !== undefined) return false;
+  return draft.edits().some(({ after }) => {
+    if (after?.kind === 'route-table') return after.routes.some(({ target }) => isWayOut(target));
+    return after !== undefined && after.kind !== 'subnet' && leadsOut(after);
+  });
+}
+
+/** Whether this may be the first way of IPv6 to the internet. */
+function opensIpv6(draft: Draft): boolean {
+  if (getKind(draft, 'edge', EDGE_ID)?.ipv6 !== undefined) return false;
+  return draft.edits().some(({ after }) => {
+    if (after?.kind === 'vpc') return isOpen6(draft, after);
+    const vpc = after?.kind === 'route-table' ? getKind(draft, 'vpc', ids.vpc(after.vpc)) : undefined;
+    return vpc !== undefined && isOpen6(draft, vpc);
+  });
+}
+
+function isOpen6(draft: Draft, { name, ipv6Cidr }: Vpc): boolean {
+  if (ipv6Cidr === undefined) return false;
+  return findKind(draft, 'route-table', `routes-out6:${name}`).some(({ routes }) =>
+    routes.some(({ destination, target }) => isWayOut(target) && familyOfDestination(draft, destination) === 6),
+  );
 }
 
 /** Whether a public subnet was that before, with the same block and the same claim to a route on the host. */
@@ -97,22 +131,31 @@ function settleVpcs(draft: Draft, mtu: () => number): void {
 function settleGateways(draft: Draft): void {
   const vpcs = new Set<string>();
   for (const { before, after } of draft.edits()) {
-    for (const one of [before, after]) if (one !== undefined && leadsOut(one)) vpcs.add(one.vpc);
+    for (const one of [before, after]) {
+      if (one?.kind === 'vpc') vpcs.add(one.name);
+      else if (one !== undefined && leadsOut(one)) vpcs.add(one.vpc);
+    }
   }
   for (const name of vpcs) {
     settlePublicTable(draft, name);
     const id = ids.igw(name);
     const vpc = getKind(draft, 'vpc', ids.vpc(name));
-    const wanted = vpc !== undefined && GATEWAY_TERMS.some((term) => has(draft, `${term}:${name}`));
-    if (wanted && draft.get(id) === undefined) draft.put({ kind: 'igw', vpc: name, mtu: vpc.mtu });
-    if (!wanted && draft.get(id) !== undefined) draft.remove(id);
+    const isOpen = vpc !== undefined && isOpen6(draft, vpc);
+    const wanted = isOpen || (vpc !== undefined && GATEWAY_TERMS.some((term) => has(draft, `${term}:${name}`)));
+    const known = getKind(draft, 'igw', id);
+    if (wanted && vpc !== undefined) {
+      const ipv6 = isOpen && vpc.ipv6Cidr !== undefined ? { ipv6Cidr: vpc.ipv6Cidr } : {};
+      const gateway: InternetGateway = { kind: 'igw', vpc: name, mtu: known?.mtu ?? vpc.mtu, ...ipv6 };
+      if (!isSame(known, gateway)) draft.put(gateway);
+    }
+    if (!wanted && known !== undefined) draft.remove(id);
   }
 }
 
 const GATEWAY_TERMS = ['public', 'routes-igw', 'addressed'];
 
 /** Whether there may be an internet gateway because of it. */
-function leadsOut(resource: Resource): resource is Subnet | RouteTable | NatGateway | Instance {
+function leadsOut(resource: Resource): resource is Extract<Resource, { readonly vpc: string }> {
   switch (resource.kind) {
     case 'subnet':
     case 'route-table':
@@ -141,7 +184,11 @@ function settleEdge(draft: Draft, facts: HostFacts | undefined, mtu: () => numbe
     return;
   }
   const reconfigured = draft.edits().some(({ after }) => after?.kind === 'installation');
-  if (edge !== undefined && !reconfigured) return;
+  const ipv6 = edge6(draft, edge, facts);
+  if (edge !== undefined && !reconfigured) {
+    if (!isSame(edge.ipv6, ipv6.ipv6)) draft.put({ ...withoutIpv6(edge), ...ipv6 });
+    return;
+  }
   const { publicPool, poolRouted, uplink: asked } = installationOf(draft);
   const uplink = resolveUplink(draft, facts);
   if (asked === 'auto' && uplink === undefined) {
@@ -165,9 +212,49 @@ function settleEdge(draft: Draft, facts: HostFacts | undefined, mtu: () => numbe
     kind: 'edge',
     publicPool,
     poolRouted,
+    ...ipv6,
     ...(uplink === undefined ? {} : { uplink }),
     mtu: edge?.mtu ?? mtu(),
   });
+}
+
+function withoutIpv6({ ipv6: _was, ...edge }: Edge): Edge {
+  return edge;
+}
+
+/** What the border has for IPv6. ENVIRONMENT where the host cannot pass it on, CONFLICT where it has the pool's addresses elsewhere. */
+function edge6(draft: Draft, edge: Edge | undefined, facts: HostFacts | undefined): Pick<Edge, 'ipv6'> {
+  if (!has(draft, 'igw6')) return {};
+  const pool = ipv6PoolOf(draft);
+  if (edge?.ipv6 === undefined) checkHost6(facts);
+  if (edge?.ipv6?.pool !== pool) {
+    // A route to more than the pool (as of a provider's whole block) is only gone by where ours says nothing.
+    const clash = facts?.routes.find((route) => contains(pool, route));
+    if (clash !== undefined) {
+      throw new VpcctlError('CONFLICT', `the host routes ${clash}, which is of the IPv6 pool ${pool}`, {
+        hint: 'configure another ipv6Pool',
+      });
+    }
+  }
+  return { ipv6: { pool, host: hostAddress6(draft), routed: installationOf(draft).ipv6PoolRouted === true } };
+}
+
+function checkHost6(facts: HostFacts | undefined): void {
+  const way = facts?.forwarding6;
+  if (way === 'off') {
+    throw new VpcctlError('ENVIRONMENT', 'the host has no IPv6, so there is no way to the internet for it', {
+      hint: 'let net.ipv6.conf.default.disable_ipv6 be 0, or delete the route',
+    });
+  }
+  if (way === 'no') {
+    throw new VpcctlError(
+      'ENVIRONMENT',
+      'this kernel forwards IPv6 between two links only if the whole host is a router, which it is not',
+      {
+        hint: 'use Linux 6.17 or later; or set net.ipv6.conf.all.forwarding = 1, with accept_ra = 2 for links that live on advertisements',
+      },
+    );
+  }
 }
 
 /**
@@ -317,6 +404,14 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
     }
     case 'prefix-list':
       return isSame(entriesOf(before), entriesOf(after)) ? [] : usersOf(draft, resource.name);
+    case 'igw':
+      if (gatewayCidr6(before) === gatewayCidr6(after)) return [];
+      return [
+        ...present(draft, ids.vpc(resource.vpc)),
+        ...[`subnets:${resource.vpc}`, `route-tables:${resource.vpc}`].flatMap((term) => draft.find(term).map(idOf)),
+      ];
+    case 'egress-only-gateway':
+      return draft.find(`routes-egress-only:${resource.vpc}`).map(idOf);
     case 'transit-attachment':
       return [
         ...present(draft, ids.transitGateway(resource.transitGateway)),
@@ -363,6 +458,10 @@ function dependents(draft: Draft, { before, after }: Edit): string[] {
 
 function ipv6Of(resource: Resource | undefined): Cidr6 | undefined {
   return resource?.kind === 'vpc' ? resource.ipv6Cidr : undefined;
+}
+
+function gatewayCidr6(resource: Resource | undefined): Cidr6 | undefined {
+  return resource?.kind === 'igw' ? resource.ipv6Cidr : undefined;
 }
 
 /** What a VPC has rules of for IPv6 too, once it has that. */

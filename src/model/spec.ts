@@ -21,6 +21,7 @@ import type {
 import { associateNetworkAcl, deleteNetworkAcl, formatEntry, putNetworkAcl } from './acls.js';
 import { deleteZone, disassociateZone, formatDns, formatZone, putZone, setDns } from './dns.js';
 import { allocateElasticIp, holderOf, releaseElasticIp } from './elastic.js';
+import { addEgressOnlyGateway, deleteEgressOnlyGateway, egressOnlyGatewayOf } from './ipv6.js';
 import {
   DEFAULT_POOL,
   DEFAULT_POOL6,
@@ -290,6 +291,8 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
   for (const [nat, wanted] of Object.entries(spec.natGateways ?? {})) {
     at([...path, 'natGateways', nat], () => addNatGateway(draft, { vpc: name, name: nat, elasticIp: null, ...wanted }));
   }
+  if (spec.egressOnlyInternetGateway === true) addEgressOnlyGateway(draft, name);
+  else deleteEgressOnlyGateway(draft, name);
   removeGroups(draft, name, spec);
 }
 
@@ -426,6 +429,7 @@ export function exportSpec(reader: Reader): Spec {
     ...(settings.publicPool === DEFAULT_POOL ? {} : { publicPool: settings.publicPool }),
     ...(settings.poolRouted ? { poolRouted: true } : {}),
     ...(settings.ipv6Pool === undefined || settings.ipv6Pool === DEFAULT_POOL6 ? {} : { ipv6Pool: settings.ipv6Pool }),
+    ...(settings.ipv6PoolRouted === true ? { ipv6PoolRouted: true } : {}),
     ...(settings.uplink === 'auto' ? {} : { uplink: settings.uplink }),
     ...(settings.quotas === undefined ? {} : { quotas: settings.quotas }),
   };
@@ -485,6 +489,7 @@ function exportVpc(reader: Reader, vpc: Vpc): VpcSpec {
     ...(subnets === undefined ? {} : { subnets }),
     ...(tables === undefined ? {} : { routeTables: tables }),
     ...(nats === undefined ? {} : { natGateways: nats }),
+    ...(egressOnlyGatewayOf(reader, vpc.name) === undefined ? {} : { egressOnlyInternetGateway: true }),
     ...(acls === undefined ? {} : { networkAcls: acls }),
     ...(groups === undefined ? {} : { securityGroups: groups }),
     ...(instances === undefined ? {} : { instances: forSubnets(instances, subnets ?? {}) }),

@@ -84,11 +84,13 @@ export function configure(draft: Draft, settings: SettingsSpec): void {
     throw invalid(`public pool ${pool} is smaller than a /30`, { hint: 'give a larger block' });
   refuseSpecial(pool, 'public pool');
   const pool6 = settings.ipv6Pool === undefined ? before.ipv6Pool : parseIpv6Pool(settings.ipv6Pool);
+  const isRouted6 = settings.ipv6PoolRouted ?? before.ipv6PoolRouted;
   const after: Installation = {
     kind: 'installation',
     publicPool: pool,
     poolRouted: settings.poolRouted ?? before.poolRouted,
     ...(pool6 === undefined ? {} : { ipv6Pool: pool6 }),
+    ...(isRouted6 === true ? { ipv6PoolRouted: true } : {}),
     uplink: settings.uplink ?? before.uplink,
     ...withQuotas(settings.quotas ?? before.quotas),
   };
@@ -294,6 +296,7 @@ export function deleteVpc(draft: Draft, name: string, force = false): boolean {
   }
   leaveZones(draft, name);
   draft.remove(ids.igw(name));
+  draft.remove(ids.egressOnlyGateway(name));
   draft.remove(ids.vpc(name));
   return true;
 }

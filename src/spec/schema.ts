@@ -457,14 +457,16 @@ const subnet = map('a subnet (a map)', {
 
 const routeTarget = v.union(
   [
-    v.picklist(['internet-gateway', 'blackhole']),
+    v.picklist(['internet-gateway', 'egress-only-internet-gateway', 'blackhole']),
     map('a map', { natGateway: described(name('nat gateway'), 'Name of a NAT gateway of this VPC.') }),
     map('a map', { peering: described(name('VPC'), 'Name of a VPC that this one is peered with.') }),
     map('a map', {
       transitGateway: described(name('transit gateway'), 'Name of a transit gateway that this VPC is attached to.'),
     }),
   ],
-  expected('internet-gateway, blackhole, { natGateway: NAME }, { peering: VPC } or { transitGateway: NAME }'),
+  expected(
+    'internet-gateway, egress-only-internet-gateway, blackhole, { natGateway: NAME }, { peering: VPC } or { transitGateway: NAME }',
+  ),
 );
 
 const destination = v.union(
@@ -480,7 +482,7 @@ const route = map('a route (a map)', {
   ),
   target: described(
     routeTarget,
-    'internet-gateway; blackhole; { natGateway: NAME }; { peering: VPC }, with a peer; or { transitGateway: NAME }.',
+    'internet-gateway; egress-only-internet-gateway (IPv6); blackhole; { natGateway: NAME } (IPv4); { peering: VPC }, with a peer; or { transitGateway: NAME }.',
   ),
 });
 
@@ -769,6 +771,11 @@ const vpc = map('a VPC (a map)', {
   natGateways: v.exactOptional(
     described(named('NAT gateway', natGateway), 'NAT gateways by name: they let private subnets out, and nobody in.'),
   ),
+  egressOnlyInternetGateway: v.exactOptional(
+    described(boolean(), 'It has one: IPv6 that is routed to it gets out, and nobody in. Default false.', {
+      default: false,
+    }),
+  ),
   networkAcls: v.exactOptional(
     described(named('network ACL', networkAcl), "Network ACLs by name: stateless rules at subnets' borders."),
   ),
@@ -891,6 +898,9 @@ const settings = map('settings (a map)', {
     described(boolean(), 'The pool is routed to this host by its network: do not masquerade. Default false.', {
       default: false,
     }),
+  ),
+  ipv6PoolRouted: v.exactOptional(
+    described(boolean(), 'The same of the IPv6 pool. Default false.', { default: false }),
   ),
   uplink: v.exactOptional(
     described(

@@ -30,6 +30,8 @@ export interface SettingsSpec {
   readonly ipv6Pool?: string;
   /** The pool is routed to this host by its network: do not masquerade. Default false. */
   readonly poolRouted?: boolean;
+  /** The same of the IPv6 pool. Default false. */
+  readonly ipv6PoolRouted?: boolean;
   /**
    * Link that leads to the internet; `auto` (default) takes the default route's; `none`: public means reachable from the
    * host only.
@@ -89,6 +91,8 @@ export interface VpcSpec {
   readonly subnets?: Readonly<Record<string, SubnetSpec>>;
   readonly routeTables?: Readonly<Record<string, RouteTableSpec>>;
   readonly natGateways?: Readonly<Record<string, NatGatewaySpec>>;
+  /** It has one: IPv6 that is routed to it gets out, and answers back in. Default false. */
+  readonly egressOnlyInternetGateway?: boolean;
   readonly networkAcls?: Readonly<Record<string, NetworkAclSpec>>;
   readonly securityGroups?: Readonly<Record<string, SecurityGroupSpec>>;
   readonly instances?: Readonly<Record<string, InstanceSpec>>;
@@ -140,9 +144,13 @@ export interface RouteSpec {
 /** A block, of which 0.0.0.0/0 is everywhere in IPv4 and ::/0 in IPv6; or every block of a prefix list. */
 export type DestinationSpec = string | { readonly prefixList: string };
 
-/** Where a route leads: the VPC's internet gateway, nowhere, one of its NAT gateways, a peer, or a transit gateway that the VPC is attached to. */
+/**
+ * Where a route leads: the VPC's internet gateway, its egress-only one (IPv6), nowhere, one of its NAT gateways, a peer, or a transit gateway that the VPC
+ * is attached to.
+ */
 export type RouteTargetSpec =
   | 'internet-gateway'
+  | 'egress-only-internet-gateway'
   | 'blackhole'
   | { readonly natGateway: string }
   | { readonly peering: string }

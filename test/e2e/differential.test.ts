@@ -8,9 +8,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Analysis, formatSpec, open, type Query, type Spec, type Vpcctl, VpcctlError } from '../../src/index.js';
 import { type Probe, type ProbeOutcome, type ProbeProtocol, Prober } from '../../src/kernel/prober.js';
-import { HOST_ADDRESS, INTERNET, INTERNET_GATEWAY, INTERNET_SERVER, TestHost } from '../harness/host.js';
+import {
+  HOST_ADDRESS,
+  HOST_ADDRESS6,
+  INTERNET,
+  INTERNET_GATEWAY,
+  INTERNET_GATEWAY6,
+  INTERNET_SERVER,
+  INTERNET_SERVER6,
+  TestHost,
+} from '../harness/host.js';
+import { ipDo } from '../harness/witness.js';
 import { randomOf } from '../kernel/rivals.mjs';
-import { Chance, changed, randomSpec, smaller, TCP_PORTS, UDP_PORTS } from './worlds.js';
+import { Chance, changed, NEAR6, POOL6, randomSpec, smaller, TCP_PORTS, UDP_PORTS } from './worlds.js';
 
 const EVERY = process.env.VPCCTL_TEST_EVERY !== undefined;
 const MODELS = EVERY ? 200 : 20;
@@ -30,12 +40,18 @@ const POOL = '198.51.100.0/24';
 const NOBODYS = '198.51.100.254';
 /** The host as instances name it. */
 const HOST_INSIDE = '169.254.128.1';
+const HOST_INSIDE6 = 'fd76:7063:6300::1';
 const OUTSIDE = [INTERNET_SERVER, INTERNET_GATEWAY] as const;
+/** The last is of a network near the host. */
+const OUTSIDE6 = [INTERNET_SERVER6, INTERNET_GATEWAY6, NEAR6] as const;
+/** Of the pool, and of no VPC. */
+const NOBODYS6 = 'fd76:7063:63ff::1';
 
 let host: TestHost;
 
 beforeAll(async () => {
-  host = await TestHost.create({ routedToHost: [POOL] });
+  host = await TestHost.create({ routedToHost: [POOL, POOL6], ipv6: true });
+  await ipDo(['addr', 'add', `${NEAR6}/128`, 'dev', 'lo', 'nodad'], INTERNET);
 });
 
 afterAll(async () => {
@@ -166,6 +182,15 @@ class World {
       const all6 =
         one.ipv6 === null ? [] : [...near6, one.gateway6 ?? [], `${one.ipv6.replace(/::.*$/, '')}::beef`].flat();
       for (const address of new Set(all6)) ask(one.end, one.end, address, address);
+      if (one.ipv6 !== null) {
+        for (const address of OUTSIDE6) {
+          ask(one.end, one.end, `internet:${address}`, address);
+          ask('internet', `internet:${address}`, `${one.end}@ipv6`, one.ipv6, address);
+        }
+        ask(one.end, one.end, 'host@ipv6', HOST_INSIDE6);
+        ask(one.end, one.end, NOBODYS6, NOBODYS6);
+        ask('host', 'host', `${one.end}@ipv6`, one.ipv6);
+      }
       for (const address of OUTSIDE) {
         if (one.publicIp !== null) ask('internet', `internet:${address}`, one.end, one.publicIp, address);
       }
@@ -252,8 +277,9 @@ class World {
   #sourceSeen({ forward }: Analysis): string | undefined {
     const last = forward.findLast(({ translation }) => translation?.field === 'source')?.translation?.to;
     // The analyzer does not know the host's addresses.
-    if (last !== undefined && !/^[0-9.]+$|:/.test(last)) return HOST_ADDRESS;
-    return forward.at(-1)?.packet.source;
+    const sent = forward.at(-1)?.packet.source;
+    if (last !== undefined && !/^[0-9.]+$|:/.test(last)) return sent?.includes(':') ? HOST_ADDRESS6 : HOST_ADDRESS;
+    return sent;
   }
 
   /** Asks everything, and what does not agree with the analyzer once more, with patience. */

@@ -427,6 +427,7 @@ describe('every command', { sequential: true }, () => {
       dryRun: true,
     },
     { args: ['associate-route-table', '--vpc', 'b', '--subnet', 'app', '--table', 'out'], dryRun: true },
+    { args: ['create-egress-only-internet-gateway', '--vpc', 'b'], dryRun: true },
     { args: ['allocate-address', '--name', 'e'], dryRun: true },
     { args: ['create-prefix-list', '--name', 'p', '--max-entries', '3', '--entry', '10.8.0.0/16'], dryRun: true },
     {
@@ -515,6 +516,7 @@ describe('every command', { sequential: true }, () => {
     { args: ['delete-route', '--vpc', 'b', '--table', 'out', '--destination', '10.9.0.0/16'], dryRun: true },
     { args: ['delete-route-table', '--vpc', 'b', '--name', 'out'], dryRun: true },
     { args: ['delete-nat-gateway', '--vpc', 'a', '--name', 'out'], dryRun: true },
+    { args: ['delete-egress-only-internet-gateway', '--vpc', 'b'], dryRun: true },
     { args: ['clear-policy', '--vpc', 'a', '--subnet', 'web'], dryRun: true },
     { args: ['delete-instance', '--vpc', 'a', '--name', 'w2'], dryRun: true },
     { args: ['delete-security-group', '--vpc', 'a', '--name', 'web'], dryRun: true },

@@ -182,7 +182,7 @@ test('one of IPv6 lets in and leads in IPv6, and in nothing else', async () => {
   expect((await vpcctl('drift')).stdout).toMatch(/^no drift/);
   await vpcctl('modify-prefix-list --name six --remove fd76:7063:6331::/56');
   expect(await answers(host, from, six)).toBe(false);
-  const nat = 'create-route --vpc here --destination pl:six --target internet-gateway'.split(' ');
-  await refused(host, nat, 3, [/prefix list six cannot lead to the internet gateway/]);
+  const nat = 'create-route --vpc here --destination pl:six --target nat:n'.split(' ');
+  await refused(host, nat, 3, [/to prefix list six cannot lead to one/]);
   await listener.close();
 });

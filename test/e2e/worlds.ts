@@ -21,13 +21,16 @@ import type {
   TransitRouteSpec,
   VpcSpec,
 } from '../../src/index.js';
-import { INTERNET_GATEWAY, INTERNET_SERVER } from '../harness/host.js';
+import { INTERNET_GATEWAY, INTERNET_SERVER, INTERNET_SERVER6 } from '../harness/host.js';
 
 /** What is probed, so that rules are made around it. */
 export const TCP_PORTS = [80, 443, 5432] as const;
 export const UDP_PORTS = [53, 514] as const;
 
 const POOL = '198.51.100.0/24';
+export const POOL6 = 'fd76:7063:6300::/40';
+/** An address of a network near the host: only a route that names such leads there. */
+export const NEAR6 = 'fd00:1::1';
 const VPCS = ['a', 'b', 'c', 'd'] as const;
 /** Of each VPC one or the other: some hold the same addresses, as VPCs do that are not peered. */
 const BLOCKS: Readonly<Record<(typeof VPCS)[number], readonly string[]>> = {
@@ -286,17 +289,33 @@ function peering(chance: Chance, first: string, second: string, vpcs: Spec['vpcs
 const NAT = 'nat';
 const TABLE = 'own';
 
+const way6 = (chance: Chance, hasEgressOnly: boolean | undefined): RouteTargetSpec =>
+  hasEgressOnly === true && chance.of(0.5) ? 'egress-only-internet-gateway' : 'internet-gateway';
+
 function route(chance: Chance, name: string, vpcs: Spec['vpcs']): RouteSpec {
-  const { natGateways = {} } = vpcs[name] as VpcSpec;
+  const { natGateways = {}, ipv6Cidr: own6, egressOnlyInternetGateway } = vpcs[name] as VpcSpec;
   const others = Object.entries(vpcs).filter(([other]) => other !== name);
   const [peer, { cidr, ipv6Cidr, subnets: homes = {} }] = chance.pick(others);
   const theirs = [cidr, ...Object.values(homes).map((home) => home.cidr)];
   const theirs6 = textsOf([ipv6Cidr, ...Object.values(homes).map((home) => home.ipv6Cidr)]);
-  if (chance.of(0.25) && theirs6.length > 0) {
+  if (chance.of(0.4) && typeof own6 === 'string') {
+    const destination = chance.pick([
+      '::/0',
+      '::/0',
+      '::/0',
+      '2000::/3',
+      `${INTERNET_SERVER6}/128`,
+      'fd00::/16',
+      POOL6,
+    ]);
+    return { destination, target: way6(chance, egressOnlyInternetGateway) };
+  }
+  if (chance.of(0.3) && theirs6.length > 0) {
     const target = chance.pick<RouteTargetSpec>([
       { peering: peer },
       { peering: peer },
       { transitGateway: TRANSIT },
+      way6(chance, egressOnlyInternetGateway),
       'blackhole',
     ]);
     return { destination: chance.pick([...theirs6, 'fd76:7063:6300::/40', '::/0']), target };
@@ -457,6 +476,7 @@ export function randomSpec(chance: Chance): Spec {
     bare[name] = {
       cidr,
       ...(block6 === undefined ? {} : { ipv6Cidr: block6 }),
+      ...(block6 !== undefined && chance.of(0.6) ? { egressOnlyInternetGateway: true } : {}),
       secondaryCidrs: secondary,
       ...dns,
       subnets: subnets(chance, [cidr, ...secondary], block6),
@@ -491,6 +511,7 @@ export function randomSpec(chance: Chance): Spec {
   const settings = {
     publicPool: POOL,
     ...(chance.of(0.3) ? { poolRouted: true } : {}),
+    ...(chance.of(0.5) ? { ipv6PoolRouted: true } : {}),
     ...(chance.of(0.1) ? { uplink: 'none' } : {}),
   };
   const joined = { peerings, transitGateways };
@@ -587,6 +608,7 @@ export function changed(chance: Chance, spec: Spec): Spec {
       'list',
       'list',
       'dns',
+      'egress-only',
     ] as const)
   ) {
     case 'rule': {
@@ -648,6 +670,8 @@ export function changed(chance: Chance, spec: Spec): Spec {
       if (spec.transitGateways?.[TRANSIT] === undefined) return spec;
       return { ...spec, transitGateways: { [TRANSIT]: transit(chance, spec.vpcs) } };
     }
+    case 'egress-only':
+      return put(withEgressOnly(vpc, vpc.egressOnlyInternetGateway !== true));
     case 'ipv6':
       return put(changedIpv6(chance, name, vpc));
     case 'bandwidth': {
@@ -697,6 +721,15 @@ function changedIpv6(chance: Chance, name: string, vpc: VpcSpec): VpcSpec {
     return { ...vpc, subnets: replaced<SubnetSpec>(vpc.subnets, subnet, home) };
   }
   return withoutIpv6(vpc);
+}
+
+/** Without one, no route leads to it. */
+function withEgressOnly({ egressOnlyInternetGateway: _was, ...vpc }: VpcSpec, isThere: boolean): VpcSpec {
+  if (isThere) return { ...vpc, egressOnlyInternetGateway: true };
+  const tables = mapped(vpc.routeTables, ({ routes: all = [] }) => ({
+    routes: all.filter(({ target }) => target !== 'egress-only-internet-gateway'),
+  }));
+  return { ...vpc, ...(vpc.routeTables === undefined ? {} : { routeTables: tables }) };
 }
 
 function withoutIpv6({ ipv6Cidr: _block, ...vpc }: VpcSpec): VpcSpec {
@@ -816,5 +849,6 @@ function smallerVpcs(vpc: VpcSpec): VpcSpec[] {
   }
   if ((vpc.secondaryCidrs ?? []).length > 0) found.push({ ...vpc, secondaryCidrs: [] });
   if (vpc.ipv6Cidr !== undefined) found.push(withoutIpv6(vpc));
+  if (vpc.egressOnlyInternetGateway === true) found.push(withEgressOnly(vpc, false));
   return found;
 }

@@ -24,6 +24,10 @@ export const HOST_ADDRESS = '192.0.2.2';
 export const INTERNET_GATEWAY = '192.0.2.1';
 /** The server out there. */
 export const INTERNET_SERVER = '203.0.113.10';
+/** The same of IPv6, where a host has that ({@link TestHostOptions.ipv6}). */
+export const HOST_ADDRESS6 = '2001:db8:1::2';
+export const INTERNET_GATEWAY6 = '2001:db8:1::1';
+export const INTERNET_SERVER6 = '2001:db8:2::10';
 
 const NETNS_DIR = '/run/netns';
 const HOST_MAC = '02:00:00:00:02:02';
@@ -40,6 +44,8 @@ export interface TestHostOptions {
   /** Blocks that the internet routes to this host: a public pool that is routed. */
   readonly routedToHost?: readonly string[];
   readonly uplinkMtu?: number;
+  /** The uplink and the internet have IPv6 too. Default false. */
+  readonly ipv6?: boolean;
 }
 
 export interface ListenerOptions {
@@ -177,7 +183,7 @@ export class TestHost {
   }
 
   static async create(options: TestHostOptions = {}): Promise<TestHost> {
-    const { internet = true, routedToHost = [], uplinkMtu = 1500 } = options;
+    const { internet = true, routedToHost = [], uplinkMtu = 1500, ipv6 = false } = options;
     const host = new TestHost(internet);
     if (!internet) return host;
     const mtu = String(uplinkMtu);
@@ -205,8 +211,28 @@ export class TestHost {
     // A datagram's answer leaves from the address that the route prefers, whichever one it was sent to: the server's.
     const source = ['src', INTERNET_SERVER];
     await ipDo(['route', 'change', '192.0.2.0/24', 'dev', UPLINK, ...source], INTERNET);
-    for (const block of routedToHost) await ipDo(['route', 'add', block, 'via', HOST_ADDRESS, ...source], INTERNET);
+    const routed = routedToHost.filter((block) => !block.includes(':'));
+    for (const block of routed) await ipDo(['route', 'add', block, 'via', HOST_ADDRESS, ...source], INTERNET);
+    if (ipv6) {
+      await host.#addIpv6();
+      for (const block of routedToHost.filter((one) => !routed.includes(one))) {
+        await ipDo(['route', 'add', block, 'via', HOST_ADDRESS6, 'src', INTERNET_SERVER6], INTERNET);
+      }
+    }
     return host;
+  }
+
+  async #addIpv6(): Promise<void> {
+    const ends = [
+      { ns: '', address: HOST_ADDRESS6, other: INTERNET_GATEWAY6, otherMac: INTERNET_MAC },
+      { ns: INTERNET, address: INTERNET_GATEWAY6, other: HOST_ADDRESS6, otherMac: HOST_MAC },
+    ];
+    for (const { ns, address, other, otherMac } of ends) {
+      await ipDo(['addr', 'add', `${address}/64`, 'dev', UPLINK, 'nodad'], ns);
+      await ipDo(['neigh', 'add', other, 'lladdr', otherMac, 'dev', UPLINK, 'nud', 'permanent'], ns);
+    }
+    await ipDo(['addr', 'add', `${INTERNET_SERVER6}/128`, 'dev', 'lo', 'nodad'], INTERNET);
+    await ipDo(['route', 'add', 'default', 'via', INTERNET_GATEWAY6]);
   }
 
   async #agent(ns: string): Promise<Agent> {

@@ -6,11 +6,11 @@ import { routeText } from '../render.js';
 import type { Session } from '../session.js';
 import { verbOf } from './vpc.js';
 
-const TARGETS = 'internet-gateway, blackhole, nat:NAME, peer:VPC or tgw:NAME';
+const TARGETS = 'internet-gateway, egress-only-internet-gateway, blackhole, nat:NAME, peer:VPC or tgw:NAME';
 
 /** What a target's words mean: `nat:NAME` a NAT gateway, `peer:VPC` a peer, `tgw:NAME` a transit gateway. */
 export function targetOf(text: string): RouteTargetSpec {
-  if (text === 'internet-gateway' || text === 'blackhole') return text;
+  if (text === 'internet-gateway' || text === 'egress-only-internet-gateway' || text === 'blackhole') return text;
   const [, kind, name = ''] = /^(nat|peer|tgw):(.+)$/.exec(text) ?? [];
   if (kind === 'nat') return { natGateway: name };
   if (kind === 'peer') return { peering: name };
@@ -247,6 +247,51 @@ Example:
     });
 }
 
+function addEgressOnly(program: Command, session: Session): void {
+  program
+    .command('create-egress-only-internet-gateway')
+    .description('give a VPC its egress-only internet gateway: IPv6 that is routed to it gets out, and nobody in')
+    .requiredOption('--vpc <name>', 'the VPC')
+    .addOption(dryRunOption())
+    .addHelpText(
+      'after',
+      `
+Example:
+  vpcctl create-egress-only-internet-gateway --vpc a
+  vpcctl create-route --vpc a --destination ::/0 --target egress-only-internet-gateway`,
+    )
+    .action(async (options: DryRun & { readonly vpc: string }) => {
+      const { vpc } = options;
+      const what = `egress-only internet gateway of vpc ${vpc}`;
+      await session.change(
+        (tx) => tx.addEgressOnlyInternetGateway(vpc),
+        options,
+        (result) => {
+          const verb = verbOf(result, what);
+          return {
+            text: [`${verb === 'unchanged' ? 'unchanged:' : verb} ${what}`],
+            json: { egressOnlyInternetGateway: { vpc } },
+          };
+        },
+      );
+    });
+
+  program
+    .command('delete-egress-only-internet-gateway')
+    .description('delete the egress-only internet gateway of a VPC; routes to it become black holes')
+    .requiredOption('--vpc <name>', 'the VPC')
+    .addOption(dryRunOption())
+    .action(async (options: DryRun & { readonly vpc: string }) => {
+      const { vpc } = options;
+      await session.remove(
+        (tx) => tx.deleteEgressOnlyInternetGateway(vpc),
+        options,
+        `deleted egress-only internet gateway of vpc ${vpc}`,
+        `no egress-only internet gateway in VPC ${vpc}: nothing to delete`,
+      );
+    });
+}
+
 function addAddresses(program: Command, session: Session): void {
   program
     .command('allocate-address')
@@ -330,5 +375,6 @@ function addAddresses(program: Command, session: Session): void {
 export function addRouting(program: Command, session: Session): void {
   addTables(program, session);
   addNats(program, session);
+  addEgressOnly(program, session);
   addAddresses(program, session);
 }

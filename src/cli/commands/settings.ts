@@ -34,6 +34,8 @@ export function addSettings(program: Command, session: Session): void {
     .option('--ipv6-pool <cidr>', 'the block that IPv6 blocks of VPCs are of')
     .option('--pool-routed', 'the pool is routed to this host by its network: do not masquerade')
     .option('--no-pool-routed', 'masquerade the pool at the uplink')
+    .option('--ipv6-pool-routed', 'the IPv6 pool is routed to this host: do not masquerade')
+    .option('--no-ipv6-pool-routed', 'masquerade the IPv6 pool at the uplink')
     .option(
       '--quota <limits...>',
       'NAME=NUMBER or NAME=none: securityGroupRules, securityGroupsPerInstance, networkAclRules, routesPerRouteTable, subnetsPerVpc, blocksPerVpc',
@@ -59,8 +61,9 @@ Examples:
         options,
         (_result, library) => {
           const view = library.list();
-          const { publicPool, poolRouted, ipv6Pool, uplink, quotas } = view;
-          return { text: settingsText(view), json: { settings: { publicPool, poolRouted, ipv6Pool, uplink, quotas } } };
+          const { publicPool, poolRouted, ipv6Pool, ipv6PoolRouted, uplink, quotas } = view;
+          const settings = { publicPool, poolRouted, ipv6Pool, ipv6PoolRouted, uplink, quotas };
+          return { text: settingsText(view), json: { settings } };
         },
       );
     });

@@ -14,6 +14,7 @@ export interface Settings {
   readonly uplink?: string;
   readonly publicPool?: string;
   readonly poolRouted?: boolean;
+  readonly ipv6PoolRouted?: boolean;
 }
 
 interface CreateVpcOptions extends DryRun, Settings, DnsOptions {
@@ -35,12 +36,19 @@ export function verbOf(plan: PlanView, resource: string): 'created' | 'changed' 
 }
 
 /** The settings of the installation that are given along with a VPC. */
-export function settingsOf({ uplink, publicPool, poolRouted, ipv6Pool }: Settings): SettingsSpec | undefined {
+export function settingsOf({
+  uplink,
+  publicPool,
+  poolRouted,
+  ipv6Pool,
+  ipv6PoolRouted,
+}: Settings): SettingsSpec | undefined {
   const settings = {
     ...(uplink === undefined ? {} : { uplink }),
     ...(publicPool === undefined ? {} : { publicPool }),
     ...(poolRouted === undefined ? {} : { poolRouted }),
     ...(ipv6Pool === undefined ? {} : { ipv6Pool }),
+    ...(ipv6PoolRouted === undefined ? {} : { ipv6PoolRouted }),
   };
   return Object.keys(settings).length === 0 ? undefined : settings;
 }

@@ -72,7 +72,7 @@ describe('operations', () => {
 
   test('of every kind do what the commands do', async () => {
     const { results, exitCode, stderr } = await batch([
-      { op: 'configure', quotas: { subnetsPerVpc: 2 }, poolRouted: true },
+      { op: 'configure', quotas: { subnetsPerVpc: 2 }, poolRouted: true, ipv6PoolRouted: true },
       { ...VPC, uplink: 'none', publicPool: '198.51.100.0/25' },
       { op: 'create-vpc', name: 'b', cidr: '10.2.0.0/16' },
       { op: 'add-subnet', vpc: 'a', subnet: 'web', cidr: '10.1.1.0/24', public: true },
@@ -94,6 +94,8 @@ describe('operations', () => {
         subnet: 'web',
         policy: { ingress: [{ protocol: 'tcp', port: 80, action: 'allow' }] },
       },
+      { op: 'create-egress-only-internet-gateway', vpc: 'b' },
+      { op: 'create-route', vpc: 'b', destination: '::/0', target: 'egress-only-internet-gateway' },
       { op: 'create-network-acl', vpc: 'a', name: 'n' },
       {
         op: 'put-network-acl',
@@ -141,11 +143,14 @@ describe('operations', () => {
     expect(real.list()).toMatchObject({
       publicPool: '198.51.100.0/25',
       poolRouted: true,
+      ipv6PoolRouted: true,
       quotas: { subnetsPerVpc: 2 },
       peerings: [{ routes: 'manual' }],
     });
 
+    expect(real.inspect('b')).toMatchObject({ egressOnlyInternetGateway: true });
     const gone = await batch([
+      { op: 'delete-egress-only-internet-gateway', vpc: 'b' },
       { op: 'unpeer-vpcs', vpc1: 'a', vpc2: 'b' },
       { op: 'clear-policy', vpc: 'a', subnet: 'web' },
       { op: 'delete-network-acl-entry', vpc: 'a', acl: 'n', ingress: true, number: 100 },
@@ -158,6 +163,7 @@ describe('operations', () => {
       { op: 'delete-vpc', name: 'b' },
     ]);
     expect(gone.results.map(({ deleted }) => deleted)).toEqual([
+      true,
       true,
       true,
       true,

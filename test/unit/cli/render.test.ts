@@ -21,6 +21,7 @@ const VIEW: InstallationView = {
   publicPool: '198.51.100.0/24',
   poolRouted: false,
   ipv6Pool: 'fd76:7063:6300::/40',
+  ipv6PoolRouted: false,
   uplink: 'auto',
   quotas: {},
   edge: { namespace: 'vpc-edge', uplink: 'eth0' },

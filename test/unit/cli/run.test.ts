@@ -63,6 +63,7 @@ function transacting(plan: PlanView, answers: Readonly<Record<string, unknown>> 
       publicPool: '198.51.100.0/24',
       poolRouted: false,
       ipv6Pool: 'fd76:7063:6300::/40',
+      ipv6PoolRouted: false,
       uplink: 'auto',
       quotas: { subnetsPerVpc: 9 },
       edge: null,

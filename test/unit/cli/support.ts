@@ -137,6 +137,7 @@ export const VPC_A: VpcView = {
   ],
   routeTables: [],
   natGateways: [],
+  egressOnlyInternetGateway: false,
   networkAcls: [
     {
       name: 'edge',
@@ -172,6 +173,7 @@ export const VPC_B: VpcView = {
   subnets: [],
   routeTables: [],
   natGateways: [],
+  egressOnlyInternetGateway: false,
   networkAcls: [],
   securityGroups: [],
   peers: ['a'],

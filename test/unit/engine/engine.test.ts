@@ -141,7 +141,9 @@ describe('a transaction', () => {
     });
     expect([...kernel.hostSettings()]).toEqual([
       ['net/ipv4/conf/lo/forwarding', '0'],
+      ['net/ipv6/conf/lo/force_forwarding', '0'],
       [key, forwarding],
+      ['net/ipv6/conf/eth0/force_forwarding', '0'],
     ]);
   });
 
@@ -435,7 +437,11 @@ test('hostFacts takes the default route of the lowest metric, and leaves out rou
         { dst: '192.0.2.0/24', link: 'eth0', metric: 0, kernel: true },
         { dst: '192.0.2.9', link: 'eth0', metric: 0, kernel: false },
         { dst: '169.254.128.0/30', link: 'vpc-edge', metric: 0, kernel: true },
+        { dst: '::/0', link: 'wlan0', metric: 1024, kernel: false },
+        { dst: '2001:db8:1::/64', link: 'eth0', metric: 256, kernel: true },
+        { dst: 'fd76:7063:6300::1', link: 'vpc-edge', metric: 256, kernel: true },
       ],
+      forwarding6: 'no',
     }),
   ).toEqual({
     defaultLink: 'eth0',
@@ -443,6 +449,7 @@ test('hostFacts takes the default route of the lowest metric, and leaves out rou
       ['eth0', 1500],
       ['wlan0', 1400],
     ]),
-    routes: ['192.0.2.0/24', '192.0.2.9/32'],
+    routes: ['192.0.2.0/24', '192.0.2.9/32', '2001:db8:1::/64'],
+    forwarding6: 'no',
   });
 });

@@ -106,6 +106,28 @@ describe('a firewall in the way', () => {
     expect(machine.snapshot()).toEqual(before);
   });
 
+  test('of IPv6 is named and fixed where a VPC has a way to the internet for that', async () => {
+    const docker6 = DOCKER.replaceAll('"family": "ip"', '"family": "ip6"');
+    const { machine, run, inside } = await scene(new FakeMachine(docker6, SETTINGS));
+    expect(check(await run(), 'other firewalls')).toMatchObject({ status: 'ok' });
+    await inside((vpcctl) =>
+      vpcctl.transaction((tx) => {
+        tx.createVpc({ name: 'b', cidr: '10.2.0.0/16', ipv6Cidr: true });
+        tx.addRoute('b', 'main', { destination: '::/0', target: 'internet-gateway' });
+      }),
+    );
+    const before = machine.snapshot();
+    expect(check(await run(), 'other firewalls')).toMatchObject({
+      status: 'warning',
+      detail: expect.stringMatching(/^Docker drops IPv6 packets between vpc-edge and eth0/),
+    });
+    expect((await run({ fix: true })).fixed).toHaveLength(2);
+    expect(check(await run(), 'other firewalls')).toMatchObject({ status: 'ok' });
+    await inside((vpcctl) => vpcctl.transaction((tx) => tx.deleteRoute('b', 'main', '::/0')));
+    expect((await run({ fix: true })).undone).toHaveLength(2);
+    expect(machine.snapshot()).toEqual(before);
+  });
+
   test('rules for a pool of before are replaced', async () => {
     const { machine, run, inside } = await scene(new FakeMachine(DOCKER, SETTINGS));
     await run({ fix: true });
@@ -411,5 +433,51 @@ describe('when something dies or is refused', () => {
     machine.onChange = () => {};
     expect((await run({ undo: true })).undone).toHaveLength(1);
     expect(machine.snapshot()).toEqual(before);
+  });
+});
+
+describe('forwarding of IPv6', () => {
+  const found = async (forwarding6: MemoryKernelOptions['forwarding6'], isDual: boolean) => {
+    const options = forwarding6 === undefined ? {} : { forwarding6 };
+    const { inside, run } = await scene(new FakeMachine(undefined, SETTINGS), { bare: true, ...options });
+    await inside((vpcctl) =>
+      vpcctl.transaction((tx) => tx.createVpc({ name: 'a', cidr: '10.1.0.0/16', ipv6Cidr: isDual })),
+    );
+    return check(await run(), 'IPv6 forwarding');
+  };
+
+  test('that the kernel has for all links or none is told of before a route is refused', async () => {
+    expect(await found('no', true)).toMatchObject({
+      status: 'warning',
+      detail: expect.stringContaining('IPv6 of VPCs has no way to the internet'),
+      hint: expect.stringContaining('Linux 6.17'),
+    });
+    expect(await found('no', false)).toMatchObject({ status: 'ok' });
+    expect(await found('off', true)).toMatchObject({
+      status: 'warning',
+      hint: expect.stringContaining('disable_ipv6'),
+    });
+    expect(await found('all', true)).toMatchObject({ status: 'ok', detail: 'on for all links' });
+    expect(await found(undefined, true)).toMatchObject({ status: 'ok', detail: 'can be switched on for single links' });
+  });
+
+  test('that somebody has switched off is switched on again', async () => {
+    const key = 'net/ipv6/conf/eth0/force_forwarding';
+    const files = {
+      ...SETTINGS,
+      [`/proc/sys/${key}`]: '0\n',
+      '/proc/sys/net/ipv6/conf/vpc-edge/force_forwarding': '1\n',
+    };
+    const { inside, run } = await scene(new FakeMachine(undefined, files), { bare: true });
+    await inside((vpcctl) =>
+      vpcctl.transaction((tx) => {
+        tx.createVpc({ name: 'a', cidr: '10.1.0.0/16', ipv6Cidr: true });
+        tx.addRoute('a', 'main', { destination: '::/0', target: 'internet-gateway' });
+      }),
+    );
+    expect(check(await run(), 'IPv6 forwarding')).toMatchObject({
+      fixes: [{ kind: 'sysctl', key, value: '1', before: '0' }],
+    });
+    expect(check(await run({ fix: true }), 'IPv6 forwarding')).toMatchObject({ status: 'ok' });
   });
 });

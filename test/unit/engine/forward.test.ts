@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { describeFix } from '../../../src/engine/fixes.js';
 import { findBlockades, isOurs, listedRules, type Passage, passRules } from '../../../src/engine/forward.js';
-import type { Cidr } from '../../../src/net/cidr.js';
+import type { Cidr, Cidr6 } from '../../../src/net/cidr.js';
 import { assertProperty } from '../net/property.js';
 
 const listing = (name: string): string => readFileSync(new URL(`rulesets/${name}.json.txt`, import.meta.url), 'utf8');
@@ -73,6 +73,26 @@ describe('who drops what is forwarded', () => {
     expect(findBlockades(listing('router'), { ...PASSAGE, routed: true })).toMatchObject([{ rules: [OUT, BACK] }]);
     const lan = { ...PASSAGE, uplink: 'eth1', routed: true };
     expect(findBlockades(listing('router'), lan)).toMatchObject([{ rules: [passRules(lan)[0]] }]);
+  });
+
+  test('of IPv6: in its own tables and in those of both families, by its own addresses', () => {
+    const passage: Passage = { uplink: 'eth0', pool: 'fd76:7063:6300::/40' as Cidr6, routed: true };
+    const [out, back] = passRules(passage);
+    expect(out).toContainEqual({
+      match: {
+        op: '==',
+        left: { payload: { protocol: 'ip6', field: 'saddr' } },
+        right: { prefix: { addr: 'fd76:7063:6300::', len: 40 } },
+      },
+    });
+    expect(findBlockades(listing('docker'), passage)).toEqual([]);
+    const docker6 = listing('docker').replaceAll('"family": "ip"', '"family": "ip6"');
+    expect(findBlockades(docker6, PASSAGE)).toEqual([]);
+    expect(findBlockades(docker6, passage)).toMatchObject([{ family: 'ip6', owner: 'Docker', rules: [out, back] }]);
+    expect(findBlockades(withRule(docker6, 'DOCKER-USER', out), passage)).toMatchObject([{ rules: [back] }]);
+    expect(findBlockades(listing('router'), passage)).toMatchObject([
+      { owner: 'table inet filter', rules: [out, back] },
+    ]);
   });
 
   test("iptables' REJECT, which nft names as a target only, or not at all", () => {

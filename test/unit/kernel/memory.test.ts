@@ -147,6 +147,7 @@ describe('reading', () => {
         { name: 'vpc-edge', mtu: 1500, up: false },
       ],
       routes: [{ dst: 'default', link: 'wan0', metric: 5, kernel: false }],
+      forwarding6: 'by-link',
     });
     expect((await new MemoryKernel().host()).routes[0]).toMatchObject({ dst: 'default', link: 'eth0' });
   });

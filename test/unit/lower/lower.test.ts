@@ -223,7 +223,7 @@ test.each([
 });
 
 test('the firewall of a router with all that a VPC may have', async () => {
-  const rows = routerRuleset('vpc.shop', { ipv6: true, acls: true, services: true });
+  const rows = routerRuleset('vpc.shop', { ipv6: true, out6: true, acls: true, services: true });
   await expect(ruleset(rows)).toMatchFileSnapshot('router-whole.nft.txt');
 });
 

@@ -7,6 +7,7 @@ import { lower } from '../../../src/lower/lower.js';
 import * as acls from '../../../src/model/acls.js';
 import * as dns from '../../../src/model/dns.js';
 import * as elastic from '../../../src/model/elastic.js';
+import { addEgressOnlyGateway, deleteEgressOnlyGateway } from '../../../src/model/ipv6.js';
 import { routeTablesOf } from '../../../src/model/lookup.js';
 import * as lists from '../../../src/model/prefix-lists.js';
 import { Draft, type Edit, findKind, MemoryReader } from '../../../src/model/reader.js';
@@ -38,6 +39,7 @@ export const HOST: HostFacts = {
     ['eth1', 9000],
   ]),
   routes: ['192.168.0.0/24' as Cidr],
+  forwarding6: 'by-link',
 };
 
 export interface Transacted {
@@ -165,6 +167,7 @@ export type Step =
   | { readonly verb: 'associateRouteTable'; readonly vpc: string; readonly subnet: string; readonly table?: string }
   | { readonly verb: 'addNatGateway'; readonly args: routing.AddNatGateway }
   | { readonly verb: 'deleteNatGateway'; readonly vpc: string; readonly name: string }
+  | { readonly verb: 'addEgressOnlyGateway' | 'deleteEgressOnlyGateway'; readonly vpc: string }
   | { readonly verb: 'allocateElasticIp'; readonly name: string; readonly address?: string }
   | { readonly verb: 'releaseElasticIp' | 'disassociateElasticIp'; readonly name: string }
   | { readonly verb: 'associateElasticIp'; readonly name: string; readonly vpc: string; readonly instance: string }
@@ -235,6 +238,12 @@ export function run(draft: Draft, step: Step): void {
       return;
     case 'deleteNatGateway':
       routing.deleteNatGateway(draft, step.vpc, step.name);
+      return;
+    case 'addEgressOnlyGateway':
+      addEgressOnlyGateway(draft, step.vpc);
+      return;
+    case 'deleteEgressOnlyGateway':
+      deleteEgressOnlyGateway(draft, step.vpc);
       return;
     case 'allocateElasticIp':
       elastic.allocateElasticIp(draft, step.name, step.address);
@@ -529,11 +538,14 @@ const destination = fc.constantFrom<DestinationSpec>(
   '10.2.0.0/24',
   '10.9.0.0/16',
   '::/0',
+  '::/0',
+  '2001:db8::/32',
+  'fd00::/8',
   'fd76:7063:6302::/56',
   'fd76:7063:6303::/64',
 );
 const routeTarget = fc.oneof(
-  fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
+  fc.constantFrom('internet-gateway' as const, 'blackhole' as const, 'egress-only-internet-gateway' as const),
   nat.map((natGateway) => ({ natGateway })),
   vpc.map((peering) => ({ peering })),
 );
@@ -557,6 +569,8 @@ const routingStep: fc.Arbitrary<Step> = fc.oneof(
     }),
     weight: 6,
   },
+  { arbitrary: fc.record({ verb: fc.constant('addEgressOnlyGateway' as const), vpc }), weight: 2 },
+  { arbitrary: fc.record({ verb: fc.constant('deleteEgressOnlyGateway' as const), vpc }), weight: 1 },
   { arbitrary: fc.record({ verb: fc.constant('addRouteTable' as const), vpc, name: table }), weight: 3 },
   {
     arbitrary: optional<Extract<Step, { verb: 'associateRouteTable' }>>(
@@ -654,6 +668,7 @@ const plainStep: fc.Arbitrary<Step> = fc.oneof(
       { verb: 'configure', settings: { uplink: 'auto', poolRouted: true } },
       { verb: 'configure', settings: { publicPool: '203.0.113.0/28' } },
       { verb: 'configure', settings: { ipv6Pool: 'fd00:1::/48' } },
+      { verb: 'configure', settings: { ipv6PoolRouted: true } },
     ),
     weight: 1,
   },
@@ -765,6 +780,24 @@ const DUAL: readonly (readonly Step[])[] = [
   ],
 ];
 
+/** IPv6 that gets out of both VPCs, of the second only its answers in. */
+const OPEN6: readonly (readonly Step[])[] = [
+  [
+    { verb: 'addEgressOnlyGateway', vpc: 'b' },
+    { verb: 'addRouteTable', vpc: 'a', name: 'own' },
+    { verb: 'associateRouteTable', vpc: 'a', subnet: 's', table: 'own' },
+    { verb: 'addRoute', vpc: 'a', table: 'own', route: { destination: '::/0', target: 'internet-gateway' } },
+  ],
+  [
+    {
+      verb: 'addRoute',
+      vpc: 'b',
+      table: 'main',
+      route: { destination: '::/0', target: 'egress-only-internet-gateway' },
+    },
+  ],
+];
+
 /** A private subnet that a NAT gateway with an elastic address lets out. */
 const ROUTED: readonly (readonly Step[])[] = [
   [
@@ -797,7 +830,10 @@ function transactionsOf(
 }
 
 /** Transactions of up to four verbs each; many are refused, which is part of the test. */
-export const transactions = transactionsOf([[], OPENING, DUAL, [...DUAL, ...ROUTED], [...OPENING, ...ROUTED]], step);
+export const transactions = transactionsOf(
+  [[], OPENING, DUAL, [...DUAL, ...ROUTED], [...DUAL, ...OPEN6], [...OPENING, ...ROUTED]],
+  step,
+);
 
 /** The same with no route tables, NAT gateways, elastic addresses or manual routes of peerings. */
 export const plainTransactions = transactionsOf([[], OPENING, OPENING, DUAL, DUAL], plainStep);

@@ -62,9 +62,11 @@ function counted(expr: readonly unknown[]): unknown[] {
 describe('rows written and listed are the rows', () => {
   test.each([
     ['a router', routerRuleset('n', PLAIN_ROUTER)],
-    ['a router of a VPC that has all', routerRuleset('n', { ipv6: true, acls: true, services: true })],
-    ['the edge', edgeRuleset('n')],
-    ['the host', hostRuleset('')],
+    ['a router of a VPC that has all', routerRuleset('n', { ipv6: true, out6: true, acls: true, services: true })],
+    ['the edge', edgeRuleset('n', false)],
+    ['the edge with IPv6', edgeRuleset('n', true)],
+    ['the host', hostRuleset('', false)],
+    ['the host with IPv6', hostRuleset('', true)],
   ])('of %s', (_, rows) => {
     expect(byKey(decodeRuleset(listing(create(...rows)), rows[0]?.ns ?? ''))).toEqual(byKey(rows));
   });

@@ -181,7 +181,7 @@ const routeTable = some<RouteTableSpec>({
       {
         destination,
         target: fc.oneof(
-          fc.constantFrom('internet-gateway' as const, 'blackhole' as const),
+          fc.constantFrom('internet-gateway' as const, 'egress-only-internet-gateway' as const, 'blackhole' as const),
           some({ natGateway: name }, ['natGateway']),
           some({ peering: name }, ['peering']),
           some({ transitGateway: name }, ['transitGateway']),
@@ -222,6 +222,7 @@ const vpc = some(
     subnets: named(subnet),
     routeTables: named(routeTable),
     natGateways: named(natGateway),
+    egressOnlyInternetGateway: fc.boolean(),
     networkAcls: named(networkAcl),
     securityGroups: named(securityGroup),
     instances: named(instance),
@@ -236,6 +237,7 @@ export const anySpec = some(
       publicPool: cidr,
       ipv6Pool: cidr6,
       poolRouted: fc.boolean(),
+      ipv6PoolRouted: fc.boolean(),
       uplink: fc.constantFrom('auto', 'none', 'eth0', 'true', '0'),
       quotas: some({ securityGroupRules: fc.nat(99).map((n) => n + 1), subnetsPerVpc: fc.nat(99).map((n) => n + 1) }),
     }),

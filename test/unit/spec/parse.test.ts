@@ -43,6 +43,7 @@ describe('examples', () => {
       'bank.yaml',
       'dns.yaml',
       'hub.yaml',
+      'ipv6-internet.yaml',
       'ipv6.yaml',
       'nat.yaml',
       'network-acl.yaml',
@@ -176,7 +177,7 @@ describe('problems of the schema', () => {
       ['security_groups', 'instanes', 'color'].map((key, index) => {
         const near = ['; did you mean "securityGroups"?', '; did you mean "instances"?', ''][index];
         const allowed =
-          'cidr, ipv6Cidr, secondaryCidrs, dns, subnets, routeTables, natGateways, networkAcls, securityGroups, instances';
+          'cidr, ipv6Cidr, secondaryCidrs, dns, subnets, routeTables, natGateways, egressOnlyInternetGateway, networkAcls, securityGroups, instances';
         return `2:${[27, 48, 62][index]} vpcs.a.${key} | vpcs.a: unknown key "${key}": expected ${allowed}${near}`;
       }),
     ],
