@@ -110,6 +110,12 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       'internet → bank/web-2 tcp 80',
     ],
   },
+  // Its names are what dns.test.ts asks for. An address of green is one of blue too, so nobody listens there.
+  'dns.yaml': {
+    listen: { 'blue/app': ['tcp 80'], 'blue/db': ['tcp 80'] },
+    outsiders: ['host'],
+    reached: ['blue/app → blue/db tcp 80', 'blue/db → blue/app tcp 80'],
+  },
   'hub.yaml': {
     listen: {
       'hub/services-1': ['udp 53', 'tcp 443', 'tcp 80', 'icmp'],
@@ -122,6 +128,12 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       'hub/services-1 → spoke-2/work-1 icmp',
       ...spokes.flatMap((spoke) => ['icmp', 'tcp 443', 'udp 53'].map((what) => `${spoke} → hub/services-1 ${what}`)),
     ],
+  },
+  // By IPv4; by IPv6 it is ipv6-internet.test.ts that asks.
+  'ipv6-internet.yaml': {
+    listen: { 'shop/web-1': ['tcp 80', 'icmp'], 'shop/job-1': ['tcp 80'], 'shop/db-1': ['tcp 5432', 'tcp 80'] },
+    outsiders: ['host'],
+    reached: ['shop/web-1 → shop/db-1 tcp 5432', 'shop/job-1 → shop/db-1 tcp 5432'],
   },
   // By IPv4; by IPv6 it is ipv6.test.ts that asks.
   'ipv6.yaml': {
