@@ -595,7 +595,7 @@ class Rehearsal extends RealKernel {
   }
 }
 
-/** Takes everything, and answers as the kernel does when all goes well. Only what reads is sent. */
+/** Takes everything, and answers as the kernel does when all goes well. Only dumps are sent, and settings that are read with them: those are the host's. */
 function silent(native: Native): Native {
   const answer = (op: NativeOp): NativeResult =>
     op.op === 'netlink'
@@ -606,7 +606,9 @@ function silent(native: Native): Native {
   return {
     ...native,
     run: async (ops, keepGoing, lane) =>
-      ops.every(({ op }) => op === 'dump') ? native.run(ops, keepGoing, lane) : ops.map(answer),
+      ops[0]?.op === 'dump' && ops.every(({ op }) => op === 'dump' || op === 'sysctl-read')
+        ? native.run(ops, keepGoing, lane)
+        : ops.map(answer),
     netnsDirPrepare: () => false,
     netnsDirRelease: () => false,
   };
