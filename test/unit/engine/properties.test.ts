@@ -132,12 +132,21 @@ async function carryOut(kernel: MemoryKernel, changes: readonly Change[], tolera
   expect(failure?.error.toLine()).toBeUndefined();
 }
 
+function isHandedOver(change: Change): boolean {
+  if (change.op !== 'update') return false;
+  const { row, old } = change;
+  if (row.kind !== 'link' || old.kind !== 'link' || row.type !== 'veth' || old.type !== 'veth') return false;
+  return row.peer.ns !== old.peer.ns || row.peer.name !== old.peer.name;
+}
+
 test(
   'from any state to any other: the differences, carried out, are no more; the stages, undone, were never',
   async () => {
     await fc.assert(
       fc.asyncProperty(transactions, transactions, async (from, to) => {
         const [known, wanted] = [await rowsAfter(from), await rowsAfter(to)];
+        // The model lets no address change hands in one transaction: its port's other end would be another one.
+        fc.pre(!diff(known, wanted).some(isHandedOver));
         const kernel = kernelOf();
         const first = plan(diff([], known));
         for (const { changes } of first.forward) await carryOut(kernel, changes);
