@@ -480,8 +480,6 @@ function lowerIpv6(instance: Instance): KernelObject[] {
       type: 'unicast',
       via: TRANSIT6.port,
       link: WORKLOAD_LINK,
-      // Among several the kernel would choose the one most like the destination, or the youngest (RFC 6724, ipv6_get_saddr_eval).
-      ...(instance.secondaryIps?.some(isIp6) === true ? { src: ipv6 } : {}),
     },
     ...lowerAddress(instance, ipv6),
   ];

@@ -433,17 +433,9 @@ function instance(chance: Chance, subnet: string, isPublic: boolean, groups: rea
   };
 }
 
-/** Where the allocation of primary ones does not come. */
-function furtherIps(
-  chance: Chance,
-  { subnets: homes = {} }: VpcSpec,
-  { subnet, ipv6 }: InstanceSpec,
-  number: number,
-): string[] {
-  const { cidr = '', ipv6Cidr } = homes[subnet] ?? {};
-  const v4 = [cidr.replace(/\d+\/\d+$/, String(200 + number))];
-  const v6 = typeof ipv6Cidr === 'string' && ipv6 !== false ? [ipv6Cidr.replace(/::\/64$/, `::5ec:${number}`)] : [];
-  return chance.of(0.5) ? [...v4, ...v6] : chance.of(0.5) ? v4 : v6;
+/** Where the allocation of primary ones does not come. Of IPv4: of several IPv6 addresses, which one a packet leaves with is not the model's to say. */
+function furtherIps({ subnets: homes = {} }: VpcSpec, { subnet }: InstanceSpec, number: number): string[] {
+  return [(homes[subnet]?.cidr ?? '').replace(/\d+\/\d+$/, String(200 + number))];
 }
 
 function subnets(chance: Chance, blocks: readonly string[], block6: string | undefined): Record<string, SubnetSpec> {
@@ -502,7 +494,7 @@ export function randomSpec(chance: Chance): Spec {
     const vpc = vpcs[name] as VpcSpec;
     const [subnet, { public: isPublic = false }] = chance.pick(Object.entries(vpc.subnets ?? {}));
     const plain = instance(chance, subnet, isPublic, ['default', ...Object.keys(vpc.securityGroups ?? {})]);
-    const made = chance.of(0.3) ? { ...plain, secondaryIps: furtherIps(chance, vpc, plain, number) } : plain;
+    const made = chance.of(0.3) ? { ...plain, secondaryIps: furtherIps(vpc, plain, number) } : plain;
     vpcs[name] = { ...vpc, instances: { ...vpc.instances, [`i${number}`]: made } };
   }
   const pairs = names.flatMap((first, at) => names.slice(at + 1).map((second) => [first, second] as const));
@@ -562,7 +554,7 @@ function handedOver(chance: Chance, vpc: VpcSpec): Record<string, InstanceSpec> 
   const from = chance.pick(names);
   const { secondaryIps, ...rest } = instances[from] as InstanceSpec;
   if (secondaryIps === undefined) {
-    return { ...instances, [from]: { ...rest, secondaryIps: furtherIps(chance, vpc, rest, 30 + names.indexOf(from)) } };
+    return { ...instances, [from]: { ...rest, secondaryIps: furtherIps(vpc, rest, 30 + names.indexOf(from)) } };
   }
   const heirs = names.filter((name) => name !== from && instances[name]?.subnet === rest.subnet);
   const heir = heirs.length > 0 && chance.of(0.8) ? chance.pick(heirs) : undefined;

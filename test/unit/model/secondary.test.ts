@@ -164,7 +164,6 @@ test('each is a route, a neighbour and an address by itself, judged as the prima
       ['nft-element', 'vpc.a'],
     ]);
   }
-  expect(rows).toContainEqual(expect.objectContaining({ kind: 'route', ns: 'vpc.a.y', dst: '::/0', src: `${V6}11` }));
   const { profile } = made.get<Instance>(ids.instance('a', 'y'));
   const marks = rows.flatMap((row) => (row.kind === 'nft-element' && row.set.startsWith('profile') ? [row.data] : []));
   expect(marks).toEqual([profile, profile, profile, profile]);
