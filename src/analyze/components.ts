@@ -3,7 +3,7 @@
  *
  * To add one: give it a place in {@link Places} and a function in {@link COMPONENTS}, and have the components before it lead there.
  */
-import { isWayOut6 } from '../model/ipv6.js';
+import { hasWayOut6, isWayOut6 } from '../model/ipv6.js';
 import {
   describe,
   type Instance,
@@ -389,10 +389,14 @@ function route(walk: Walk, { vpc, subnet: name }: PlaceAt<'route'>, packet: Pack
   });
 }
 
+function blockText({ block, list }: Pick<Way, 'block' | 'list'>): string {
+  return list === undefined ? block.cidr : `${block.cidr} of prefix list ${list}`;
+}
+
 /** Where a route leads. */
 function follow({ lookup }: Walk, vpc: string, at: Component, way: Way, destination: Ip): Step {
-  const { block, target, list } = way;
-  const cidr = list === undefined ? block.cidr : `${block.cidr} of prefix list ${list}`;
+  const { block, target } = way;
+  const cidr = blockText(way);
   switch (target.type) {
     case 'internet-gateway':
     case 'egress-only-internet-gateway': {
@@ -574,7 +578,7 @@ function transit(walk: Walk, { gateway, from }: PlaceAt<'transit'>, packet: Pack
     const hint = away === undefined ? undefined : `propagate vpc ${away} to it, or add a route`;
     return blocked(at, { rule: `it has no route to ${destination}`, hint, ...beyond(walk) });
   }
-  const cidr = way.list === undefined ? way.block.cidr : `${way.block.cidr} of prefix list ${way.list}`;
+  const cidr = blockText(way);
   if (way.target.type === 'blackhole')
     return blocked(at, { rule: `${cidr} leads nowhere: black hole`, ...beyond(walk) });
   const { vpc } = way.target;
@@ -776,7 +780,7 @@ function border6({ lookup, target }: Walk, destination: Ip): Step {
   const vpc = lookup.vpcOf6(destination);
   if (vpc === undefined) return blocked(at, { rule: `nothing has the address ${destination}` });
   const next: Place = { at: 'gateway-in', vpc };
-  if (lookup.isOpen6(vpc)) return passes(at, `${destination} is of vpc ${vpc}`, next);
+  if (hasWayOut6(lookup.reader, vpc)) return passes(at, `${destination} is of vpc ${vpc}`, next);
   return blocked(at, {
     rule: `no route of vpc ${vpc} leads its IPv6 to the internet`,
     hint: 'add a route to ::/0 by its internet gateway',

@@ -301,11 +301,6 @@ export class Lookup {
     return this.ways(vpc, tableOf(home)).find(({ block }) => this.isIn(address, block));
   }
 
-  /** Whether a route of the VPC leads its IPv6 to the internet. */
-  isOpen6(vpc: string): boolean {
-    return getKind(this.reader, 'igw', ids.igw(vpc))?.ipv6Cidr !== undefined;
-  }
-
   /** The subnet whose gateway has the address. */
   gatewayAt(vpc: string, address: Ip): Subnet | undefined {
     return this.#gateways

@@ -3,7 +3,7 @@
  * what it refers to; the rows of a model are the union over its resources, and no two resources have a row in common.
  */
 import { assertNever } from '../errors.js';
-import { gateway6Of } from '../model/ipv6.js';
+import { gateway6Of, hasWayOut6 } from '../model/ipv6.js';
 import { blocksOf, peerBlocks, peeredCidrs, routeTablesOf } from '../model/lookup.js';
 import { routesByBlock } from '../model/prefix-lists.js';
 import { getKind, has, type Reader } from '../model/reader.js';
@@ -34,7 +34,6 @@ import { attachmentsOf, isTransitBlackhole, ownBlocks, propagated, transitTables
 import {
   ANY_CIDR6,
   type AnyCidr,
-  type Cidr6,
   familyOf,
   firstAddress,
   hostCidr,
@@ -332,7 +331,7 @@ function lowerVpc(reader: Reader, vpc: Vpc): KernelObject[] {
     ),
     ...routerRuleset(ns, {
       ipv6: isDual,
-      out6: isOpen6(reader, vpc.name),
+      out6: hasWayOut6(reader, vpc.name),
       acls: has(reader, `bordered:${vpc.name}`),
       services: vpc.dns !== undefined,
     }),
@@ -353,9 +352,6 @@ function lowerResolver(ns: string, address: Ipv4): KernelObject[] {
 const TCP = 6;
 const UDP = 17;
 const DNS_PORT = 53;
-
-/** Whether the VPC's IPv6 has a way to the internet. */
-const isOpen6 = (reader: Reader, vpc: string): boolean => getKind(reader, 'igw', ids.igw(vpc))?.ipv6Cidr !== undefined;
 
 function lowerGateway({ vpc, mtu, ipv6Cidr }: InternetGateway): KernelObject[] {
   const ns = routerNs(vpc);
@@ -398,16 +394,13 @@ function lowerSubnet(reader: Reader, subnet: Subnet): KernelObject[] {
   const rows: KernelObject[] = [{ kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(subnet.gateway) }];
   const gateway6 = gateway6Of(subnet);
   if (gateway6 !== undefined) rows.push({ kind: 'addr', ns, link: LOOPBACK, addr: hostCidr(gateway6) });
-  const name = tableOf(subnet);
-  const isOpen = subnet.ipv6Cidr !== undefined && isOpen6(reader, subnet.vpc);
-  if (name !== MAIN_ROUTE_TABLE || isOpen) {
-    const table = getKind(reader, 'route-table', ids.routeTable(subnet.vpc, name));
-    if (table === undefined) throw new Error(`subnet ${subnet.vpc}/${subnet.name} has no route table`);
-    if (isOpen) rows.push(element(ns, SETS.table6, [firstAddress(subnet.ipv6Cidr as Cidr6)], table.number));
-    if (name !== MAIN_ROUTE_TABLE)
-      for (const from of blocksOf({ cidrs: [subnet.cidr], ...subnet })) {
-        rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from, table: table.number });
-      }
+  const table = getKind(reader, 'route-table', ids.routeTable(subnet.vpc, tableOf(subnet)));
+  if (table === undefined) throw new Error(`subnet ${subnet.vpc}/${subnet.name} has no route table`);
+  if (subnet.ipv6Cidr !== undefined && hasWayOut6(reader, subnet.vpc)) {
+    rows.push(element(ns, SETS.table6, [firstAddress(subnet.ipv6Cidr)], table.number));
+  }
+  for (const from of table.name === MAIN_ROUTE_TABLE ? [] : blocksOf({ cidrs: [subnet.cidr], ...subnet })) {
+    rows.push({ kind: 'rule', ns, priority: SUBNET_RULE_PRIORITY, from, table: table.number });
   }
   rows.push(...lowerBorder(reader, subnet));
   if (subnet.hostRoute) {
@@ -448,11 +441,10 @@ function lowerInside(router: string, port: string, subnet: Subnet): KernelObject
 
 function lowerInstance(reader: Reader, instance: Instance): KernelObject[] {
   const { publicIp, publish = [] } = instance;
-  const mtu = getKind(reader, 'vpc', ids.vpc(instance.vpc))?.mtu ?? 0;
   return [
     ...lowerEni(reader, instance, workloadNs(instance.vpc, instance.name), {}),
     ...lowerIpv6(instance),
-    ...lowerShaping(instance, routerNs(instance.vpc), mtu, idOf(instance)),
+    ...lowerShaping(reader, instance),
     ...(instance.secondaryIps ?? []).flatMap((address) => lowerAddress(instance, address)),
     ...publish.flatMap(({ protocol, hostPort, port }) =>
       publicIp === undefined
@@ -485,7 +477,7 @@ function lowerIpv6(instance: Instance): KernelObject[] {
   ];
 }
 
-/** One address more on the link that {@link lowerEni} makes: by itself, so that the primary one remains the source of what names none. */
+/** One address more on the link that {@link lowerEni} makes: of no block, so that of IPv4 the primary one remains the source of what names none. */
 function lowerAddress({ vpc, name, ip, profile }: Instance, address: Ip): KernelObject[] {
   const [router, port] = [routerNs(vpc), portLink(ip)];
   return [
@@ -510,17 +502,17 @@ function lowerNatGateway(reader: Reader, nat: NatGateway): KernelObject[] {
     ...['tcp_timeout_established', 'udp_timeout', 'udp_timeout_stream'].map((key) =>
       sysctl(ns, `netfilter/nf_conntrack_${key}`, NAT_IDLE_SECONDS, true),
     ),
-    ...natRuleset(ns, nat.ip, gatewayOf(reader, nat)),
+    ...natRuleset(ns, nat.ip, homeOf(reader, nat).gateway),
     element(router, SETS.through, [portLink(nat.ip)]),
   ];
 }
 
 const NAT_IDLE_SECONDS = 350;
 
-function gatewayOf(reader: Reader, owner: Instance | NatGateway): Ipv4 {
+function homeOf(reader: Reader, owner: Instance | NatGateway): Subnet {
   const subnet = getKind(reader, 'subnet', ids.subnet(owner.vpc, owner.subnet));
   if (subnet === undefined) throw new Error(`${describe(owner)} has no subnet`);
-  return subnet.gateway;
+  return subnet;
 }
 
 /** A namespace with one address of a subnet: its link, the router's port for it, and what is known of it there. */
@@ -530,9 +522,9 @@ function lowerEni(
   ns: string,
   more: { readonly strict?: true },
 ): KernelObject[] {
-  const subnet = getKind(reader, 'subnet', ids.subnet(owner.vpc, owner.subnet));
+  const subnet = homeOf(reader, owner);
   const vpc = getKind(reader, 'vpc', ids.vpc(owner.vpc));
-  if (subnet === undefined || vpc === undefined) throw new Error(`${describe(owner)} has no subnet`);
+  if (vpc === undefined) throw new Error(`${describe(owner)} has no vpc`);
   const router = routerNs(owner.vpc);
   const { ip } = owner;
   const mac = MAC.workload(ip);
@@ -590,7 +582,7 @@ function lowerRouteTable(reader: Reader, table: RouteTable): KernelObject[] {
   const { vpc, name, number, routes } = table;
   const ns = routerNs(vpc);
   const all = routesOf(reader, table);
-  const ways = isOpen6(reader, vpc) ? waysOut6(reader, vpc, all) : [];
+  const ways = hasWayOut6(reader, vpc) ? waysOut6(reader, vpc, all) : [];
   const own: KernelObject[] = ways.map(({ block, target }) =>
     blockElement(ns, target === 'internet-gateway' ? SETS.ways6 : SETS.answers6, [number, blockValue(block)]),
   );

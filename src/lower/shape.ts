@@ -2,10 +2,11 @@
  * How an instance's packets are held up, out of its reach: what it receives, in the queue of its port at the router; what it sends, where it comes in by that port,
  * in the queue of a link that all of it is led through.
  */
-import type { Instance } from '../model/resources.js';
+import { getKind, type Reader } from '../model/reader.js';
+import { describe, type Instance, idOf, ids } from '../model/resources.js';
 import type { Shape } from '../model/shape.js';
 import { BURST_UNIT, type KernelObject, type NetemRow, type TbfRow } from '../objects/kernel-object.js';
-import { alias, MAC, portLink, shapeLink } from './names.js';
+import { alias, MAC, portLink, routerNs, shapeLink } from './names.js';
 
 const ETHERNET_HEADER = 14;
 const MIN_BURST = 16 * 1024;
@@ -20,16 +21,19 @@ const NETEM_LIMIT = 4096;
 const MILLION = 1_000_000;
 const ALL_LOST = 0xffff_ffff;
 
-/** The rows for an instance whose port has this MTU; none without shaping. */
-export function lowerShaping({ ip, shaping }: Instance, router: string, mtu: number, mark: string): KernelObject[] {
+/** The rows for an instance; none without shaping. */
+export function lowerShaping(reader: Reader, instance: Instance): KernelObject[] {
+  const { vpc, ip, shaping } = instance;
   if (shaping === undefined) return [];
-  const port = portLink(ip);
+  const mtu = getKind(reader, 'vpc', ids.vpc(vpc))?.mtu;
+  if (mtu === undefined) throw new Error(`${describe(instance)} has no vpc`);
+  const [router, port] = [routerNs(vpc), portLink(ip)];
   const rows: KernelObject[] = shaping.in === undefined ? [] : [queue(router, port, shaping.in, mtu)];
   if (shaping.out === undefined) return rows;
   const name = shapeLink(ip);
   return [
     ...rows,
-    { kind: 'link', ns: router, name, type: 'ifb', mac: MAC.port, mtu, alias: alias(mark) },
+    { kind: 'link', ns: router, name, type: 'ifb', mac: MAC.port, mtu, alias: alias(idOf(instance)) },
     queue(router, name, shaping.out, mtu),
     { kind: 'qdisc', ns: router, link: port, hook: 'ingress', type: 'redirect', to: name },
   ];

@@ -25,8 +25,8 @@ import {
 } from '../net/cidr.js';
 import { hash32, parseName } from '../net/name.js';
 import { type Rank, refuseTaken } from './addresses.js';
-import { conflict, ipv6PoolOf, requireVpc, routeTablesOf, subnetsOf } from './lookup.js';
-import { blockOf } from './prefix-lists.js';
+import { conflict, ipv6PoolOf, requireVpc, subnetsOf } from './lookup.js';
+import { refuseRoutesInto } from './prefix-lists.js';
 import { type Draft, findKind, getKind, has, type Reader } from './reader.js';
 import {
   describe,
@@ -106,18 +106,7 @@ export function setVpcIpv6(draft: Draft, vpc: Vpc, wish: Ipv6Wish | undefined): 
       'take that away in a change of its own first',
     );
   }
-  for (const table of routeTablesOf(draft, vpc.name)) {
-    const inside = table.routes.find(({ destination }) => {
-      const block = blockOf(destination);
-      return block !== undefined && contains(ipv6Cidr, block);
-    });
-    if (inside !== undefined) {
-      throw invalid(
-        `block ${ipv6Cidr} of vpc ${vpc.name} holds ${inside.destination}, where ${describe(table)} has a route to`,
-        { hint: 'choose another block, or delete the route first' },
-      );
-    }
-  }
+  refuseRoutesInto(draft, vpc.name, ipv6Cidr);
   const after: Vpc = { ...vpc, ipv6Cidr };
   draft.put(after);
   return after;
@@ -258,6 +247,11 @@ export function isWayOut6(destination: AnyCidr, address: Ip, pool: AnyCidr): boo
   if (!contains(destination, address) || contains(CLOUD_SERVICES6, address)) return false;
   if (contains(GLOBAL6, address) || contains(pool, address)) return true;
   return contains(UNIQUE_LOCAL6, address) && contains(UNIQUE_LOCAL6, destination);
+}
+
+/** Whether the VPC's IPv6 has a way to the internet. */
+export function hasWayOut6(reader: Reader, vpc: string): boolean {
+  return getKind(reader, 'igw', ids.igw(vpc))?.ipv6Cidr !== undefined;
 }
 
 export function egressOnlyGatewayOf(reader: Reader, vpc: string): EgressOnlyGateway | undefined {

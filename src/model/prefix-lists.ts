@@ -7,7 +7,7 @@ import { invalid, type VpcctlError } from '../errors.js';
 import { type AnyCidr, contains, type Family, familyOf, isSpecialUse, parseAnyCidr } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
 import type { DestinationSpec, PrefixListEntrySpec, PrefixListSpec } from '../spec/types.js';
-import { conflict, notFound } from './lookup.js';
+import { conflict, notFound, routeTablesOf } from './lookup.js';
 import { checkQuota } from './quotas.js';
 import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
@@ -201,6 +201,23 @@ export function formatDestination(destination: Destination): DestinationSpec {
 /** The block that a route names; undefined of one to a prefix list. */
 export function blockOf(destination: Destination): AnyCidr | undefined {
   return listOf(destination) === undefined ? (destination as AnyCidr) : undefined;
+}
+
+/** Whether a route names a block of this one; a prefix list is no block. */
+export function isWithin(destination: Destination, cidr: AnyCidr): boolean {
+  const block = blockOf(destination);
+  return block !== undefined && contains(cidr, block);
+}
+
+/** INVALID where a route of the VPC names a block of this one, which is to be the VPC's own. */
+export function refuseRoutesInto(reader: Reader, vpc: string, cidr: AnyCidr): void {
+  for (const table of routeTablesOf(reader, vpc)) {
+    const inside = table.routes.find(({ destination }) => isWithin(destination, cidr));
+    if (inside === undefined) continue;
+    throw invalid(`block ${cidr} of vpc ${vpc} holds ${inside.destination}, where ${describe(table)} has a route to`, {
+      hint: 'choose another block, or delete the route first',
+    });
+  }
 }
 
 /** Of which family packets are that a route is for. */

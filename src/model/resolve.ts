@@ -3,6 +3,7 @@ import { contains, type Ip } from '../net/cidr.js';
 import { addressOfReverse, isWithin } from '../net/domain.js';
 import { NAME_PATTERN } from '../net/name.js';
 import { ALIAS_TTL, zonesOf } from './dns.js';
+import { blocksOf } from './lookup.js';
 import { getKind, type Reader } from './reader.js';
 import { type Instance, ids, type PrivateZone, type RecordType, type Vpc, type ZoneRecord } from './resources.js';
 
@@ -61,8 +62,7 @@ function homeOf(reader: Reader, vpc: Vpc, name: string): Home | undefined {
   }
   if (zone !== undefined) return { zone: zone.domain, find: (asked, type) => findInZone(reader, zone, asked, type) };
   const address = addressOfReverse(name);
-  const blocks = vpc.ipv6Cidr === undefined ? vpc.cidrs : [...vpc.cidrs, vpc.ipv6Cidr];
-  if (address === undefined || !blocks.some((block) => contains(block, address))) return undefined;
+  if (address === undefined || !blocksOf(vpc).some((block) => contains(block, address))) return undefined;
   return { zone: name, find: (asked, type) => findReverse(reader, vpc, asked, address, type) };
 }
 

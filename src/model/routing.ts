@@ -4,7 +4,7 @@
  */
 import { isSame } from '../canonical.js';
 import { invalid } from '../errors.js';
-import { ANY_CIDR, contains, type Ipv4, parseIp } from '../net/cidr.js';
+import { ANY_CIDR, type Ipv4, parseIp } from '../net/cidr.js';
 import { parseName } from '../net/name.js';
 import type { DestinationSpec, RouteSpec, RouteTargetSpec } from '../spec/types.js';
 import { allocate, allocatePublic, checkAddress, checkPublicAddress } from './addresses.js';
@@ -27,6 +27,7 @@ import {
   destinationText,
   familyOfDestination,
   formatDestination,
+  isWithin,
   parseDestination,
   refuseUnroutable,
 } from './prefix-lists.js';
@@ -166,9 +167,9 @@ function checkTarget(draft: Draft, vpc: string, target: RouteTarget): void {
 function parseRoute(draft: Draft, vpc: string, spec: RouteSpec): Route {
   const destination = parseDestination(draft, spec.destination);
   const block = blockOf(destination);
-  const home = blocksOf(requireVpc(draft, vpc)).find((cidr) => block !== undefined && contains(cidr, block));
+  const home = blocksOf(requireVpc(draft, vpc)).find((cidr) => isWithin(destination, cidr));
   if (home !== undefined) {
-    throw invalid(`a route to ${block} has no effect: it is in the VPC's own block ${home}, which is local`, {
+    throw invalid(`a route to ${destination} has no effect: it is in the VPC's own block ${home}, which is local`, {
       hint: 'name a block outside of the VPC',
     });
   }

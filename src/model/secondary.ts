@@ -6,9 +6,9 @@ import { invalid } from '../errors.js';
 import { type Ip, isIp6, numberOf, parseAnyIp } from '../net/cidr.js';
 import { allocate, checkAddress } from './addresses.js';
 import { checkAddress6 } from './ipv6.js';
-import { conflict, requireInstance } from './lookup.js';
-import { type Draft, getKind } from './reader.js';
-import { describe, type Instance, idOf, ids, privateIps, type Subnet } from './resources.js';
+import { conflict, requireInstance, requireSubnet } from './lookup.js';
+import type { Draft } from './reader.js';
+import { describe, type Instance, idOf, privateIps, type Subnet } from './resources.js';
 
 /** At once; a subnet has no more than 65,531. */
 const MOST_AT_ONCE = 256;
@@ -24,6 +24,8 @@ const withSecondary = (addresses: readonly Ip[]): Pick<Instance, 'secondaryIps'>
 
 type Primary = Pick<Instance, 'ip' | 'ipv6'>;
 
+const isPrimary = ({ ip, ipv6 }: Primary, address: Ip): boolean => address === ip || address === ipv6;
+
 /**
  * The secondary addresses that an instance is to have; without a wish, those that it has, of IPv6 only while it has a primary one. INVALID where one is its
  * primary address.
@@ -36,13 +38,12 @@ export function chooseSecondaryIps(
   wanted: readonly string[] | undefined,
   existing: Instance | undefined,
 ): Pick<Instance, 'secondaryIps'> {
-  const isPrimary = (ip: Ip): boolean => ip === primary.ip || ip === primary.ipv6;
   if (wanted === undefined) {
     const kept = existing?.secondaryIps ?? [];
-    return withSecondary(kept.filter((ip) => !isPrimary(ip) && (primary.ipv6 !== undefined || !isIp6(ip))));
+    return withSecondary(kept.filter((ip) => !isPrimary(primary, ip) && (primary.ipv6 !== undefined || !isIp6(ip))));
   }
   const addresses = wanted.map(parseAnyIp);
-  const own = addresses.find(isPrimary);
+  const own = addresses.find((ip) => isPrimary(primary, ip));
   if (own !== undefined) {
     throw invalid(`${own} is the primary address of ${id.replace('/', ' ')}, not a secondary one`, {
       hint: 'leave it out',
@@ -88,23 +89,17 @@ export function assignPrivateIps(draft: Draft, vpc: string, name: string, wish: 
   const had = privateIps(instance);
   const named = inOrder(ips.map(parseAnyIp)).filter((ip) => !had.includes(ip));
   if (allowReassignment) for (const ip of named) takeFrom(draft, vpc, ip);
-  for (const ip of named) checkSecondary(draft, subnetOf(draft, instance), id, instance, ip);
+  for (const ip of named) checkSecondary(draft, requireSubnet(draft, vpc, instance.subnet), id, instance, ip);
   // Each is to be seen by the search for the next.
   const put = (added: readonly Ip[]): void =>
     draft.put({ ...instance, ...withSecondary(inOrder([...(instance.secondaryIps ?? []), ...added])) });
   const all = [...named];
   put(all);
   for (let turn = 0; turn < count; turn += 1) {
-    all.push(allocate(draft, subnetOf(draft, instance)));
+    all.push(allocate(draft, requireSubnet(draft, vpc, instance.subnet)));
     put(all);
   }
   return all;
-}
-
-function subnetOf(draft: Draft, { vpc, subnet }: Instance): Subnet {
-  const found = getKind(draft, 'subnet', ids.subnet(vpc, subnet));
-  if (found === undefined) throw new Error(`there is no subnet ${vpc}/${subnet}`);
-  return found;
 }
 
 /** Another instance gives it up, if one has it. */
@@ -128,7 +123,7 @@ function without({ secondaryIps = [], ...rest }: Instance, ips: readonly Ip[]): 
 export function unassignPrivateIps(draft: Draft, vpc: string, name: string, texts: readonly string[]): Ip[] {
   const instance = requireInstance(draft, vpc, name);
   const ips = inOrder(texts.map(parseAnyIp));
-  const own = ips.find((ip) => ip === instance.ip || ip === instance.ipv6);
+  const own = ips.find((ip) => isPrimary(instance, ip));
   if (own !== undefined) {
     throw invalid(`${own} is the primary address of ${describe(instance)}, which keeps it for life`, {
       hint: 'name secondary ones only',

@@ -2,7 +2,7 @@
 
 import { canonicalText } from '../canonical.js';
 import { VpcctlError } from '../errors.js';
-import { contains, parseCidr } from '../net/cidr.js';
+import { parseCidr } from '../net/cidr.js';
 import type {
   IngressRuleSpec,
   InstanceSpec,
@@ -31,7 +31,7 @@ import {
   routeTablesOf,
   subnetsOf,
 } from './lookup.js';
-import { blockOf, checkReferrers, deletePrefixList, putPrefixList, referrersOf } from './prefix-lists.js';
+import { checkReferrers, deletePrefixList, isWithin, putPrefixList, referrersOf } from './prefix-lists.js';
 import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
   type GroupRule,
@@ -256,10 +256,7 @@ function applyVpc(draft: Draft, name: string, spec: VpcSpec, origin: string | un
     const keep = (spec.secondaryCidrs ?? []).map((text) => parseCidr(text).cidr);
     retainVpcBlocks(draft, name, keep);
     for (const table of routeTablesOf(draft, name)) {
-      const routes = table.routes.filter(({ destination }) => {
-        const named = blockOf(destination);
-        return named === undefined || !keep.some((block) => contains(block, named));
-      });
+      const routes = table.routes.filter(({ destination }) => !keep.some((block) => isWithin(destination, block)));
       if (routes.length < table.routes.length) draft.put({ ...table, routes });
     }
     createVpc(draft, { name, cidr: spec.cidr, secondaryCidrs: keep });

@@ -45,10 +45,9 @@ import {
   requireInstance,
   requireSubnet,
   requireVpc,
-  routeTablesOf,
   subnetsOf,
 } from './lookup.js';
-import { blockOf, checkRuleQuota, requirePrefixList } from './prefix-lists.js';
+import { checkRuleQuota, refuseRoutesInto, requirePrefixList } from './prefix-lists.js';
 import { checkQuota } from './quotas.js';
 import { type Draft, findKind, getKind, type Reader } from './reader.js';
 import {
@@ -236,20 +235,7 @@ export function addVpcBlock(draft: Draft, name: string, cidr: Cidr): Vpc {
     }
   }
   checkQuota(draft, 'blocksPerVpc', `vpc ${name}`, vpc.cidrs.length + 1);
-  for (const table of routeTablesOf(draft, name)) {
-    const inside = table.routes.find(({ destination }) => {
-      const block = blockOf(destination);
-      return block !== undefined && contains(cidr, block);
-    });
-    if (inside !== undefined) {
-      throw invalid(
-        `block ${cidr} of vpc ${name} holds ${inside.destination}, where ${describe(table)} has a route to`,
-        {
-          hint: 'choose another block, or delete the route first',
-        },
-      );
-    }
-  }
+  refuseRoutesInto(draft, name, cidr);
   const after = { ...vpc, cidrs: [...vpc.cidrs, cidr] };
   draft.put(after);
   return after;
