@@ -19,6 +19,7 @@ const ct = (key: string): Expr => ({ ct: { key } });
 const ip = (field: 'saddr' | 'daddr'): Expr => ({ payload: { protocol: 'ip', field } });
 const ip6 = (field: 'saddr' | 'daddr'): Expr => ({ payload: { protocol: 'ip6', field } });
 const dport: Expr = { payload: { protocol: 'th', field: 'dport' } };
+const sport: Expr = { payload: { protocol: 'th', field: 'sport' } };
 const icmp = (field: 'type' | 'code'): Expr => ({ payload: { protocol: 'icmp', field } });
 const icmp6 = (field: 'type' | 'code'): Expr => ({ payload: { protocol: 'icmpv6', field } });
 const concat = (...parts: readonly Expr[]): Expr => ({ concat: parts });
@@ -331,6 +332,12 @@ function borderChains(ipv6: boolean): TableSpec['chains'] {
   };
 }
 
+/** NF_IP_PRI_RAW: before connections are tracked. */
+const RAW = -300;
+
+const TO_SERVICE = eq(concat(ip('daddr'), meta('l4proto'), dport), `@${SETS.services}`);
+const FROM_SERVICE = eq(concat(ip('saddr'), meta('l4proto'), sport), `@${SETS.services}`);
+
 /**
  * How many packets a second a VPC may send to its router's services: as many as an interface may to the cloud's resolver (Route 53 Developer Guide, "Quotas on Route 53
  * VPC Resolver"), and in one go.
@@ -341,23 +348,16 @@ const SERVICE_RATE = { rate: 1024, burst: 1024, per: 'second' } as const;
  * What instances ask of the router's services passes no group and no network ACL (VPC User Guide, "Control traffic to subnets using network ACLs": the resolver), is not
  * tracked, and is let in from ports alone: not from peers, nor from behind the uplink.
  */
-function serviceChains(): Readonly<Record<'asked' | 'answered', TableSpec['chains'][string]>> {
-  const service = (address: 'daddr' | 'saddr', port: 'dport' | 'sport') =>
-    eq(concat(ip(address), meta('l4proto'), { payload: { protocol: 'th', field: port } }), `@${SETS.services}`);
-  return {
-    asked: {
-      base: filter('prerouting', 'accept', RAW),
-      rules: [
-        [from(PORTS), service('daddr', 'dport'), { limit: SERVICE_RATE }, { notrack: null }, accept],
-        [service('daddr', 'dport'), counter, drop],
-      ],
-    },
-    answered: { base: filter('output', 'accept', RAW), rules: [[service('saddr', 'sport'), { notrack: null }]] },
-  };
-}
-
-/** NF_IP_PRI_RAW: before connections are tracked. */
-const RAW = -300;
+const SERVICE_CHAINS: TableSpec['chains'] = {
+  asked: {
+    base: filter('prerouting', 'accept', RAW),
+    rules: [
+      [from(PORTS), TO_SERVICE, { limit: SERVICE_RATE }, { notrack: null }, accept],
+      [TO_SERVICE, counter, drop],
+    ],
+  },
+  answered: { base: filter('output', 'accept', RAW), rules: [[FROM_SERVICE, { notrack: null }]] },
+};
 
 /** What a router's firewall has only where its VPC has that: each set and rule that is not there is one that the kernel need not make. */
 export interface RouterFeatures {
@@ -400,9 +400,7 @@ export function routerRuleset(ns: string, { ipv6, out6, acls, services }: Router
       input: {
         base: filter('input', 'drop'),
         rules: [
-          ...(services
-            ? [[from(PORTS), eq(concat(ip('daddr'), meta('l4proto'), dport), `@${SETS.services}`), accept]]
-            : []),
+          ...(services ? [[from(PORTS), TO_SERVICE, accept]] : []),
           [from(PORTS), eq(icmp('type'), ECHO_REQUEST), accept],
           ...(ipv6 ? [[from(PORTS), eq(icmp6('type'), ECHO_REQUEST6), accept]] : []),
           [counter, drop],
@@ -478,7 +476,7 @@ export function routerRuleset(ns: string, { ipv6, out6, acls, services }: Router
           [to(UPLINK), { snat: { family: 'ip', addr: { map: { key: ip('saddr'), data: `@${SETS.publicOut}` } } } }],
         ],
       },
-      ...(services ? serviceChains() : {}),
+      ...(services ? SERVICE_CHAINS : {}),
     },
   });
 }
@@ -494,7 +492,7 @@ const ROUTER_SETS6: TableSpec['sets'] = [
 const routerChains6 = (out6: boolean): TableSpec['chains'] => ({
   ...(out6 ? OUT_CHAINS6 : {}),
   // IPv6 has no rp_filter. Behind the defragmentation (-400), in front of connection tracking (-200).
-  source6: { base: filter('prerouting', 'accept', -300), rules: [[isIp6, from(PORTS), FROM_ELSEWHERE, counter, drop]] },
+  source6: { base: filter('prerouting', 'accept', RAW), rules: [[isIp6, from(PORTS), FROM_ELSEWHERE, counter, drop]] },
   forward6: {
     rules: [
       [from(PORTS), setFromMap(ct('mark'), ip6('saddr'), SETS.profile6)],
@@ -690,6 +688,12 @@ const PUBLISHED: Expr = {
 
 /** The host's one table: it speaks of our one link only, accepts nothing that others refuse, and drops only what is ours. */
 export function hostRuleset(ns: string, ipv6: boolean): NftRow[] {
+  const families = [
+    { address: ip, pool: SETS.pool, masquerade: SETS.masquerade },
+    ...(ipv6 ? [{ address: ip6, pool: SETS.pool6, masquerade: SETS.masquerade6 }] : []),
+  ];
+  const toUplink = eq(meta('oifname'), `@${SETS.uplink}`);
+  const fromUplink = eq(meta('iifname'), `@${SETS.uplink}`);
   return table({
     ns,
     family: 'inet',
@@ -712,17 +716,11 @@ export function hostRuleset(ns: string, ipv6: boolean): NftRow[] {
       forward: {
         base: filter('forward', 'accept'),
         rules: [
-          [from(HOST_LINK), eq(meta('oifname'), `@${SETS.uplink}`), eq(ip('saddr'), `@${SETS.pool}`), accept],
-          ...(ipv6
-            ? [[from(HOST_LINK), eq(meta('oifname'), `@${SETS.uplink}`), eq(ip6('saddr'), `@${SETS.pool6}`), accept]]
-            : []),
+          ...families.map(({ address, pool }) => [from(HOST_LINK), toUplink, eq(address('saddr'), `@${pool}`), accept]),
           [from(HOST_LINK), counter, drop],
           ...(ipv6 ? [[to(HOST_LINK), eq(ip6('saddr'), `@${SETS.pool6}`), counter, drop]] : []),
           [to(HOST_LINK), established, accept],
-          [to(HOST_LINK), eq(meta('iifname'), `@${SETS.uplink}`), eq(ip('daddr'), `@${SETS.pool}`), accept],
-          ...(ipv6
-            ? [[to(HOST_LINK), eq(meta('iifname'), `@${SETS.uplink}`), eq(ip6('daddr'), `@${SETS.pool6}`), accept]]
-            : []),
+          ...families.map(({ address, pool }) => [to(HOST_LINK), fromUplink, eq(address('daddr'), `@${pool}`), accept]),
           [to(HOST_LINK), counter, drop],
         ],
       },
@@ -734,18 +732,11 @@ export function hostRuleset(ns: string, ipv6: boolean): NftRow[] {
       },
       postrouting: {
         base: nat('postrouting', 100),
-        rules: [
-          [eq(meta('oifname'), `@${SETS.uplink}`), eq(ip('saddr'), `@${SETS.masquerade}`), { masquerade: ANY_PORT }],
-          ...(ipv6
-            ? [
-                [
-                  eq(meta('oifname'), `@${SETS.uplink}`),
-                  eq(ip6('saddr'), `@${SETS.masquerade6}`),
-                  { masquerade: ANY_PORT },
-                ],
-              ]
-            : []),
-        ],
+        rules: families.map(({ address, masquerade }) => [
+          toUplink,
+          eq(address('saddr'), `@${masquerade}`),
+          { masquerade: ANY_PORT },
+        ]),
       },
     },
   });
