@@ -253,14 +253,17 @@ const icmpNumber = v.pipe(
   v.metadata({ type: 'integer', minimum: -1, maximum: 255 }),
 );
 
-const portNumber = v.pipe(
-  v.number(expected('a port: a number of 1 to 65535')),
-  v.check(
-    (value) => Number.isInteger(value) && value >= 1 && value <= 65535,
-    ({ input }) => `expected a port: a number of 1 to 65535, found ${describe(input)}`,
-  ),
-  v.metadata({ type: 'integer', minimum: 1, maximum: 65535 }),
-);
+/** A whole number of at least 1. */
+const countTo = (most: number, what = 'a number') => {
+  const wrong = expected(`${what} of 1 to ${most}`);
+  return v.pipe(
+    v.number(wrong),
+    v.check((number) => Number.isInteger(number) && number >= 1 && number <= most, wrong),
+    v.metadata({ type: 'integer', minimum: 1, maximum: most }),
+  );
+};
+
+const portNumber = countTo(65535, 'a port: a number');
 
 interface PortRule {
   readonly protocol?: string | number;
@@ -512,17 +515,7 @@ const MOST_NUMBER = 32_766;
 
 const aclEntry = v.pipe(
   map('a rule (a map)', {
-    number: described(
-      v.pipe(
-        v.number(expected(`a number of 1 to ${MOST_NUMBER}`)),
-        v.check(
-          (number) => Number.isInteger(number) && number >= 1 && number <= MOST_NUMBER,
-          expected(`a number of 1 to ${MOST_NUMBER}`),
-        ),
-        v.metadata({ type: 'integer', minimum: 1, maximum: MOST_NUMBER }),
-      ),
-      'Its place: the rule with the lowest number that matches decides.',
-    ),
+    number: described(countTo(MOST_NUMBER), 'Its place: the rule with the lowest number that matches decides.'),
     action: described(oneOf(['allow', 'deny']), 'What it decides.'),
     protocol: v.exactOptional(
       described(protocol, 'tcp, udp, icmp, icmpv6, any (default) or a number.', { default: 'any' }),
@@ -934,14 +927,7 @@ const prefixListEntry = map('an entry (a map)', {
 const prefixList = map('a prefix list (a map)', {
   family: v.exactOptional(described(oneOf(['ipv4', 'ipv6']), 'Of all entries. It never changes.', { default: 'ipv4' })),
   maxEntries: described(
-    v.pipe(
-      v.number(expected(`a number of 1 to ${MOST_ENTRIES}`)),
-      v.check(
-        (number) => Number.isInteger(number) && number >= 1 && number <= MOST_ENTRIES,
-        expected(`a number of 1 to ${MOST_ENTRIES}`),
-      ),
-      v.metadata({ type: 'integer', minimum: 1, maximum: MOST_ENTRIES }),
-    ),
+    countTo(MOST_ENTRIES),
     'The most entries. A rule or route that names the list counts for so many in its quota.',
   ),
   entries: v.exactOptional(described(list('entries', prefixListEntry), 'Its blocks.')),
