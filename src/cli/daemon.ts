@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -35,12 +35,10 @@ export async function serve(session: Session, run: Answering['run'], pool: numbe
     },
     onRefused: (why) => note(`refused: ${why}`),
   });
-  const records = join(door.state, 'state.db');
-  const opened = fileOf(records);
   const daemon: Answering = {
     run,
     answers: (request) => {
-      if (fileOf(records) !== opened) exchanged.abort();
+      if (door.isExchanged()) exchanged.abort();
       else if (request.identity === identity) return true;
       else if (!strange)
         note('vpcctl was replaced or is installed twice: it runs by itself until this is started anew');
@@ -63,7 +61,7 @@ export async function serve(session: Session, run: Answering['run'], pool: numbe
   if (inTime === undefined) for (const visit of visits) visit.end();
   await closing;
   if (exchanged.signal.aborted) {
-    throw new VpcctlError('STATE', `${records} is not the file any more that this daemon has open`, {
+    throw new VpcctlError('STATE', `${door.records} is not the file any more that this daemon has open`, {
       hint: 'start it anew',
     });
   }
@@ -77,12 +75,6 @@ async function aborted(signal: AbortSignal): Promise<void> {
 function identityOf(path: string): string {
   const { dev, ino, mtimeNs, size } = statSync(path, { bigint: true });
   return [dev, ino, mtimeNs, size].join(':');
-}
-
-/** Which file this is, whatever is in it. */
-function fileOf(path: string): string | undefined {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found === undefined ? undefined : `${found.dev}:${found.ino}`;
 }
 
 /** The open library as a command finds one that it has opened itself: with what dead processes left brought in order, telling this command alone. */

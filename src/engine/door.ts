@@ -26,6 +26,12 @@ const MOST_VISITORS = 64;
 const LONGEST_PATH = 107;
 const NAMESPACES = ['net', 'mnt', 'user', 'pid'] as const;
 
+/** Which file this is, whatever is in it; undefined: there is none. */
+export function fileOf(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found === undefined ? undefined : `${found.dev}:${found.ino}`;
+}
+
 export interface DoorOptions {
   /** Directory of the state, as of {@link OpenOptions}. */
   readonly state?: string;
@@ -39,6 +45,10 @@ export interface DoorOptions {
 export interface Door {
   /** The state directory, absolute. */
   readonly state: string;
+  /** The file of what is recorded there. */
+  readonly records: string;
+  /** Whether that is another file than when the door was opened, or gone: then what this process has open is nobody's any more. */
+  isExchanged(): boolean;
   /** Lets nobody in any more, and resolves when the last one has left. */
   close(): Promise<void>;
 }
@@ -72,8 +82,12 @@ export async function openDoor({ state, folder: name = 'daemon', onVisitor, onRe
     });
     server.maxConnections = MOST_VISITORS;
     await listen(server, path);
+    const records = join(dir, 'state.db');
+    const opened = fileOf(records);
     return {
       state: dir,
+      records,
+      isExchanged: () => fileOf(records) !== opened,
       close: async () => {
         await new Promise((resolve) => server.close(resolve));
         closeSync(lock);

@@ -232,21 +232,21 @@ function setting({ machine }: Scene, key: string): string | undefined {
 }
 
 function checkForwarding(place: Place): Check[] {
-  const name = 'forwarding';
   if (place.edge === undefined) return [];
+  const hint = 'run `vpcctl doctor --fix`, and see what sets net.ipv4.ip_forward';
+  return checkLinks(place, 'forwarding', (link) => `net/ipv4/conf/${link}/forwarding`, hint);
+}
+
+/** Whether a setting that we made on our link and on the uplink is still on. */
+function checkLinks(place: Place, name: string, keyOf: (link: string) => string, hint: string): Check[] {
   const links = [HOST_LINK, ...(place.uplink === undefined ? [] : [place.uplink])];
   const off = links.flatMap((link): Fix[] => {
-    const key = `net/ipv4/conf/${link}/forwarding`;
+    const key = keyOf(link);
     const before = setting(place, key);
     return before === undefined || before === '1' ? [] : [{ kind: 'sysctl', key, value: '1', before }];
   });
   if (off.length === 0) return [ok(name, `on for ${links.join(' and ')}`)];
-  return [
-    warning(name, `somebody has switched it off: ${off.map(describeFix).join('; ')}`, {
-      hint: 'run `vpcctl doctor --fix`, and see what sets net.ipv4.ip_forward',
-      fixes: off,
-    }),
-  ];
+  return [warning(name, `somebody has switched it off: ${off.map(describeFix).join('; ')}`, { hint, fixes: off })];
 }
 
 const NEEDED6 = 'IPv6 of VPCs has no way to the internet';
@@ -267,22 +267,9 @@ function checkForwarding6(place: Place): Check[] {
       );
     case 'all':
       return [ok(name, 'on for all links')];
-    case 'by-link': {
+    case 'by-link':
       if (place.edge?.ipv6 === undefined) return [ok(name, 'can be switched on for single links')];
-      const links = [HOST_LINK, ...(place.uplink === undefined ? [] : [place.uplink])];
-      const off = links.flatMap((link): Fix[] => {
-        const key = `net/ipv6/conf/${link}/force_forwarding`;
-        const before = setting(place, key);
-        return before === undefined || before === '1' ? [] : [{ kind: 'sysctl', key, value: '1', before }];
-      });
-      if (off.length === 0) return [ok(name, `on for ${links.join(' and ')}`)];
-      return [
-        warning(name, `somebody has switched it off: ${off.map(describeFix).join('; ')}`, {
-          hint: 'run `vpcctl doctor --fix`',
-          fixes: off,
-        }),
-      ];
-    }
+      return checkLinks(place, name, (link) => `net/ipv6/conf/${link}/force_forwarding`, 'run `vpcctl doctor --fix`');
   }
 }
 

@@ -97,7 +97,7 @@ export class Resolver {
   /** After a commit, before anything is torn down, with the locks of what was edited. */
   async follow(edits: readonly Edit[]): Promise<void> {
     const { vpcs, instances } = consequenceOf(this.#store, edits);
-    if (instances.length > 0) for (const { vpc, name } of instances) this.#writeFile(vpc, name);
+    for (const { vpc, name } of instances) this.#writeFile(vpc, name);
     if (vpcs.size > 0) await this.settle([...vpcs]);
   }
 

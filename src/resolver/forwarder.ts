@@ -10,7 +10,7 @@ import type { Answer as PacketAnswer } from 'dns-packet';
 import { nameserversIn, RESOLV_CONF } from '../engine/resolver.js';
 import type { Vpc } from '../model/resources.js';
 import type { Transport } from './answerer.js';
-import { answersIn, isAnswerTo, isTruncated, queryFor } from './message.js';
+import { answersIn, framed, isAnswerTo, isTruncated, queryFor } from './message.js';
 
 const PORT = 53;
 /** How long a server has; then the next is asked. */
@@ -131,11 +131,7 @@ async function askByTcp(server: string, query: Buffer): Promise<Buffer | undefin
     const timer = setTimeout(() => end(undefined), PATIENCE_MS);
     socket.on('error', () => end(undefined));
     socket.on('close', () => end(undefined));
-    socket.on('connect', () => {
-      const length = Buffer.alloc(2);
-      length.writeUInt16BE(query.length);
-      socket.write(Buffer.concat([length, query]));
-    });
+    socket.on('connect', () => socket.write(framed(query)));
     socket.on('data', (chunk: Buffer) => {
       received = Buffer.concat([received, chunk]);
       if (received.length < 2 || received.length < 2 + received.readUInt16BE(0)) return;

@@ -1,7 +1,5 @@
 /** The resolver: a process of its own, `main.js STATE`. It answers the queries of all VPCs of a state directory that have a resolver, and ends when none has. */
-import { statSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
 import { openDoor } from '../engine/door.js';
 import { RESOLVER_FOLDER, type ResolverReply, type ResolverRequest } from '../engine/resolver.js';
 import { Store } from '../engine/store.js';
@@ -47,18 +45,11 @@ async function serve(state: string): Promise<void> {
   };
   begin();
   await turn;
-  const records = join(door.state, 'state.db');
-  const opened = identityOf(records);
   setInterval(() => {
-    if (identityOf(records) === opened) return;
+    if (!door.isExchanged()) return;
     note('the state is gone');
     process.exit(0);
   }, LOOK_MS);
-}
-
-function identityOf(path: string): string | undefined {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found === undefined ? undefined : `${found.dev}:${found.ino}`;
 }
 
 async function readRequest(socket: Socket): Promise<ResolverRequest> {

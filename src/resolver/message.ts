@@ -37,6 +37,13 @@ const TYPE_NAMES: Readonly<Record<number, string>> = {
 /** How long may be remembered that there is no such name: a change of the model is to be seen soon. */
 const NEGATIVE_TTL = 5;
 
+/** As it stands on a connection: with its length before it (RFC 1035, 4.2.2). */
+export function framed(message: Buffer): Buffer {
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(message.length);
+  return Buffer.concat([length, message]);
+}
+
 export interface Question {
   readonly packet: Buffer;
   /** In lower case, without the dot at its end; of the root ''. What no name of ours has in it is written as `\ddd`. */

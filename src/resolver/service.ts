@@ -1,8 +1,8 @@
 /** The sockets of all resolvers: opened in the routers' namespaces, closed before these go, and what comes by them. */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
-import { statSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
+import { fileOf } from '../engine/door.js';
 import type { Store } from '../engine/store.js';
 import type { Native, SocketOpenOp } from '../kernel/native.js';
 import { netnsPath } from '../kernel/program.js';
@@ -12,6 +12,7 @@ import { RESOLVER_ADDRESS, resolverOf, type Vpc } from '../model/resources.js';
 import { Answerer } from './answerer.js';
 import { CachedReader } from './cached-reader.js';
 import type { Client } from './forwarder.js';
+import { framed } from './message.js';
 import { note } from './note.js';
 
 const PORT = 53;
@@ -83,7 +84,7 @@ export class Service {
   }
 
   async #settleOne(vpc: Vpc): Promise<void> {
-    const identity = namespaceOf(vpc.name);
+    const identity = fileOf(netnsPath(routerNs(vpc.name)));
     const known = this.#posts.get(vpc.name);
     if (known !== undefined && known.identity === identity) return;
     if (known !== undefined) await this.#leave(vpc.name);
@@ -209,12 +210,5 @@ function reply(socket: Socket, answer: Buffer | undefined): void {
     socket.destroy();
     return;
   }
-  const length = Buffer.alloc(2);
-  length.writeUInt16BE(answer.length);
-  socket.write(Buffer.concat([length, answer]));
-}
-
-function namespaceOf(vpc: string): string | undefined {
-  const found = statSync(netnsPath(routerNs(vpc)), { throwIfNoEntry: false });
-  return found === undefined ? undefined : `${found.dev}:${found.ino}`;
+  socket.write(framed(answer));
 }
