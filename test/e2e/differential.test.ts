@@ -165,9 +165,7 @@ class World {
         if (one.ipv6 !== null && to.ipv6 !== null) ask(one.end, one.end, `${to.end}@ipv6`, to.ipv6);
         // An own one would be its source too, and one of a VPC that it is not peered with is for it an address of the internet.
         const isNear = to !== one && [one.vpc, ...one.peers].includes(to.vpc);
-        for (const further of isNear ? to.secondaryIps : []) {
-          if (one.ipv6 !== null || !further.includes(':')) ask(one.end, one.end, further, further);
-        }
+        for (const further of isNear ? to.secondaryIps : []) ask(one.end, one.end, further, further);
       }
       for (const address of OUTSIDE) ask(one.end, one.end, `internet:${address}`, address);
       ask(one.end, one.end, 'host', HOST_INSIDE);
@@ -195,9 +193,7 @@ class World {
         if (one.publicIp !== null) ask('internet', `internet:${address}`, one.end, one.publicIp, address);
       }
       ask('host', 'host', one.end, one.ip);
-      for (const further of one.secondaryIps) {
-        if (one.reachableFromHost && !further.includes(':')) ask('host', 'host', further, further);
-      }
+      for (const further of one.reachableFromHost ? one.secondaryIps : []) ask('host', 'host', further, further);
       if (one.publicIp !== null) ask('host', 'host', `${one.end}@public`, one.publicIp);
     }
     ask('host', 'host', NOBODYS, NOBODYS);
